@@ -1,0 +1,1 @@
+"""The virtual file system and every file system type on it."""

@@ -1,0 +1,1 @@
+"""The kernel proper: tasks, scheduling, signals, credentials, descriptors."""

@@ -1,0 +1,1 @@
+"""From a file to a runnable address space: ELF, scripts, the initial stack."""

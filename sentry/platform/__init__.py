@@ -1,0 +1,1 @@
+"""What runs guests: one small interface, and the platforms that implement it."""

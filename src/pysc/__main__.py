@@ -1,0 +1,14 @@
+"""The ``pysc`` command."""
+
+import sys
+
+
+def main() -> int:
+    """Run the command line and return its exit status."""
+    from pysc.supervisor.cli import main as command
+
+    return command(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
