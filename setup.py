@@ -24,17 +24,21 @@ GUEST_FLAGS = [
 class BuildGuest(Command):
     """Link cabi/guest into pysc/cabi/guest.elf; the protocol is setuptools' SubCommand."""
 
-    user_options: ClassVar[list[tuple[str, str | None, str]]] = []
+    user_options: ClassVar[list[tuple[str, str | None, str]]] = [
+        ("inplace", "i", "put guest.elf into the source tree"),
+    ]
+    boolean_options: ClassVar[list[str]] = ["inplace"]
     editable_mode = False  # set by an editable install, which then wants the file in the tree
 
     def initialize_options(self) -> None:
         self.build_lib: str | None = None
+        self.inplace = False
 
     def finalize_options(self) -> None:
         self.set_undefined_options("build_py", ("build_lib", "build_lib"))
 
     def run(self) -> None:
-        output = CABI / "guest.elf" if self.editable_mode else Path(self.get_outputs()[0])
+        output = CABI / "guest.elf" if self.editable_mode or self.inplace else Path(self.get_outputs()[0])
         output.parent.mkdir(parents=True, exist_ok=True)
         sources = sorted([*GUEST.glob("*.c"), *GUEST.glob("*.S")])
         include = [f"-I{CABI / 'channel'}", f"-I{GUEST}"]

@@ -1,0 +1,318 @@
+"""The kernel's own scheduler: coroutines, wait queues, completions, timers.
+
+A handler that may wait is a coroutine.  There are exactly two ways to wait:
+
+* ``await park(queue, ...)`` waits on kernel wait queues.  It is interruptible: a signal, a freeze or a
+  kill raises :class:`Interrupted` out of it.  Whatever a restart needs must be in the task's restart record
+  before it is called, since the frame is thrown away.
+* ``await completion`` waits for a daemon, a worker or the guest half.  It is short and never interrupted
+  (Linux's D state): the reply is always consumed.
+
+One thread runs all of this.  Between two awaits nothing else runs, so code without an ``await`` is atomic.
+Nothing here knows tasks: a :class:`Routine` has an owner, and who interrupts it looks it up there.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+import types
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from enum import Enum
+from typing import Any, Final, Generic, TypeVar
+
+T = TypeVar("T")
+
+now: Final = time.monotonic_ns
+"""The kernel's clock, in nanoseconds: all deadlines are absolute values of it."""
+
+
+class Reason(Enum):
+    """Why a parked routine was interrupted."""
+
+    SIGNAL = "signal"
+    FREEZE = "freeze"
+    KILL = "kill"
+
+
+class Interrupted(Exception):  # not an error: control flow, as StopIteration is
+    """Raised out of :func:`park`; the syscall layer turns it into a restart, EINTR or an exit."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+class WaitQueue:
+    """Parked routines in order of arrival, and callbacks of those who watch (epoll, poll).
+
+    Invariant: a routine stands in a queue only while it is parked.
+    """
+
+    __slots__ = ("_parked", "_watchers")
+
+    def __init__(self) -> None:
+        self._parked: dict[Routine, int] = {}
+        self._watchers: dict[Callable[[int], None], None] | None = None
+
+    def __bool__(self) -> bool:
+        """Whether anybody would notice a wake."""
+        return bool(self._parked) or bool(self._watchers)
+
+    def wake(self, count: int = 1, events: int = -1) -> int:
+        """Wake up to ``count`` routines parked for any of ``events``; tell every watcher; return how many woke."""
+        woken = 0
+        if self._parked:
+            for routine in list(self._parked):
+                if woken >= count:
+                    break
+                if self._parked[routine] & events:
+                    routine._wake(True)
+                    woken += 1
+        if self._watchers:
+            for watcher in list(self._watchers):
+                watcher(events)
+        return woken
+
+    def wake_all(self, events: int = -1) -> int:
+        """Wake everybody."""
+        return self.wake(1 << 62, events)
+
+    def watch(self, watcher: Callable[[int], None]) -> None:
+        """Call ``watcher(events)`` at every wake until :meth:`unwatch`; it must not await."""
+        if self._watchers is None:
+            self._watchers = {}
+        self._watchers[watcher] = None
+
+    def unwatch(self, watcher: Callable[[int], None]) -> None:
+        """Undo :meth:`watch`; unknown watchers are ignored."""
+        if self._watchers is not None:
+            self._watchers.pop(watcher, None)
+
+
+class Completion(Generic[T]):
+    """A reply that will come: resolved once, awaited by at most one routine."""
+
+    __slots__ = ("_done", "_error", "_routine", "_value")
+
+    def __init__(self) -> None:
+        self._done = False
+        self._value: T | None = None
+        self._error: BaseException | None = None
+        self._routine: Routine | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it is resolved."""
+        return self._done
+
+    def resolve(self, value: T) -> None:
+        """Deliver the value; a second delivery is ignored."""
+        if not self._done:
+            self._done, self._value = True, value
+            self._continue()
+
+    def fail(self, error: BaseException) -> None:
+        """Deliver an exception instead; it is raised where the completion is awaited."""
+        if not self._done:
+            self._done, self._error = True, error
+            self._continue()
+
+    def _continue(self) -> None:
+        if self._routine is not None:
+            routine, self._routine = self._routine, None
+            routine._ready(None)
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        if not self._done:
+            yield self
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value]  # resolved with a T
+
+
+class Timer:
+    """A callback at an absolute time of :data:`now`; cancelled timers are skipped when they come up."""
+
+    __slots__ = ("callback", "deadline")
+
+    def __init__(self, deadline: int, callback: Callable[[], None]) -> None:
+        self.deadline = deadline
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        """Never call the callback."""
+        self.callback = None
+
+    def __lt__(self, other: Timer) -> bool:
+        return self.deadline < other.deadline
+
+
+class _Park:
+    __slots__ = ("deadline", "events", "queues")
+
+    def __init__(self, queues: tuple[WaitQueue, ...], events: int, deadline: int | None) -> None:
+        self.queues = queues
+        self.events = events
+        self.deadline = deadline
+
+
+@types.coroutine
+def _suspend(request: object) -> Generator[object, bool, bool]:
+    return (yield request)
+
+
+async def park(*queues: WaitQueue, deadline: int | None = None, events: int = -1) -> bool:
+    """Wait until one of ``queues`` is woken for one of ``events``; false if ``deadline`` (absolute ns) came first.
+
+    A wake is a hint: look at the condition again.  No queues at all is a sleep.
+
+    Raises:
+        Interrupted: a signal is deliverable, the sandbox freezes, or the owner is being killed.
+    """
+    return await _suspend(_Park(queues, events, deadline))
+
+
+async def yield_now() -> None:
+    """Let everything else that is ready run once: a yield point for long loops."""
+    await _suspend(None)
+
+
+class Routine:
+    """A running coroutine.  Its owner (a task, or None for the kernel's own) is who interrupts are meant for."""
+
+    __slots__ = ("_coroutine", "_parked_on", "_scheduler", "_timer", "_wakeup", "done", "on_exit", "owner")
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        coroutine: Coroutine[Any, Any, Any],
+        owner: Any,
+        on_exit: Callable[[Any, BaseException | None], None],
+    ) -> None:
+        self._scheduler = scheduler
+        self._coroutine = coroutine
+        self._parked_on: tuple[WaitQueue, ...] | None = None
+        self._timer: Timer | None = None
+        self._wakeup: object = None
+        self.owner = owner
+        self.on_exit = on_exit
+        self.done = False
+
+    @property
+    def parked(self) -> bool:
+        """Whether it waits interruptibly."""
+        return self._parked_on is not None
+
+    def interrupt(self, reason: Reason) -> bool:
+        """Throw :class:`Interrupted` into a parked routine; false if it is not parked (try again at its next park)."""
+        if self._parked_on is None:
+            return False
+        self._unpark()
+        self._ready(Interrupted(reason))
+        return True
+
+    def _wake(self, woken: bool) -> None:
+        self._unpark()
+        self._ready(woken)
+
+    def _unpark(self) -> None:
+        for queue in self._parked_on or ():
+            queue._parked.pop(self, None)
+        self._parked_on = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _ready(self, wakeup: object) -> None:
+        self._wakeup = wakeup
+        self._scheduler._ready.append(self)
+
+    def _step(self) -> None:
+        wakeup, self._wakeup = self._wakeup, None
+        try:
+            if isinstance(wakeup, Interrupted):
+                request = self._coroutine.throw(wakeup)
+            else:
+                request = self._coroutine.send(wakeup)
+        except StopIteration as stop:
+            self.done = True
+            self.on_exit(stop.value, None)
+            return
+        except BaseException as error:  # the outermost loop: on_exit reports it
+            self.done = True
+            self.on_exit(None, error)
+            return
+        if isinstance(request, _Park):
+            pending = self._scheduler.pending_interrupt(self.owner) if self.owner is not None else None
+            if pending is not None:
+                self._ready(Interrupted(pending))
+                return
+            self._parked_on = request.queues
+            for queue in request.queues:
+                queue._parked[self] = request.events
+            if request.deadline is not None:
+                self._timer = self._scheduler.call_at(request.deadline, lambda: self._wake(False))
+        elif isinstance(request, Completion):
+            if request.done:
+                self._ready(None)
+            else:
+                request._routine = self
+        elif request is None:
+            self._ready(None)
+        else:  # somebody awaited what is not ours
+            self._coroutine.close()
+            self.done = True
+            self.on_exit(None, TypeError(f"the kernel cannot await {request!r}"))
+
+
+class Scheduler:
+    """Ready routines and timers.  The owner of the loop calls :meth:`run_ready`, then sleeps until :meth:`deadline`.
+
+    ``pending_interrupt(owner)`` says whether an owner that is about to park must not.
+    """
+
+    __slots__ = ("_ready", "_timers", "pending_interrupt")
+
+    def __init__(self, pending_interrupt: Callable[[Any], Reason | None] = lambda owner: None) -> None:
+        self._ready: deque[Routine] = deque()
+        self._timers: list[Timer] = []
+        self.pending_interrupt = pending_interrupt
+
+    def start(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        owner: Any,
+        on_exit: Callable[[Any, BaseException | None], None],
+    ) -> Routine:
+        """Run ``coroutine`` to its first wait, now; ``on_exit(value, error)`` is called when it ends."""
+        routine = Routine(self, coroutine, owner, on_exit)
+        routine._step()
+        return routine
+
+    def call_at(self, deadline: int, callback: Callable[[], None]) -> Timer:
+        """Call ``callback`` from the loop once :data:`now` has reached ``deadline``."""
+        timer = Timer(deadline, callback)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def deadline(self) -> int | None:
+        """Return when the loop must be back: 0 for at once, None for whenever something happens."""
+        if self._ready:
+            return 0
+        while self._timers and self._timers[0].callback is None:
+            heapq.heappop(self._timers)
+        return self._timers[0].deadline if self._timers else None
+
+    def run_ready(self) -> None:
+        """Fire due timers, then step each routine that is ready now (those made ready meanwhile come next time)."""
+        if self._timers:
+            time_now = now()
+            while self._timers and self._timers[0].deadline <= time_now:
+                callback = heapq.heappop(self._timers).callback
+                if callback is not None:
+                    callback()
+        ready = self._ready
+        for _ in range(len(ready)):
+            ready.popleft()._step()

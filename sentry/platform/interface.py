@@ -1,0 +1,249 @@
+"""What a platform offers the kernel: address spaces, threads, events.  Every platform implements these protocols.
+
+A *space* is one host thread group with its memory; a *thread* is one host thread in it.  Which guest process a
+thread belongs to is the kernel's knowledge (a vfork child is a thread of its parent's space).
+
+A thread is either *running* (guest code, or a native wait) or *stopped*: it has reported an :class:`Event` and waits
+for the kernel.  All methods but :meth:`Thread.preempt` and :meth:`Space.kill` need a stopped thread.  While it is
+stopped the kernel may await any number of ``copy_*``, ``host_call`` and so on, then gives exactly one *verdict*
+(``reply``, ``resume``, ``restart``, ``run_host_call``, ``exit``), after which it runs.
+
+Awaited operations end with a result, or with :class:`ThreadGone` when the host thread died meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Final, Protocol
+
+import msgspec
+
+LIMIT: Final = 0x400000
+"""Guest addresses start here; the guest half is below (vm.mmap_min_addr inside)."""
+
+TASK_SIZE: Final = 0x7FFF_FFFF_F000
+"""Guest addresses end here."""
+
+
+class ThreadGone(Exception):
+    """The host thread or its space died: no answer will come."""
+
+
+class Kind(IntEnum):
+    """What a thread reports."""
+
+    SYSCALL = 1  # nr, args
+    PREEMPTED = 2  # it was running guest code, or a native wait that is undone and can be restarted
+    FAULT = 3  # signo, code, address, and the trap number and error code of the CPU
+    INTERRUPTED = (
+        4  # a native futex or sleep was aborted by preempt(): nr, args are the call's; restart, or reply -EINTR
+    )
+    SIGRETURN = 5  # the guest called rt_sigreturn: args[0] is the signal mask in the frame; registers are already taken
+    GONE = 6  # the host thread has ended, by exit() or otherwise; the last event of a thread
+
+
+class Event(msgspec.Struct):
+    """One report of a stopped thread.  Everything in it comes from the guest and may be forged, ``thread`` excepted."""
+
+    thread: Thread
+    kind: Kind
+    nr: int
+    args: tuple[int, int, int, int, int, int]
+    """A syscall's six arguments as u64; for FAULT: signo, code, address, trapno, error code."""
+
+
+class Registers(msgspec.Struct):
+    """The general registers of a stopped thread (names of struct user_regs_struct); all u64."""
+
+    rax: int = 0
+    rbx: int = 0
+    rcx: int = 0
+    rdx: int = 0
+    rsi: int = 0
+    rdi: int = 0
+    rbp: int = 0
+    rsp: int = 0
+    r8: int = 0
+    r9: int = 0
+    r10: int = 0
+    r11: int = 0
+    r12: int = 0
+    r13: int = 0
+    r14: int = 0
+    r15: int = 0
+    rip: int = 0
+    eflags: int = 0x202
+    fs_base: int = 0
+
+
+class SignalFrame(msgspec.Struct):
+    """A signal to be delivered with the verdict: the guest half writes the frame and enters the handler.
+
+    The kernel has decided everything; the guest half adds registers and FP state (rt_sigframe of x86-64, with
+    FP_XSTATE_MAGIC1/2) and loads rip=handler, rdi=signo, rsi=&info, rdx=&ucontext, rsp=frame.
+    """
+
+    signo: int
+    handler: int
+    restorer: int
+    info: bytes
+    """siginfo_t, 128 bytes."""
+    mask: int
+    """The mask to be restored by rt_sigreturn: goes into uc_sigmask."""
+    stack: tuple[int, int, int] | None
+    """The alternate stack (sp, flags, size) as it goes into uc_stack; None: none is set."""
+    on_stack: int = 0
+    """Top of the stack to switch to (SA_ONSTACK and not yet on it); 0: go on below the guest's own rsp and red zone."""
+
+
+class MapEntry(msgspec.Struct):
+    """One mmap of a new image, carried out in order; all MAP_FIXED inside an earlier reservation, or at ``address``.
+
+    ``file`` indexes the descriptors of :class:`Image`; -1 is anonymous.
+    """
+
+    address: int
+    length: int
+    prot: int
+    flags: int
+    file: int = -1
+    offset: int = 0
+    zero_from: int = 0
+    """If not 0: zero memory from here to the end of its page after mapping (the part of .bss in the last file page)."""
+
+
+class Image(msgspec.Struct):
+    """A program ready to be started in a blank: maps, registers."""
+
+    files: Sequence[int]
+    """Host descriptors (borrowed): binary, interpreter, memfd with the stack image.  At most 4."""
+    maps: Sequence[MapEntry]
+    registers: Registers
+
+
+class Thread(Protocol):
+    """A host thread of a guest."""
+
+    space: Space
+    owner: object
+    """The kernel's task, set by the kernel."""
+
+    # Memory: short and uninterruptible; guest faults are EFAULT.
+    def prefetched(self, address: int, size: int) -> bytes | None:
+        """Return guest bytes that came with the request, or None.  Never waits."""
+
+    async def copy_in(self, address: int, size: int) -> bytes:
+        """Copy ``size`` bytes from the guest.  EFAULT if any is unreadable."""
+
+    async def copy_in_string(self, address: int, limit: int) -> bytes:
+        """Copy a NUL-terminated string without its NUL.  ENAMETOOLONG if no NUL within ``limit`` bytes; EFAULT."""
+
+    async def copy_in_strings(self, address: int, limit: int) -> list[bytes]:
+        """Copy a NULL-terminated array of strings (argv, envp).  E2BIG over ``limit`` bytes in all; EFAULT."""
+
+    async def copy_out(self, address: int, data: bytes | bytearray | memoryview) -> None:
+        """Copy ``data`` to the guest now.  EFAULT if any of it is unwritable (a prefix may have been written)."""
+
+    def put(self, address: int, data: bytes | bytearray | memoryview) -> None:
+        """Copy ``data`` to the guest together with the verdict; a fault there makes the syscall's result -EFAULT.
+
+        The data of all puts of one verdict together is at most 60 KiB: more raises ValueError (use copy_out).
+        """
+
+    # Host calls, made by the thread itself (architecture.md 4.5); the result is as the kernel gives it: -errno.
+    async def host_call(self, nr: int, *args: int) -> int:
+        """Let the thread make one host call of the keyhole, and return its result, maybe -errno."""
+
+    async def map_file(self, address: int, length: int, prot: int, flags: int, file: int, offset: int) -> int:
+        """Donate the descriptor ``file`` (borrowed), let the thread mmap it, and close it there; address or -errno."""
+
+    async def registers(self) -> Registers:
+        """Return the guest's registers at the event."""
+
+    async def set_registers(self, registers: Registers) -> None:
+        """Change them; the guest half drops what a guest may not have (flags, segments)."""
+
+    # New threads.  They are stopped: the kernel sets their owner and gives the verdict (reply(0) in the usual case).
+    async def fork(self) -> Thread:
+        """Make a new space, a copy of this one, with one thread that is a copy of this one.  EAGAIN, ENOMEM."""
+
+    async def clone(self, stack: int, tls: int | None) -> Thread:
+        """Make a thread in the same space with this one's registers, ``rsp=stack`` unless 0, FS base ``tls`` unless None."""
+
+    async def exec(self, image: Image) -> Thread:
+        """Start ``image`` in a fresh space: return its first thread, stopped at the entry (verdict: resume()).
+
+        This thread stays stopped; the kernel then ends it, or its whole space.  ENOMEM, ENOEXEC (a map failed).
+        """
+
+    # Verdicts
+    def reply(self, result: int, frame: SignalFrame | None = None) -> None:
+        """End the syscall with ``result`` (signed; -errno) and go on, through ``frame``'s handler if there is one."""
+
+    def resume(self, frame: SignalFrame | None = None) -> None:
+        """Go on with the registers as they are (after PREEMPTED, FAULT, SIGRETURN, exec)."""
+
+    def restart(self, nr: int, frame: SignalFrame | None = None) -> None:
+        """Go back to the syscall instruction, with rax = ``nr`` (the same call, or restart_syscall)."""
+
+    def run_host_call(self, nr: int, *args: int) -> None:
+        """Let the thread make one host call of the keyhole by itself, and go on with its result as the syscall's.
+
+        The thread is running meanwhile: futex and clock_nanosleep may take long; preempt() ends them as INTERRUPTED.
+        """
+
+    def exit(self, clear_tid: int, robust_list: int) -> None:
+        """End this host thread: it first handles its robust list, then clears and wakes ``clear_tid`` (0: none).
+
+        GONE follows.  The last thread's end is its space's.
+        """
+
+    def on_frame_fault(self, callback: Callable[[], None]) -> None:
+        """Call back instead of running when a verdict's frame could not be written: the kernel then forces SIGSEGV."""
+
+    # A running thread
+    def preempt(self) -> None:
+        """Make a running thread report soon (PREEMPTED or INTERRUPTED, or the event that it was about to make anyway)."""
+
+
+class Space(Protocol):
+    """A host thread group: memory."""
+
+    host_pid: int
+
+    def kill(self) -> None:
+        """End the space and all its threads at once: GONE follows for each."""
+
+
+class Platform(Protocol):
+    """What runs guests.  Life: construct, ``start`` (before lock-down), ``prepare``, then ``wait`` in a loop, ``stop``."""
+
+    def start(self) -> None:
+        """Start what needs execve and other calls that lock-down takes away.
+
+        Raises:
+            PlatformError: this host cannot; its text is one line with the remedy.
+        """
+
+    async def first_thread(self, image: Image) -> Thread:
+        """Start ``image`` in a fresh space (the first program of a container); as :meth:`Thread.exec`."""
+
+    def wait(self, timeout_ns: int | None) -> Sequence[Event]:
+        """Sleep until there are events, a watched descriptor is ready or ``timeout_ns`` has passed; return the events.
+
+        Callbacks of watched descriptors and completions of awaited operations are made from inside.
+        """
+
+    def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
+        """Call ``callback(ready)`` from :meth:`wait` whenever ``fd`` has one of EPOLL* ``events`` (level-triggered)."""
+
+    def unwatch(self, fd: int) -> None:
+        """Undo :meth:`watch`."""
+
+    def stop(self) -> None:
+        """Kill all spaces and free everything."""
+
+
+class PlatformError(Exception):
+    """The platform cannot work on this host; the message names the cause and the remedy."""
