@@ -169,7 +169,7 @@ class Thread(Protocol):
         """Make a new space, a copy of this one, with one thread that is a copy of this one.  EAGAIN, ENOMEM."""
 
     async def clone(self, stack: int, tls: int | None) -> Thread:
-        """Make a thread in the same space with this one's registers, ``rsp=stack`` unless 0, FS base ``tls`` unless None."""
+        """Make a thread here with this one's registers, ``rsp=stack`` unless 0, FS base ``tls`` unless None."""
 
     async def exec(self, image: Image) -> Thread:
         """Start ``image`` in a fresh space: return its first thread, stopped at the entry (verdict: resume()).
@@ -204,7 +204,7 @@ class Thread(Protocol):
 
     # A running thread
     def preempt(self) -> None:
-        """Make a running thread report soon (PREEMPTED or INTERRUPTED, or the event that it was about to make anyway)."""
+        """Make a running thread report soon (PREEMPTED, INTERRUPTED, or what it was about to report anyway)."""
 
 
 class Space(Protocol):
@@ -217,7 +217,7 @@ class Space(Protocol):
 
 
 class Platform(Protocol):
-    """What runs guests.  Life: construct, ``start`` (before lock-down), ``prepare``, then ``wait`` in a loop, ``stop``."""
+    """What runs guests.  Life: construct, ``start`` (before lock-down), ``wait`` in a loop, ``stop``."""
 
     def start(self) -> None:
         """Start what needs execve and other calls that lock-down takes away.

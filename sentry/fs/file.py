@@ -1,0 +1,144 @@
+"""Open file descriptions (open(2)): the base class of everything that a descriptor can refer to.
+
+A type overrides what it supports; the defaults are the errors that Linux gives for what it does not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pysc.cabi.linux.errors import EBADF, EINVAL, ENODEV, ENOTDIR, ENOTTY, ESPIPE
+from pysc.sentry.kernel.scheduler import WaitQueue
+
+if TYPE_CHECKING:
+    from pysc.sentry.fs.inode import Attributes
+    from pysc.sentry.fs.path import Path
+    from pysc.sentry.kernel.task import Task
+
+O_ACCMODE: Final = 0o3
+O_RDONLY: Final = 0o0
+O_WRONLY: Final = 0o1
+O_RDWR: Final = 0o2
+O_APPEND: Final = 0o2000
+O_NONBLOCK: Final = 0o4000
+O_PATH: Final = 0o10000000
+
+POLLIN: Final = 0x1
+POLLPRI: Final = 0x2
+POLLOUT: Final = 0x4
+POLLERR: Final = 0x8
+POLLHUP: Final = 0x10
+POLLNVAL: Final = 0x20
+POLLRDNORM: Final = 0x40
+POLLWRNORM: Final = 0x100
+POLLRDHUP: Final = 0x2000
+
+
+class FileDescription:
+    """An open file description.
+
+    Invariant: ``references`` counts the descriptors (of all tables), messages in flight and calls that use it now;
+    at 0 it is released, once.  ``flags`` are the O_* that fcntl(F_GETFL) shows.
+    """
+
+    __slots__ = ("flags", "offset", "path", "references")
+
+    def __init__(self, flags: int, path: Path | None = None) -> None:
+        self.flags = flags
+        self.offset = 0
+        self.path = path
+        """Where it was opened: mount and dentry; None for what has no name (pipes, sockets, eventfds)."""
+        self.references = 0
+
+    # Lifetime
+    def get(self) -> None:
+        """Take a reference."""
+        self.references += 1
+
+    def put(self) -> None:
+        """Drop a reference; the last one releases."""
+        assert self.references > 0
+        self.references -= 1
+        if self.references == 0:
+            self.release()
+
+    def release(self) -> None:
+        """Free what it holds.  Called once; never waits (what must wait is started as a routine of the kernel)."""
+
+    def flush(self, task: Task) -> None:
+        """A descriptor of ``task``'s table was closed (dnotify, POSIX locks)."""
+
+    # Modes
+    @property
+    def readable(self) -> bool:
+        """Whether it is open for reading."""
+        return self.flags & O_ACCMODE in (O_RDONLY, O_RDWR) and not self.flags & O_PATH
+
+    @property
+    def writable(self) -> bool:
+        """Whether it is open for writing."""
+        return self.flags & O_ACCMODE in (O_WRONLY, O_RDWR) and not self.flags & O_PATH
+
+    @property
+    def nonblock(self) -> bool:
+        """Whether a read or write must not wait (O_NONBLOCK)."""
+        return bool(self.flags & O_NONBLOCK)
+
+    # Data.  The caller has checked readable/writable and bounded the size.
+    async def read(self, size: int) -> bytes:
+        """Read up to ``size`` bytes at the offset and move it; b"" at the end.  EAGAIN if nonblock; park()s else."""
+        raise EINVAL
+
+    async def write(self, data: bytes) -> int:
+        """Write at the offset (or the end, O_APPEND) and move it; the number of bytes taken.  EAGAIN, EPIPE …"""
+        raise EINVAL
+
+    async def pread(self, size: int, offset: int) -> bytes:
+        """Read at ``offset``.  ESPIPE for what has no positions."""
+        raise ESPIPE
+
+    async def pwrite(self, data: bytes, offset: int) -> int:
+        """Write at ``offset``.  ESPIPE for what has no positions."""
+        raise ESPIPE
+
+    async def seek(self, offset: int, whence: int) -> int:
+        """lseek(2)."""
+        raise ESPIPE
+
+    async def ioctl(self, task: Task, request: int, argument: int) -> int:
+        """ioctl(2); ``argument`` is a guest address or an int.  ENOTTY for an unknown request."""
+        raise ENOTTY
+
+    # Readiness
+    def poll(self) -> int:
+        """Return the POLL* bits that hold now (always of {IN, OUT, …}; ERR and HUP unasked).  Never waits."""
+        return POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM
+
+    def queues(self) -> tuple[WaitQueue, ...]:
+        """Return the queues that are woken when :meth:`poll` may have changed; () if it is always ready."""
+        return ()
+
+    # Metadata and the rest
+    async def attributes(self) -> Attributes:
+        """What fstat(2) shows."""
+        raise EBADF
+
+    async def truncate(self, size: int) -> None:
+        """ftruncate(2)."""
+        raise EINVAL
+
+    async def allocate(self, mode: int, offset: int, length: int) -> None:
+        """fallocate(2)."""
+        raise ENODEV
+
+    async def sync(self, data_only: bool) -> None:
+        """fsync(2), fdatasync(2)."""
+        raise EINVAL
+
+    async def list(self, size: int) -> bytes:
+        """Return whole linux_dirent64 records of at most ``size`` bytes; moves the offset (getdents64(2))."""
+        raise ENOTDIR
+
+    async def mapping_fd(self, prot: int, flags: int) -> int:
+        """Return a host descriptor (borrowed, of a regular file) for mmap(2), open as the guest opened it."""
+        raise ENODEV

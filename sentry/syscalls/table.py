@@ -1,0 +1,186 @@
+"""How a system call is declared: typed handlers, compiled once to decoders, in one table by number.
+
+A handler is a function of the task and its arguments; the annotations say how each register is read::
+
+    def eventfd2(task: Task, initval: U32, flags: EfdFlags) -> int: ...
+    async def openat(task: Task, dirfd: Fd, path: Path, flags: U32, mode: Mode) -> int: ...
+
+``def`` cannot wait; ``async def`` may.  It returns the result (None is 0), or a :class:`HostCall` for the thread to
+make by itself, or :data:`NO_REPLY` when it has given the thread its verdict already (exit, exec, sigreturn).
+It fails by raising a LinuxError.  An :class:`~pysc.sentry.kernel.scheduler.Interrupted` that escapes it is answered
+as its :class:`Restart` says.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pysc.cabi.linux.errors import EINVAL, ENOSYS, LinuxError
+
+PATH_MAX: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """How one register becomes an argument."""
+
+    decode: Callable[[int], int]
+
+
+def _u32(value: int) -> int:
+    return value & 0xFFFF_FFFF
+
+
+def _i32(value: int) -> int:
+    return ((value & 0xFFFF_FFFF) ^ 0x8000_0000) - 0x8000_0000
+
+
+def _i64(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _u64(value: int) -> int:
+    return value
+
+
+def only_bits(allowed: int) -> Read:
+    """Read a 32-bit flag word: EINVAL if it has bits outside ``allowed``."""
+
+    def decode(value: int) -> int:
+        value &= 0xFFFF_FFFF
+        if value & ~allowed:
+            raise EINVAL(f"unknown flags {value & ~allowed:#x}")
+        return value
+
+    return Read(decode)
+
+
+U32 = Annotated[int, Read(_u32)]
+I32 = Annotated[int, Read(_i32)]
+I64 = Annotated[int, Read(_i64)]
+U64 = Annotated[int, Read(_u64)]
+Fd = Annotated[int, Read(_i32)]
+Pid = Annotated[int, Read(_i32)]
+Size = Annotated[int, Read(_u64)]
+Mode = Annotated[int, Read(lambda value: value & 0o177777)]
+Addr = Annotated[int, Read(_u64)]
+"""A guest address, not looked at: copy with task.copy_in and task.copy_out."""
+
+
+class _Path:
+    """Marks an argument that is copied in as a C string before the handler runs."""
+
+
+Path = Annotated[bytes, _Path()]
+"""A path, copied in first, as Linux does: EFAULT, ENAMETOOLONG (PATH_MAX).  May be empty."""
+
+
+class Restart(Enum):
+    """What an interrupted call becomes (the ERESTART* of the kernel): after a handler ran, or without one."""
+
+    SYS = "restarted if the handler has SA_RESTART, else EINTR; restarted without a handler"
+    NOHAND = "EINTR after a handler; restarted without one"
+    NOINTR = "always restarted"
+    BLOCK = "EINTR after a handler; continued through task.restart without one"
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def restarts(policy: Restart) -> Callable[[F], F]:
+    """Declare a handler's restart policy; without it, it is ``Restart.SYS``."""
+
+    def mark(handler: F) -> F:
+        handler.__dict__["restart"] = policy
+        return handler
+
+    return mark
+
+
+@dataclass(frozen=True, slots=True)
+class HostCall:
+    """A handler's result: the thread makes this call of the keyhole and goes on with its result."""
+
+    nr: int
+    args: tuple[int, ...]
+
+
+class NoReply:
+    """The type of :data:`NO_REPLY`."""
+
+
+NO_REPLY: Final = NoReply()
+
+Support = Literal["full", "partial", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One system call.  ``refused`` rows have an errno and no handler."""
+
+    name: str
+    support: Support
+    note: str
+    handler: Callable[..., Any] | None
+    errno: int
+    decoders: tuple[Callable[[int], int] | None, ...]
+    """One an argument; None for a path."""
+    has_path: bool
+    is_async: bool
+    restart: Restart
+
+    def decode(self, args: tuple[int, ...]) -> list[Any]:
+        """Read the registers of a call without path arguments.  Raises what the types raise."""
+        return [decode(value) for decode, value in zip(self.decoders, args, strict=False)]  # type: ignore[misc]
+
+
+def _row(handler: Callable[..., Any], support: Support, note: str) -> Row:
+    hints = typing.get_type_hints(handler, include_extras=True)
+    decoders: list[Callable[[int], int] | None] = []
+    for name in list(inspect.signature(handler).parameters)[1:]:
+        metadata = getattr(hints[name], "__metadata__", ())
+        read = next((item for item in metadata if isinstance(item, (Read, _Path))), None)
+        if read is None:
+            raise TypeError(f"{handler.__qualname__}: {name} is not a register type")
+        decoders.append(read.decode if isinstance(read, Read) else None)
+    return Row(
+        name=handler.__name__.rstrip("_"),
+        support=support,
+        note=note,
+        handler=handler,
+        errno=0,
+        decoders=tuple(decoders),
+        has_path=None in decoders,
+        is_async=inspect.iscoroutinefunction(handler),
+        restart=getattr(handler, "restart", Restart.SYS),
+    )
+
+
+def full(handler: Callable[..., Any]) -> Row:
+    """Declare a call that does all that Linux does."""
+    return _row(handler, "full", "")
+
+
+def partial(handler: Callable[..., Any], missing: str) -> Row:
+    """Declare a call and say what is missing."""
+    return _row(handler, "partial", missing)
+
+
+def refused(name: str, error: type[LinuxError] = ENOSYS, why: str = "") -> Row:
+    """Declare a call that always fails with ``error``, and why."""
+    return Row(name, "refused", why, None, error.errno, (), False, False, Restart.SYS)
+
+
+class SyscallTable:
+    """Every number of one architecture."""
+
+    __slots__ = ("arch", "rows")
+
+    def __init__(self, arch: str, rows: dict[int, Row]) -> None:
+        self.arch = arch
+        self.rows = rows
