@@ -1,0 +1,131 @@
+"""Host calls that set a process up and lock it down: namespaces, mounts, capabilities, filters.
+
+Thin faces over ``cabi/shim/confine.c``: they raise OSError and know nothing of pysc.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from pysc.cabi._shim import ffi, lib
+
+CLONE_NEWTIME: Final = 0x80
+CLONE_NEWNS: Final = 0x20000
+CLONE_NEWCGROUP: Final = 0x2000000
+CLONE_NEWUTS: Final = 0x4000000
+CLONE_NEWIPC: Final = 0x8000000
+CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWPID: Final = 0x20000000
+CLONE_NEWNET: Final = 0x40000000
+
+MS_RDONLY: Final = 1
+MS_NOSUID: Final = 2
+MS_NODEV: Final = 4
+MS_NOEXEC: Final = 8
+MS_REMOUNT: Final = 32
+MS_BIND: Final = 0x1000
+MS_REC: Final = 0x4000
+MS_PRIVATE: Final = 1 << 18
+MS_SLAVE: Final = 1 << 19
+MNT_DETACH: Final = 2
+
+PR_SET_PDEATHSIG: Final = 1
+PR_SET_DUMPABLE: Final = 4
+PR_SET_NAME: Final = 15
+PR_CAPBSET_DROP: Final = 24
+PR_SET_CHILD_SUBREAPER: Final = 36
+PR_SET_NO_NEW_PRIVS: Final = 38
+PR_CAP_AMBIENT: Final = 47
+PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
+
+CAP_CHOWN: Final = 0
+CAP_DAC_OVERRIDE: Final = 1
+CAP_DAC_READ_SEARCH: Final = 2
+CAP_FOWNER: Final = 3
+CAP_FSETID: Final = 4
+CAP_SETGID: Final = 6
+CAP_SETUID: Final = 7
+CAP_SYS_ADMIN: Final = 21
+
+_SOCK_FILTER_SIZE: Final = 8
+
+
+def _checked(result: int, what: object = None) -> int:
+    if result < 0:
+        raise OSError(-result, os.strerror(-result), what)
+    return result
+
+
+def unshare(flags: int) -> None:
+    """unshare(2)."""
+    _checked(lib.pysc_unshare(flags))
+
+
+def setns(fd: int, kind: int) -> None:
+    """setns(2): enter the namespace (or, for a pidfd, all namespaces in ``kind``)."""
+    _checked(lib.pysc_setns(fd, kind))
+
+
+def mount(source: bytes, target: bytes, kind: bytes = b"", flags: int = 0, data: bytes = b"") -> None:
+    """mount(2)."""
+    _checked(lib.pysc_mount(source, target, kind or ffi.NULL, flags, data or ffi.NULL), target)
+
+
+def umount(target: bytes, flags: int = 0) -> None:
+    """umount2(2)."""
+    _checked(lib.pysc_umount2(target, flags), target)
+
+
+def pivot_root(new_root: bytes, put_old: bytes) -> None:
+    """pivot_root(2)."""
+    _checked(lib.pysc_pivot_root(new_root, put_old), new_root)
+
+
+def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
+    """prctl(2) of calls that take at most two integers."""
+    return _checked(lib.pysc_prctl(option, arg2, arg3))
+
+
+def mask(*capabilities: int) -> int:
+    """Return the bit mask of some CAP_* numbers."""
+    return sum(1 << capability for capability in capabilities)
+
+
+def keep_capabilities(keep: int) -> None:
+    """Drop everything that is not in the mask ``keep`` from all five sets; what is kept is permitted and effective.
+
+    The bounding set needs CAP_SETPCAP to shrink, so it goes first; the inheritable and ambient sets end up empty.
+    """
+    with open("/proc/sys/kernel/cap_last_cap", "rb") as last:
+        count = int(last.read()) + 1
+    keep_only(keep, count)
+
+
+def keep_only(keep: int, count: int) -> None:
+    """As :func:`keep_capabilities` where there is no /proc to ask how many capabilities the kernel knows."""
+    for capability in range(count):
+        if not keep >> capability & 1:
+            prctl(PR_CAPBSET_DROP, capability)
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    _checked(lib.pysc_capset(keep, keep, 0))
+
+
+def load_filter(program: bytes) -> None:
+    """Install a seccomp filter, as exported to BPF by libseccomp."""
+    _checked(lib.pysc_load_filter(ffi.from_buffer(program), len(program) // _SOCK_FILTER_SIZE))
+
+
+def refuse_io_uring() -> None:
+    """Answer ENOSYS to io_uring_* in this process and all its children, for ever."""
+    _checked(lib.pysc_refuse_io_uring())
+
+
+def get_filter(pid: int, index: int) -> bytes | None:
+    """Return filter ``index`` (0 is the newest) of a stopped tracee; None if there is no such filter."""
+    count = lib.pysc_get_filter(pid, index, ffi.NULL)
+    if count == -2:  # ENOENT
+        return None
+    program = ffi.new("unsigned char[]", _checked(count) * _SOCK_FILTER_SIZE)
+    _checked(lib.pysc_get_filter(pid, index, program))
+    return bytes(ffi.buffer(program))
