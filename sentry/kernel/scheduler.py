@@ -217,6 +217,9 @@ class Routine:
         self._unpark()
         self._ready(woken)
 
+    def _on_deadline(self) -> None:
+        self._wake(False)
+
     def _unpark(self) -> None:
         for queue in self._parked_on or ():
             queue._parked.pop(self, None)
@@ -253,7 +256,7 @@ class Routine:
             for queue in request.queues:
                 queue._parked[self] = request.events
             if request.deadline is not None:
-                self._timer = self._scheduler.call_at(request.deadline, lambda: self._wake(False))
+                self._timer = self._scheduler.call_at(request.deadline, self._on_deadline)
         elif isinstance(request, Completion):
             if request.done:
                 self._ready(None)
