@@ -1,25 +1,27 @@
 """Supervisor and sentry: what a sentry is born with, and what the two say to each other afterwards.
 
 :class:`Boot` is never on a wire: the spawner builds it and forks, and the child hands it to
-``pysc.sentry.main.serve(control, boot)``.  Everything else travels over the control socket.  The sentry reports
-:class:`Ready` once it is locked down, waits for :class:`Start`, and sends :class:`Exited` as its last message.
-EOF on the control socket means that the supervisor is gone: the sentry exits at once.
+``pysc.sentry.main.serve(control, boot)``.  Everything else travels over the control socket as :data:`CONTROL`, whose
+server is the sentry.  It reports :class:`Ready` once it is locked down, waits for :class:`Start`, and sends
+:class:`Exited` as its last message.  EOF on the control socket means that the supervisor is gone: the sentry exits.
 """
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
+
+from pysc.urpc.fds import SocketFd
+from pysc.urpc.message import U16, Event, Message, Request, Service, Text
 
 Uid = Annotated[int, Meta(ge=0, le=0xFFFF_FFFE)]
 Pid = Annotated[int, Meta(ge=0, le=1 << 22)]
 Signo = Annotated[int, Meta(ge=0, le=64)]
 Status = Annotated[int, Meta(ge=0, le=0xFFFF)]
-Cells = Annotated[int, Meta(ge=0, le=0xFFFF)]
-Text = Annotated[str, Meta(max_length=4096)]
+Count = Annotated[int, Meta(ge=0, le=1 << 30)]
 
 # --- Boot: handed over by fork ---------------------------------------------------------------------------------
 
@@ -91,7 +93,7 @@ class Descriptors(msgspec.Struct, frozen=True):
     netstack: int
     """SEQPACKET, uRPC; -1 without."""
     trees: dict[int, int]
-    """By gofer mount: a detached, read-only, no-symlink clone of the mount; missing where the gofer must serve reads."""
+    """By gofer mount: a detached, read-only, no-symlink clone; missing where the gofer must serve reads."""
     stdio: tuple[int, int, int]
     log: int
     """Append lines here, each by one write(2)."""
@@ -144,15 +146,11 @@ class Target(IntEnum):
     """The foreground process group of the terminal; the first process if there is none."""
 
 
-class Empty(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=0):
-    """The reply that says: done."""
-
-
-class Start(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=1):
+class Start(Request[None], frozen=True, tag=1):
     """Run the container's process.  ENOENT, EACCES, ENOEXEC ...: it could not be executed; the detail names it."""
 
 
-class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=2):
+class Signal(Request[None], frozen=True, tag=2):
     """Send a signal as if from outside of the container.  ESRCH: no such process; 0 only asks."""
 
     signo: Signo
@@ -160,71 +158,82 @@ class Signal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=2):
     pid: Pid = 0
 
 
-class WindowSize(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=3):
+class WindowSize(Request[None], frozen=True, tag=3):
     """The outer terminal has a new size: SIGWINCH for the foreground group."""
 
-    rows: Cells
-    columns: Cells
+    rows: U16
+    columns: U16
 
 
-class Processes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=4):
-    """Ask for all processes: a :class:`ProcessList`."""
-
-
-class Process(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Process(Message, frozen=True):
     """One process of a guest."""
 
     pid: Pid
     ppid: Pid
     uid: Uid
     state: Annotated[str, Meta(max_length=1)]
-    command: Text
-    host_pid: Annotated[int, Meta(ge=0, le=1 << 30)] = 0
+    command: Annotated[bytes, Meta(max_length=64)]
+    host_pid: Count = 0
 
 
-class ProcessList(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=5):
-    """Reply to :class:`Processes`, in order of pid."""
+class ProcessList(Message, frozen=True):
+    """Processes in order of pid; at most 512 of ``total``, so that a frame holds them."""
 
     processes: Annotated[list[Process], Meta(max_length=512)]
-    """At most 512, so that a frame holds them."""
-    total: Annotated[int, Meta(ge=0, le=1 << 22)]
+    total: Count
 
 
-class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=6):
-    """Ask how the sentry is: a :class:`StateReply`."""
+class Processes(Request[ProcessList], frozen=True, tag=4):
+    """Ask for all processes."""
 
 
-class StateReply(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=7):
-    """Reply to :class:`State`."""
+class StateReply(Message, frozen=True):
+    """How the sentry is."""
 
     running: bool
     """Started and not exited."""
-    processes: Annotated[int, Meta(ge=0, le=1 << 22)]
-    files: Annotated[int, Meta(ge=0)] = 0
+    processes: Count
 
 
-class Pause(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=8):
+class State(Request[StateReply], frozen=True, tag=5):
+    """Ask how the sentry is; that it answers is an answer, too."""
+
+
+class Pause(Request[None], frozen=True, tag=6):
     """Stop all guests until :class:`Resume`."""
 
 
-class Resume(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=9):
+class Resume(Request[None], frozen=True, tag=7):
     """Let them go on."""
+
+
+class NewGofer(Request[None], frozen=True, tag=8):
+    """The gofer died and was restarted: requests in flight have failed with EIO, further ones go here."""
+
+    socket: SocketFd
 
 
 # --- Events of the sentry --------------------------------------------------------------------------------------
 
 
-class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=32):
+class Ready(Event, frozen=True, tag=32):
     """Locked down, waiting for :class:`Start`."""
 
 
-class Failed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=33):
+class Failed(Event, frozen=True, tag=33):
     """Instead of Ready: the sentry cannot work here; it exits.  ``message`` is one line with cause and remedy."""
 
     message: Text
 
 
-class Exited(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=34):
+class Exited(Event, frozen=True, tag=34):
     """The container's first process has ended and with it all others; ``status`` is wait(2)'s.  The sentry exits."""
 
     status: Status
+
+
+CONTROL: Final = Service(
+    "sentry",
+    requests=(Start, Signal, WindowSize, Processes, State, Pause, Resume, NewGofer),
+    events=(Ready, Failed, Exited),
+)
