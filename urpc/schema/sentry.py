@@ -146,11 +146,11 @@ class Target(IntEnum):
     """The foreground process group of the terminal; the first process if there is none."""
 
 
-class Start(Request[None], frozen=True, tag=1):
+class Start(Request[None], tag=1):
     """Run the container's process.  ENOENT, EACCES, ENOEXEC ...: it could not be executed; the detail names it."""
 
 
-class Signal(Request[None], frozen=True, tag=2):
+class Signal(Request[None], tag=2):
     """Send a signal as if from outside of the container.  ESRCH: no such process; 0 only asks."""
 
     signo: Signo
@@ -158,14 +158,14 @@ class Signal(Request[None], frozen=True, tag=2):
     pid: Pid = 0
 
 
-class WindowSize(Request[None], frozen=True, tag=3):
+class WindowSize(Request[None], tag=3):
     """The outer terminal has a new size: SIGWINCH for the foreground group."""
 
     rows: U16
     columns: U16
 
 
-class Process(Message, frozen=True):
+class Process(Message):
     """One process of a guest."""
 
     pid: Pid
@@ -176,18 +176,18 @@ class Process(Message, frozen=True):
     host_pid: Count = 0
 
 
-class ProcessList(Message, frozen=True):
+class ProcessList(Message):
     """Processes in order of pid; at most 512 of ``total``, so that a frame holds them."""
 
     processes: Annotated[list[Process], Meta(max_length=512)]
     total: Count
 
 
-class Processes(Request[ProcessList], frozen=True, tag=4):
+class Processes(Request[ProcessList], tag=4):
     """Ask for all processes."""
 
 
-class StateReply(Message, frozen=True):
+class StateReply(Message):
     """How the sentry is."""
 
     running: bool
@@ -195,19 +195,19 @@ class StateReply(Message, frozen=True):
     processes: Count
 
 
-class State(Request[StateReply], frozen=True, tag=5):
+class State(Request[StateReply], tag=5):
     """Ask how the sentry is; that it answers is an answer, too."""
 
 
-class Pause(Request[None], frozen=True, tag=6):
+class Pause(Request[None], tag=6):
     """Stop all guests until :class:`Resume`."""
 
 
-class Resume(Request[None], frozen=True, tag=7):
+class Resume(Request[None], tag=7):
     """Let them go on."""
 
 
-class NewGofer(Request[None], frozen=True, tag=8):
+class NewGofer(Request[None], tag=8):
     """The gofer died and was restarted: requests in flight have failed with EIO, further ones go here."""
 
     socket: SocketFd
@@ -216,17 +216,17 @@ class NewGofer(Request[None], frozen=True, tag=8):
 # --- Events of the sentry --------------------------------------------------------------------------------------
 
 
-class Ready(Event, frozen=True, tag=32):
+class Ready(Event, tag=32):
     """Locked down, waiting for :class:`Start`."""
 
 
-class Failed(Event, frozen=True, tag=33):
+class Failed(Event, tag=33):
     """Instead of Ready: the sentry cannot work here; it exits.  ``message`` is one line with cause and remedy."""
 
     message: Text
 
 
-class Exited(Event, frozen=True, tag=34):
+class Exited(Event, tag=34):
     """The container's first process has ended and with it all others; ``status`` is wait(2)'s.  The sentry exits."""
 
     status: Status
