@@ -11,6 +11,7 @@ from pysc.cabi.linux.errors import EBADF, EINVAL, ENODEV, ENOTDIR, ENOTTY, ESPIP
 from pysc.sentry.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
+    from pysc.sentry.fs.epoll import EpollItem
     from pysc.sentry.fs.inode import Attributes
     from pysc.sentry.fs.path import Path
     from pysc.sentry.kernel.task import Task
@@ -41,7 +42,7 @@ class FileDescription:
     at 0 it is released, once.  ``flags`` are the O_* that fcntl(F_GETFL) shows.
     """
 
-    __slots__ = ("flags", "offset", "path", "references")
+    __slots__ = ("epoll_items", "flags", "offset", "path", "references")
 
     def __init__(self, flags: int, path: Path | None = None) -> None:
         self.flags = flags
@@ -49,6 +50,8 @@ class FileDescription:
         self.path = path
         """Where it was opened: mount and dentry; None for what has no name (pipes, sockets, eventfds)."""
         self.references = 0
+        self.epoll_items: dict[EpollItem, None] | None = None
+        """Who watches this description by epoll(7): they end with it."""
 
     # Lifetime
     def get(self) -> None:
@@ -60,6 +63,8 @@ class FileDescription:
         assert self.references > 0
         self.references -= 1
         if self.references == 0:
+            for item in tuple(self.epoll_items or ()):
+                item.detach()
             self.release()
 
     def release(self) -> None:

@@ -179,6 +179,15 @@ async def yield_now() -> None:
     await _suspend(None)
 
 
+_OWNER: Final = object()
+
+
+@types.coroutine
+def current_owner() -> Generator[object, Any, Any]:
+    """Return the owner of the routine that awaits this (a task); never waits."""
+    return (yield _OWNER)
+
+
 class Routine:
     """A running coroutine.  Its owner (a task, or None for the kernel's own) is who interrupts are meant for."""
 
@@ -239,6 +248,8 @@ class Routine:
                 request = self._coroutine.throw(wakeup)
             else:
                 request = self._coroutine.send(wakeup)
+            while request is _OWNER:
+                request = self._coroutine.send(self.owner)
         except StopIteration as stop:
             self.done = True
             self.on_exit(stop.value, None)
