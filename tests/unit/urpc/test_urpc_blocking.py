@@ -1,0 +1,128 @@
+"""The blocking transport over real sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Crash, Fetch, Opened, Poke, Sum, Swap, Take
+
+from pysc.cabi.linux.errors import EDOM, EIO, EMSGSIZE
+from pysc.urpc.blocking import Client, Disconnected, serve
+from pysc.urpc.codec import BadFrame
+from pysc.urpc.fds import OwnedFd, RegularFd
+from pysc.urpc.message import Event
+
+
+def crash(_: Crash) -> None:
+    raise ZeroDivisionError
+
+
+def add(request: Add) -> Sum:
+    if request.a == 13:
+        raise EDOM("unlucky")
+    return Sum(request.a + request.b)
+
+
+HANDLERS: dict[Any, Any] = {
+    Add: add,
+    Swap: lambda request: Opened(RegularFd(request.file.take())),
+    Take: lambda request: None,
+    Fetch: lambda request: Blob(bytes(request.size)),
+    Crash: crash,
+}
+
+
+class Server:
+    """serve() on a thread, with what became of it."""
+
+    def __init__(self) -> None:
+        self.end, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.error: BaseException | None = None
+        self.events: list[Event] = []
+        self._thread = threading.Thread(target=self._run, args=(ours,))
+        self._thread.start()
+
+    def _run(self, sock: socket.socket) -> None:
+        try:
+            serve(sock, SAMPLE, HANDLERS, on_event=self.events.append)
+        except BadFrame as error:
+            self.error = error.with_traceback(None)
+
+    def wait_end(self) -> None:
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.end.close()
+    server.wait_end()
+
+
+def test_calls(server: Server) -> None:
+    client = Client(server.end, SAMPLE)
+    assert client.call(Add(1, 2)) == Sum(3)
+    with pytest.raises(EDOM, match="unlucky"):
+        client.call(Add(13, 2))
+    assert client.call(Add(3, 4)) == Sum(7)
+
+
+def test_a_file_goes_there_and_back(server: Server) -> None:
+    client = Client(server.end, SAMPLE)
+    fd = os.memfd_create("test")
+    os.write(fd, b"content")
+    opened = client.call(Swap(RegularFd(fd)))
+    assert os.pread(opened.file.fileno(), 10, 0) == b"content"
+    opened.file.close()
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(fd)
+
+
+def test_a_bug_in_a_handler_is_eio_and_the_server_goes_on(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    client = Client(server.end, SAMPLE)
+    with pytest.raises(EIO):
+        client.call(Crash())
+    assert "ZeroDivisionError" in caplog.text
+    assert client.call(Add(1, 1)) == Sum(2)
+
+
+def test_a_reply_that_does_not_fit_is_an_error(server: Server) -> None:
+    client = Client(server.end, SAMPLE)
+    with pytest.raises(EMSGSIZE):
+        client.call(Fetch(70000))
+    assert len(client.call(Fetch(65000)).data) == 65000
+
+
+def test_surplus_descriptors_cut_the_peer_off(server: Server) -> None:
+    client = Client(server.end, SAMPLE)
+    files = [OwnedFd(os.memfd_create("test")) for _ in range(3)]
+    client.call(Take(files))
+    fds = [os.memfd_create("test") for _ in range(9)]
+    socket.send_fds(server.end, [b"x"], fds)
+    for fd in fds:
+        os.close(fd)
+    server.wait_end()
+    assert isinstance(server.error, BadFrame)
+    with pytest.raises(Disconnected):
+        client.call(Add(1, 2))
+
+
+def test_events_arrive(server: Server) -> None:
+    client = Client(server.end, SAMPLE)
+    client.tell(Poke(b"hey"))
+    client.call(Add(1, 1))
+    assert server.events == [Poke(b"hey")]
+
+
+def test_an_empty_frame_ends_the_connection(server: Server) -> None:
+    Client(server.end, SAMPLE)
+    server.end.send(b"")
+    server.wait_end()
+    assert server.error is None

@@ -1,0 +1,107 @@
+"""What a message is: requests with their reply types, events, and the service that groups them.
+
+A service is declared once, in ``pysc.urpc.schema``::
+
+    class Stat(Request[Attributes], tag=1):
+        \"\"\"Say what the file is.\"\"\"
+
+        path: Path
+
+    FILES = Service("files", requests=(Stat,))
+
+Every int of a message has bounds and every container a maximal length (a test walks all schemas); unknown fields
+are refused.  Paths and names are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+from pysc.urpc.fds import MAX_FDS, count_fds
+
+MAX_FRAME: Final = 65536
+CREDITS: Final = 32
+"""Requests that may be outstanding in one direction."""
+MAX_BODY: Final = MAX_FRAME - 8
+"""What a frame's header leaves."""
+
+U8 = Annotated[int, Meta(ge=0, le=0xFF)]
+U16 = Annotated[int, Meta(ge=0, le=0xFFFF)]
+U32 = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
+I32 = Annotated[int, Meta(ge=-0x8000_0000, le=0x7FFF_FFFF)]
+I64 = Annotated[int, Meta(ge=-0x8000_0000_0000_0000, le=0x7FFF_FFFF_FFFF_FFFF)]
+U63 = Annotated[int, Meta(ge=0, le=0x7FFF_FFFF_FFFF_FFFF)]
+"""Offsets and sizes."""
+U64 = Annotated[int, Meta(ge=0)]
+"""msgspec refuses ``le`` above 2**63-1; msgpack itself has no larger ints."""
+Text = Annotated[str, Meta(max_length=4096)]
+Detail = Annotated[str, Meta(max_length=1024)]
+
+R = TypeVar("R")
+
+
+class Message(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """Base of all that travels: replies, events and the parts of either."""
+
+
+class Request(Message, Generic[R]):
+    """A question; ``Request[X]`` is answered by an ``X`` (``None``: by the bare fact).  Each subclass has a tag."""
+
+    reply_type: ClassVar[Any] = None
+
+    def __init_subclass__(cls, **config: Any) -> None:
+        super().__init_subclass__(**config)
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            if get_origin(base) is Request:
+                cls.reply_type = get_args(base)[0]
+
+
+class Event(Message):
+    """Something that is told and not answered.  Each subclass has a tag."""
+
+
+class Hello(Message):
+    """The first frame of each side."""
+
+    build: Text
+    """The exact build of the daemons of one sandbox; of CLI and supervisor, their protocol's version."""
+    service: Text
+
+
+class Failure(Message):
+    """The error reply: an errno and, for logs and people, what it was about."""
+
+    errno: Annotated[int, Meta(ge=1, le=4095)]
+    detail: Detail = ""
+
+
+class Service:
+    """The requests and events between one kind of server and its client, compiled to decoders."""
+
+    __slots__ = ("client_events", "events", "name", "reply_fds", "request_fds", "requests")
+
+    def __init__(
+        self,
+        name: str,
+        requests: Sequence[type[Request[Any]]],
+        *,
+        events: Sequence[type[Event]] = (),
+        client_events: Sequence[type[Event]] = (),
+    ) -> None:
+        self.name = name
+        self.requests = tuple(requests)
+        self.events = tuple(events)
+        """What the server tells."""
+        self.client_events = tuple(client_events)
+        """What the client tells."""
+        self.request_fds = max([count_fds(kind) for kind in (*requests, *client_events)], default=0)
+        """The most descriptors that one frame brings to the server."""
+        self.reply_fds = max(
+            [*(count_fds(kind.reply_type) for kind in requests), *(count_fds(kind) for kind in events)], default=0
+        )
+        """The most descriptors that one frame brings to the client."""
+        assert max(self.request_fds, self.reply_fds) <= MAX_FDS
