@@ -1,0 +1,97 @@
+"""What all tests share: the modes that they run in, and the probes for what they need."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.builds import LINKING, compile_guest
+from tests.support.modes import DEFAULT, EVERY_MODE, Mode
+from tests.support.needs import missing
+from tests.support.sandbox import Sandbox
+
+GUESTS = Path(__file__).parent / "guests"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--modes",
+        choices=("default", "guests", "all"),
+        default="default",
+        help="which tests run in every mode of a sandbox: none, the guest programs, or all",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "mode" not in metafunc.fixturenames:
+        return
+    wanted = metafunc.config.getoption("--modes")
+    many = wanted == "all" or (wanted == "guests" and metafunc.definition.get_closest_marker("every_mode") is not None)
+    modes = EVERY_MODE if many else (DEFAULT,)
+    if "build" not in metafunc.fixturenames:
+        metafunc.parametrize("mode", modes, ids=[mode.name for mode in modes], scope="session")
+        return
+    pairs = [(mode, build) for mode in modes for build in LINKING]
+    if wanted != "all":  # the other modes see one build each: what differs between builds is the loader's
+        pairs = [(mode, build) for mode, build in pairs if mode == DEFAULT or build == "static"]
+    ids = [f"{mode.name}-{build}" for mode, build in pairs]
+    metafunc.parametrize(("mode", "build"), pairs, ids=ids, scope="session")
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[[str], str]:
+    """Return a function that finds a program of the host, or skips the test."""
+
+    def find(program: str) -> str:
+        path = shutil.which(program)
+        if path is None:
+            missing(f"{program} is not installed")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def namespaces() -> None:
+    """Probe for the namespaces that a sandbox is made of."""
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        missing("unshare (util-linux) is not installed")
+    probe = [unshare, "--user", "--map-root-user", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "true"]
+    tried = subprocess.run(probe, capture_output=True, timeout=20, check=False)
+    if tried.returncode:
+        missing(f"no namespaces here: {tried.stderr.decode().strip()}")
+
+
+@pytest.fixture(scope="session")
+def root_user() -> None:
+    """Probe for root, which some comparisons with the host need."""
+    if os.geteuid() != 0:
+        missing("needs root")
+
+
+@pytest.fixture(scope="session")
+def sandbox(namespaces: None, mode: Mode) -> Sandbox:
+    """Return what runs commands under ``pysc do`` in the mode of the test."""
+    return Sandbox(mode)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return one folder for all workers of this session, open to every user as the guests' identities need it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "shared"
+    folder.mkdir(mode=0o755, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def guest_binary(need: Callable[[str], str], shared_folder: Path) -> Callable[[str, str], Path]:
+    """Return a function that compiles a guest program: ``guest_binary("fork", "static")``."""
+    need("cc")
+    return lambda name, build: compile_guest(GUESTS / f"{name}.c", build, shared_folder)
