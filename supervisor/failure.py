@@ -1,0 +1,20 @@
+"""The one exception that a command ends with: a line for people, naming the cause and the remedy."""
+
+from __future__ import annotations
+
+from typing import Final
+
+EXIT_FAILURE: Final = 128
+"""Status of every command that fails by itself; a program's own statuses are passed through."""
+
+
+class Failure(Exception):
+    """A command cannot go on.  The text is one line; it goes to stderr and, once, to the log."""
+
+    def __init__(self, message: str, status: int = EXIT_FAILURE) -> None:
+        super().__init__(" ".join(message.split()))
+        self.status = status
+
+
+class UsageError(Failure):
+    """The command line is wrong."""

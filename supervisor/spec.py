@@ -1,0 +1,290 @@
+"""config.json: the part of the OCI runtime specification that a Linux container uses, as msgspec structs.
+
+Unknown fields are ignored, as the specification demands; ``null`` is what Go writes for an empty list or map.
+:func:`load` validates and makes paths absolute, so that everybody after it can believe a :class:`Spec`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from pysc.supervisor.failure import Failure
+
+OCI_VERSION: Final = "1.0.2"
+MAX_CONFIG: Final = 4 << 20
+"""Bytes of a config.json that are read; real ones have 10,000 to 100,000."""
+
+Id32 = Annotated[int, Meta(ge=0, le=0xFFFF_FFFE)]
+U64 = Annotated[int, Meta(ge=0)]
+Environment = list[Annotated[str, Meta(min_length=1)]]
+
+
+class Part(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True):
+    """Base of all parts: camelCase in JSON."""
+
+
+class Box(Part, frozen=True):
+    """Size of a terminal in characters."""
+
+    height: Annotated[int, Meta(ge=0, le=0xFFFF)] = 0
+    width: Annotated[int, Meta(ge=0, le=0xFFFF)] = 0
+
+
+class User(Part, frozen=True):
+    """Who the process is, inside."""
+
+    uid: Id32 = 0
+    gid: Id32 = 0
+    umask: Annotated[int, Meta(ge=0, le=0o7777)] | None = None
+    additional_gids: list[Id32] | None = None
+
+
+class CapabilityNames(Part, frozen=True):
+    """The five sets by name."""
+
+    bounding: list[str] | None = None
+    effective: list[str] | None = None
+    inheritable: list[str] | None = None
+    permitted: list[str] | None = None
+    ambient: list[str] | None = None
+
+
+class Rlimit(Part, frozen=True):
+    """One resource limit; 2**64-1 is unlimited."""
+
+    type: str
+    hard: U64
+    soft: U64
+
+
+class Process(Part, frozen=True):
+    """What to run."""
+
+    args: list[str] | None = None
+    env: Environment | None = None
+    cwd: str = "/"
+    terminal: bool = False
+    console_size: Box | None = None
+    user: User = User()
+    capabilities: CapabilityNames | list[str] | None = None
+    rlimits: list[Rlimit] | None = None
+    no_new_privileges: bool = False
+    oom_score_adj: Annotated[int, Meta(ge=-1000, le=1000)] | None = None
+    selinux_label: str = ""
+    apparmor_profile: str = ""
+
+
+class Root(Part, frozen=True):
+    """The root file system."""
+
+    path: str = ""
+    readonly: bool = False
+
+
+class Mount(Part, frozen=True):
+    """One mount."""
+
+    destination: str
+    type: str = ""
+    source: str = ""
+    options: list[str] | None = None
+
+
+class Hook(Part, frozen=True):
+    """A program of the host to run at a point in the life of the container."""
+
+    path: str
+    args: list[str] | None = None
+    env: list[str] | None = None
+    timeout: int | None = None
+
+
+class Hooks(Part, frozen=True):
+    """All hooks."""
+
+    prestart: list[Hook] | None = None
+    create_runtime: list[Hook] | None = None
+    create_container: list[Hook] | None = None
+    start_container: list[Hook] | None = None
+    poststart: list[Hook] | None = None
+    poststop: list[Hook] | None = None
+
+
+class Namespace(Part, frozen=True):
+    """A namespace of the host: only the network one means something, the others are virtual inside."""
+
+    type: str
+    path: str = ""
+
+
+class IdMapping(Part, frozen=True):
+    """A range of ids."""
+
+    container_id: Id32 = msgspec.field(name="containerID", default=0)
+    host_id: Id32 = msgspec.field(name="hostID", default=0)
+    size: Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)] = 0
+
+
+class Memory(Part, frozen=True):
+    """Limits in bytes; -1 is unlimited."""
+
+    limit: int | None = None
+    reservation: int | None = None
+    swap: int | None = None
+
+
+class Cpu(Part, frozen=True):
+    """Processor time."""
+
+    shares: U64 | None = None
+    quota: int | None = None
+    period: U64 | None = None
+    cpus: str = ""
+    mems: str = ""
+
+
+class Pids(Part, frozen=True):
+    """Number of tasks; of the host, so daemons count."""
+
+    limit: int = 0
+
+
+class Resources(Part, frozen=True):
+    """What a cgroup limits."""
+
+    memory: Memory | None = None
+    cpu: Cpu | None = None
+    pids: Pids | None = None
+
+
+class Linux(Part, frozen=True):
+    """What only Linux has."""
+
+    namespaces: list[Namespace] | None = None
+    uid_mappings: list[IdMapping] | None = None
+    gid_mappings: list[IdMapping] | None = None
+    cgroups_path: str = ""
+    resources: Resources | None = None
+    rootfs_propagation: str = ""
+    seccomp: msgspec.Raw | None = None
+    masked_paths: list[str] | None = None
+    readonly_paths: list[str] | None = None
+
+
+class Spec(Part, frozen=True):
+    """A whole config.json."""
+
+    oci_version: str = ""
+    process: Process | None = None
+    root: Root | None = None
+    hostname: str = ""
+    domainname: str = ""
+    mounts: list[Mount] | None = None
+    hooks: Hooks | None = None
+    annotations: dict[str, str] | None = None
+    linux: Linux | None = None
+    solaris: Any = None
+    windows: Any = None
+
+    @property
+    def command(self) -> Process:
+        """The process; :func:`load` has checked that there is one."""
+        assert self.process is not None
+        return self.process
+
+    @property
+    def rootfs(self) -> Root:
+        """The root; :func:`load` has checked that there is one."""
+        assert self.root is not None
+        return self.root
+
+
+def load(bundle: str) -> Spec:
+    """Read, check and complete ``bundle``/config.json.
+
+    Raises:
+        Failure: it cannot be read, is no specification, or asks for what does not exist here.
+    """
+    path = os.path.join(bundle, "config.json")
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MAX_CONFIG + 1)
+    except FileNotFoundError:
+        what = "has no config.json" if os.path.isdir(bundle) else "does not exist"
+        raise Failure(f"bundle {bundle} {what}: name a bundle with --bundle, or make one by pysc spec") from None
+    except OSError as error:
+        raise Failure(f"cannot read {path}: {error.strerror}") from None
+    if len(text) > MAX_CONFIG:
+        raise Failure(f"{path} has more than {MAX_CONFIG >> 20} MiB: that is no config.json")
+    try:
+        spec = msgspec.json.decode(text, type=Spec)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Failure(f"{path} is malformed: {error}") from None
+    try:
+        _check(spec)
+    except Failure as error:
+        raise Failure(f"{path}: {error}") from None
+    return _absolute(spec, bundle)
+
+
+def _check(spec: Spec) -> None:
+    if spec.process is None:
+        raise Failure("process is missing")
+    if not spec.process.args:
+        raise Failure("process.args is empty: name the program to run")
+    if spec.root is None or not spec.root.path:
+        raise Failure("root.path is missing: name the directory with the root file system")
+    if spec.solaris is not None or spec.windows is not None:
+        raise Failure("it is for another operating system: only Linux containers can be run")
+    if spec.process.selinux_label:
+        raise Failure("process.selinuxLabel is set, but there is no SELinux inside: remove it")
+    if not spec.process.cwd.startswith("/"):
+        raise Failure(f"process.cwd {spec.process.cwd!r} must be absolute")
+    for text in (*spec.process.args, *(spec.process.env or ()), spec.process.cwd, spec.root.path, spec.hostname):
+        if "\0" in text:
+            raise Failure(f"{text!r} holds a NUL character")
+    for mount in spec.mounts or ():
+        _check_mount(mount)
+    for hook in _all_hooks(spec):
+        if not hook.path.startswith("/"):
+            raise Failure(f"path of hook {hook.path!r} must be absolute")
+    if len(spec.hostname.encode()) > 64:
+        raise Failure("hostname has more than 64 bytes")
+
+
+def _check_mount(mount: Mount) -> None:
+    if not mount.destination.startswith("/"):
+        raise Failure(f"destination of mount {mount.destination!r} must be absolute")
+    if "\0" in mount.destination + mount.source:
+        raise Failure(f"mount {mount.destination!r} holds a NUL character")
+    if is_bind(mount) and not mount.source:
+        raise Failure(f"bind mount {mount.destination} has no source")
+
+
+def _all_hooks(spec: Spec) -> list[Hook]:
+    hooks = spec.hooks or Hooks()
+    kinds = (
+        hooks.prestart, hooks.create_runtime, hooks.create_container,
+        hooks.start_container, hooks.poststart, hooks.poststop,
+    )  # fmt: skip
+    return [hook for kind in kinds for hook in kind or ()]
+
+
+def is_bind(mount: Mount) -> bool:
+    """Whether the mount shows files of the host."""
+    return mount.type == "bind" or "bind" in (mount.options or ()) or "rbind" in (mount.options or ())
+
+
+def _absolute(spec: Spec, bundle: str) -> Spec:
+    root = msgspec.structs.replace(spec.rootfs, path=os.path.normpath(os.path.join(bundle, spec.rootfs.path)))
+    mounts = [
+        msgspec.structs.replace(mount, source=os.path.normpath(os.path.join(bundle, mount.source)))
+        if is_bind(mount)
+        else mount
+        for mount in spec.mounts or ()
+    ]
+    return msgspec.structs.replace(spec, root=root, mounts=mounts)
