@@ -1,0 +1,304 @@
+"""Pipes (pipe(7)): the buffer, and the description of either end; FIFOs use the same two."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from pysc.cabi.linux.errors import EAGAIN, EBUSY, EINVAL, ENOTTY, ENXIO, EPERM, EPIPE
+from pysc.sentry.fs.bytequeue import ByteQueue
+from pysc.sentry.fs.file import (
+    O_ACCMODE,
+    O_NONBLOCK,
+    O_RDONLY,
+    O_RDWR,
+    O_WRONLY,
+    POLLERR,
+    POLLHUP,
+    POLLIN,
+    POLLOUT,
+    POLLRDNORM,
+    POLLWRNORM,
+    FileDescription,
+)
+from pysc.sentry.kernel.scheduler import Interrupted, WaitQueue, park
+
+if TYPE_CHECKING:
+    from pysc.sentry.fs.path import Path
+    from pysc.sentry.kernel.task import Task
+
+PIPE_BUF: Final = 4096
+DEFAULT_CAPACITY: Final = 65536
+MAX_CAPACITY: Final = 1 << 20
+"""fs.pipe-max-size, for those without CAP_SYS_RESOURCE."""
+HARD_MAX_CAPACITY: Final = 1 << 31
+FIONREAD: Final = 0x541B
+O_DIRECT: Final = 0o40000
+
+IN: Final = POLLIN | POLLRDNORM
+OUT: Final = POLLOUT | POLLWRNORM
+ENDS: Final = IN | OUT | POLLERR | POLLHUP
+
+
+class Pipe:
+    """The buffer between writers and readers.
+
+    A queue of its own for each kind of sleeper: a byte wakes one reader, who wakes the next if he leaves some, and
+    every poller.  Sleeping readers and writers re-check, so a wake too many is harmless; one too few would hang.
+
+    Invariant: the sizes in ``_packets`` add up to the bytes held, or it is empty: nothing in packet mode (O_DIRECT)
+    is held.
+    """
+
+    __slots__ = (
+        "_bytes",
+        "_packets",
+        "capacity",
+        "open_wait",
+        "poll_wait",
+        "read_wait",
+        "reader_opens",
+        "readers",
+        "write_wait",
+        "writer_opens",
+        "writers",
+    )
+
+    def __init__(self) -> None:
+        self._bytes = ByteQueue()
+        self._packets: deque[Segment] = deque()
+        self.capacity = DEFAULT_CAPACITY
+        self.readers = 0
+        self.writers = 0
+        self.reader_opens = 0
+        """How often it was opened for reading: what openers of a FIFO wait to see change."""
+        self.writer_opens = 0
+        self.read_wait = WaitQueue()
+        self.write_wait = WaitQueue()
+        self.poll_wait = WaitQueue()
+        self.open_wait = WaitQueue()
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    @property
+    def room(self) -> int:
+        """Bytes that fit.  A packet uses up a page at least, as in Linux."""
+        used = len(self._bytes)
+        for segment in self._packets:
+            if segment.packet:
+                used += PIPE_BUF - segment.size
+        return max(0, self.capacity - used)
+
+    @property
+    def full(self) -> bool:
+        """Whether a writer sees it as not ready."""
+        return self.room < PIPE_BUF
+
+    def append(self, data: bytes | memoryview, packet: bool) -> None:
+        """Take ``data``, which fits, and wake a reader."""
+        if packet:
+            if not self._packets and self._bytes:
+                self._packets.append(Segment(len(self._bytes), False))
+            self._packets.append(Segment(len(data), True))
+        elif self._packets:
+            if not self._packets[-1].packet:
+                self._packets[-1].size += len(data)
+            else:
+                self._packets.append(Segment(len(data), False))
+        self._bytes.append(data)
+        self.read_wait.wake(1)
+        self.poll_wait.wake_all(IN)
+
+    def take(self, size: int) -> bytes:
+        """Remove up to ``size`` bytes (the rest of a packet is lost); wake a writer and the next reader."""
+        if self._packets:
+            data = self._take_segments(size)
+        else:
+            data = self._bytes.take(size)
+        if not self.full:
+            self.write_wait.wake(1)
+            self.poll_wait.wake_all(OUT)
+        if self._bytes:
+            self.read_wait.wake(1)
+        return data
+
+    def _take_segments(self, size: int) -> bytes:
+        first = self._packets[0]
+        data = self._bytes.take(min(size, first.size))
+        if first.packet:
+            self._bytes.drop(first.size - len(data))
+            self._packets.popleft()
+        else:
+            first.size -= len(data)
+            if not first.size:
+                self._packets.popleft()
+        return data
+
+    def opened(self, readable: bool, writable: bool) -> None:
+        """One description more."""
+        if readable:
+            self.readers += 1
+            self.reader_opens += 1
+        if writable:
+            self.writers += 1
+            self.writer_opens += 1
+
+    def closed(self, readable: bool, writable: bool) -> None:
+        """One description less; what nobody can read any more is dropped with the last one."""
+        self.readers -= readable
+        self.writers -= writable
+        if not self.readers and not self.writers:
+            self._bytes.clear()
+            self._packets.clear()
+        elif not self.readers or not self.writers:
+            self.read_wait.wake_all()
+            self.write_wait.wake_all()
+            self.poll_wait.wake_all(ENDS)
+
+    def resize(self, size: int, privileged: bool) -> int:
+        """F_SETPIPE_SZ: round up to a power of two of pages.  EINVAL, EPERM (over the limit), EBUSY (holds more)."""
+        if size > HARD_MAX_CAPACITY or size < 0:
+            raise EINVAL
+        capacity = max(PIPE_BUF, 1 << max(0, size - 1).bit_length())
+        if capacity > MAX_CAPACITY and capacity > self.capacity and not privileged:
+            raise EPERM
+        if len(self._bytes) > capacity:
+            raise EBUSY
+        self.capacity = capacity
+        if not self.full:
+            self.write_wait.wake_all()
+            self.poll_wait.wake_all(OUT)
+        return capacity
+
+
+class Segment:
+    """Bytes in a pipe that was used in packet mode: one packet, or what was written plainly between two."""
+
+    __slots__ = ("packet", "size")
+
+    def __init__(self, size: int, packet: bool) -> None:
+        self.size = size
+        self.packet = packet
+
+
+class PipeFile(FileDescription):
+    """One end of a pipe, or both (a FIFO opened O_RDWR).
+
+    ``writers_seen`` is the pipe's ``writer_opens`` when a FIFO was opened without a writer: no POLLHUP until one came.
+    """
+
+    __slots__ = ("pipe", "writers_seen")
+
+    def __init__(self, pipe: Pipe, flags: int, path: Path | None = None) -> None:
+        super().__init__(flags, path)
+        self.pipe = pipe
+        self.writers_seen = -1
+        pipe.opened(self.readable, self.writable)
+
+    def release(self) -> None:
+        self.pipe.closed(self.readable, self.writable)
+
+    async def read(self, size: int) -> bytes:
+        """Up to ``size`` bytes; b"" once there are neither bytes nor writers."""
+        if not size:
+            return b""
+        pipe = self.pipe
+        while not len(pipe):
+            if not pipe.writers:
+                return b""
+            if self.nonblock:
+                raise EAGAIN
+            await park(pipe.read_wait)
+        return pipe.take(size)
+
+    async def write(self, data: bytes) -> int:
+        """All of ``data``, at once if it is no more than PIPE_BUF; less if interrupted.  EPIPE (the caller signals)."""
+        pipe, total, done = self.pipe, len(data), 0
+        packet = bool(self.flags & O_DIRECT)
+        view = memoryview(data)
+        while done < total:
+            if not pipe.readers:
+                if done:
+                    return done
+                raise EPIPE
+            size = min(PIPE_BUF, total - done) if packet else total - done
+            room = pipe.room
+            if room >= size or (room and not packet and total > PIPE_BUF):
+                part = data if size == total and room >= size else view[done : done + min(size, room)]
+                pipe.append(part, packet)
+                done += len(part)
+            elif self.nonblock:
+                if done:
+                    return done
+                raise EAGAIN
+            else:
+                try:
+                    await park(pipe.write_wait)
+                except Interrupted:
+                    if done:
+                        return done
+                    raise
+        if total and not pipe.full:
+            pipe.write_wait.wake(1)  # the wake that came to this writer may have been for more room than it used
+        return done
+
+    def poll(self) -> int:
+        pipe, events = self.pipe, 0
+        if self.readable:
+            if len(pipe):
+                events |= IN
+            if not pipe.writers and pipe.writer_opens != self.writers_seen:
+                events |= POLLHUP
+        if self.writable:
+            if not pipe.full:
+                events |= OUT
+            if not pipe.readers:
+                events |= POLLERR
+        return events
+
+    def queues(self) -> tuple[WaitQueue, ...]:
+        return (self.pipe.poll_wait,)
+
+    async def ioctl(self, task: Task, request: int, argument: int) -> int:
+        if request != FIONREAD:
+            raise ENOTTY
+        task.put(argument, len(self.pipe).to_bytes(4, "little"))
+        return 0
+
+
+def make_pipe(flags: int) -> tuple[PipeFile, PipeFile]:
+    """Return the reading and the writing end of a new pipe; ``flags`` are O_NONBLOCK, O_DIRECT."""
+    pipe = Pipe()
+    return PipeFile(pipe, O_RDONLY | flags), PipeFile(pipe, O_WRONLY | flags)
+
+
+async def open_fifo(pipe: Pipe, flags: int, path: Path | None) -> PipeFile:
+    """Open a FIFO (fifo(7)): wait for the other side, unless O_NONBLOCK or O_RDWR.
+
+    Raises:
+        ENXIO: O_WRONLY|O_NONBLOCK and nobody reads.
+    """
+    mode = flags & O_ACCMODE
+    if mode == O_WRONLY and flags & O_NONBLOCK and not pipe.readers:
+        raise ENXIO
+    file = PipeFile(pipe, flags, path)
+    pipe.open_wait.wake_all()
+    if mode == O_RDWR:
+        return file
+    try:
+        if mode == O_RDONLY and not pipe.writers:
+            if file.nonblock:
+                file.writers_seen = pipe.writer_opens
+            else:
+                seen = pipe.writer_opens
+                while pipe.writer_opens == seen:
+                    await park(pipe.open_wait)
+        elif mode == O_WRONLY and not pipe.readers:
+            seen = pipe.reader_opens
+            while pipe.reader_opens == seen:
+                await park(pipe.open_wait)
+    except BaseException:
+        pipe.closed(file.readable, file.writable)
+        raise
+    return file
