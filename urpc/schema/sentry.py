@@ -97,6 +97,8 @@ class Descriptors(msgspec.Struct, frozen=True):
     stdio: tuple[int, int, int]
     log: int
     """Append lines here, each by one write(2)."""
+    guest: int
+    """The guest half's executable (``pysc.cabi/guest.elf``): the root is empty, so it is run by execveat(2)."""
 
 
 class Boot(msgspec.Struct, frozen=True):

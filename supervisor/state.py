@@ -1,0 +1,275 @@
+"""The state of containers: a directory each below the root, locked, and written by rename.
+
+``ROOT/ID/state.json`` is an OCI state with more fields; ``ROOT/ID/control`` is the supervisor's socket.  A lock is an
+flock on ``ROOT/.ID.lock``; who gets one compares the inode with the path, since the file may have been removed while
+it waited.  A container whose supervisor is gone is *stopped*, whatever the file says: a pid counts only together with
+the start time and the boot it was seen in.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from pysc.supervisor.failure import Failure
+from pysc.supervisor.spec import OCI_VERSION
+
+_ID: Final = re.compile(r"[A-Za-z0-9_+.\-]{1,128}", re.ASCII)
+FIRST_KUID: Final = 2_000_000_000
+KUIDS: Final = 65_536
+"""The range of host ids that sandboxes run as, one each, when they are started by root."""
+
+Status = Literal["creating", "created", "running", "paused", "stopped"]
+
+
+class Health(msgspec.Struct, rename="camel"):
+    """What the health command of ``supervise`` said last."""
+
+    status: Literal["starting", "healthy", "unhealthy"] = "starting"
+    failures: int = 0
+    output: str = ""
+
+
+class State(msgspec.Struct, rename="camel", omit_defaults=False):
+    """A state file.  The first six fields are OCI's."""
+
+    oci_version: str
+    id: str
+    status: Status
+    pid: int
+    """The supervisor's; 0 when stopped."""
+    bundle: str
+    annotations: dict[str, str]
+    created: str
+    owner: str
+    rootfs: str
+    start_time: int = 0
+    """Of ``pid``, in clock ticks (proc_pid_stat(5), field 22)."""
+    boot_id: str = ""
+    kuid: int = -1
+    """The host id of the sentry and its guests."""
+    cgroups: list[str] = msgspec.field(default_factory=list)
+    daemons: dict[str, int] = msgspec.field(default_factory=dict)
+    """Host pids by role: spawner, sentry, gofer, netstackd."""
+    exit_status: Annotated[int, Meta(ge=0, le=255)] | None = None
+    reason: str = ""
+    """Why it stopped, where that was no exit of the program."""
+    restarts: int = 0
+    health: Health | None = None
+
+
+def check_id(container: str) -> None:
+    """Refuse what is no id.
+
+    Raises:
+        Failure: with runc's text.
+    """
+    if not _ID.fullmatch(container) or container in (".", "..") or container.startswith("."):
+        raise Failure(f"invalid container ID format: {container!r}")
+
+
+def boot_id() -> str:
+    """Return what tells this boot of the host from another."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def process_start(pid: int) -> int:
+    """Return the start time of a process, 0 if there is none or it is a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def alive(state: State) -> bool:
+    """Whether the supervisor of the state file lives."""
+    return state.pid > 0 and state.boot_id == boot_id() and process_start(state.pid) == state.start_time != 0
+
+
+class Store:
+    """The root directory."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def directory(self, container: str) -> str:
+        """Return where a container's files are."""
+        return os.path.join(self.root, container)
+
+    def control(self, container: str) -> str:
+        """Return the path of its supervisor's socket."""
+        return os.path.join(self.root, container, "control")
+
+    def create_root(self) -> None:
+        """Make the root directory.
+
+        Raises:
+            Failure: it cannot be made.
+        """
+        try:
+            os.makedirs(self.root, 0o711, exist_ok=True)
+        except OSError as error:
+            raise Failure(
+                f"cannot make the state directory {self.root}: {error.strerror}; name another with --root"
+            ) from None
+
+    @contextmanager
+    def locked(self, container: str) -> Iterator[None]:
+        """Hold the lock of one id, which need not exist.
+
+        Raises:
+            Failure: the lock cannot be had.
+        """
+        path = os.path.join(self.root, f".{container}.lock")
+        fd = self._lock(path)
+        try:
+            yield
+        finally:
+            # Unlinked while it is held: waiters find another inode at the path, and try again.
+            try:
+                os.unlink(path)
+            except OSError:
+                pass
+            os.close(fd)
+
+    def _lock(self, path: str) -> int:
+        while True:
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            except OSError as error:
+                raise Failure(
+                    f"cannot lock {path}: {error.strerror}; name another state directory with --root"
+                ) from None
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            try:
+                if os.stat(path).st_ino == os.fstat(fd).st_ino:
+                    return fd
+            except FileNotFoundError:
+                pass
+            os.close(fd)
+
+    def create(self, state: State) -> None:
+        """Make the directory of a new container, complete or not at all.  The id must be locked.
+
+        Raises:
+            Failure: the id is in use, or the directory cannot be written.
+        """
+        final = self.directory(state.id)
+        if os.path.lexists(final):
+            raise Failure(f"container with given ID already exists: {state.id}; delete it first, or choose another ID")
+        temporary = os.path.join(self.root, f".{state.id}.new")
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            os.mkdir(temporary, 0o711)
+            _write(os.path.join(temporary, "state.json"), state)
+            os.rename(temporary, final)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise Failure(
+                f"cannot write the state of {state.id} below {self.root}: {error.strerror}; choose another --root"
+            ) from None
+
+    def save(self, state: State) -> None:
+        """Replace the state file.
+
+        Raises:
+            Failure: it cannot be written; the old one is still there.
+        """
+        path = os.path.join(self.directory(state.id), "state.json")
+        try:
+            _write(path + ".new", state)
+            os.rename(path + ".new", path)
+        except OSError as error:
+            try:
+                os.unlink(path + ".new")
+            except OSError:
+                pass
+            raise Failure(f"cannot write {path}: {error.strerror}") from None
+
+    def load(self, container: str) -> State:
+        """Return the state as it is now: of a dead supervisor it is *stopped*, whatever was written.
+
+        Raises:
+            Failure: there is no such container; the text is the one that clients know.
+        """
+        check_id(container)
+        try:
+            with open(os.path.join(self.directory(container), "state.json"), "rb") as file:
+                state = msgspec.json.decode(file.read(), type=State)
+        except (FileNotFoundError, NotADirectoryError):
+            raise Failure(f"container does not exist: {container}") from None
+        except OSError as error:
+            raise Failure(f"cannot read the state of {container}: {error.strerror}") from None
+        except msgspec.DecodeError as error:
+            raise Failure(f"the state of {container} is damaged ({error}): pysc delete --force {container}") from None
+        if not alive(state):
+            state.status, state.pid = "stopped", 0
+        return state
+
+    def ids(self) -> list[str]:
+        """Return all ids in order.
+
+        Raises:
+            Failure: the root directory cannot be read.
+        """
+        try:
+            return sorted(name for name in os.listdir(self.root) if not name.startswith("."))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise Failure(f"cannot read the state directory {self.root}: {error.strerror}") from None
+
+    def remove(self, container: str) -> None:
+        """Remove all of a container's files; missing ones are fine."""
+        shutil.rmtree(self.directory(container), ignore_errors=True)
+
+    def allocate_kuid(self) -> int:
+        """Return a host id that no other sandbox of this root has."""
+        taken = set()
+        for name in self.ids():
+            try:
+                taken.add(self.load(name).kuid)
+            except Failure:
+                continue
+        return next(kuid for kuid in range(FIRST_KUID, FIRST_KUID + KUIDS) if kuid not in taken)
+
+
+def new(container: str, bundle: str, rootfs: str, annotations: dict[str, str], kuid: int) -> State:
+    """Return the state of a container that is being created by this process."""
+    return State(
+        oci_version=OCI_VERSION,
+        id=container,
+        status="creating",
+        pid=os.getpid(),
+        bundle=bundle,
+        annotations=annotations,
+        created=time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() % 10**9:09}Z",
+        owner=str(os.geteuid()),
+        rootfs=rootfs,
+        start_time=process_start(os.getpid()),
+        boot_id=boot_id(),
+        kuid=kuid,
+    )
+
+
+def _write(path: str, state: State) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+    try:
+        data = msgspec.json.encode(state)
+        if os.write(fd, data) != len(data):
+            raise OSError(28, os.strerror(28))  # ENOSPC shows as a short write
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,75 @@
+"""Supervisor and spawner: start the daemons, hear of their ends, finish.
+
+The spawner is forked from the supervisor and trusted by it; EOF on this socket means that the supervisor is gone.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from pysc.urpc.fds import EventFd, SocketFd
+from pysc.urpc.message import I32, Event, Message, Request, Service, Text
+
+HostPid = Annotated[int, Meta(ge=1, le=1 << 30)]
+HostId = Annotated[int, Meta(ge=0, le=0xFFFF_FFFE)]
+Directory = Annotated[bytes, Meta(max_length=4096)]
+
+
+class Role(StrEnum):
+    """The daemons of a sandbox."""
+
+    SENTRY = "sentry"
+    GOFER = "gofer"
+    NETSTACKD = "netstackd"
+
+
+class Daemon(Message):
+    """A started daemon; the pidfd tells its end, whoever its parent is by then."""
+
+    role: Role
+    pid: HostPid
+    pidfd: EventFd
+
+
+class Launched(Message):
+    """Everything is on its way; the sentry tells by itself when it is ready."""
+
+    control: SocketFd
+    """To the sentry: ``pysc.urpc.schema.sentry.CONTROL``."""
+    daemons: Annotated[list[Daemon], Meta(max_length=3)]
+
+
+class Launch(Request[Launched], tag=1):
+    """Start all daemons.  Whatever fails is an error reply whose detail is one line with cause and remedy."""
+
+    kuid: HostId
+    """The host id that the sentry and netstackd run as."""
+    cgroups: Annotated[list[Directory], Meta(max_length=16)]
+    """Directories of cgroups that the daemons join, and that are killed and removed at the end."""
+    state: Directory
+    """The container's state directory, removed with a supervisor that is killed; empty: it stays."""
+
+
+class Finish(Request[None], tag=2):
+    """Kill and reap every daemon, remove the cgroups; the spawner exits after its answer."""
+
+
+class Died(Event, tag=32):
+    """A daemon has ended by itself, and will not be restarted; ``status`` is wait(2)'s."""
+
+    role: Role
+    status: I32
+
+
+class Restarted(Event, tag=33):
+    """The gofer had died, and there is a new one; its socket is for the sentry."""
+
+    daemon: Daemon
+    socket: SocketFd
+    reason: Text
+
+
+SPAWNER: Final = Service("spawner", requests=(Launch, Finish), events=(Died, Restarted))
