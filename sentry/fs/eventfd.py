@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import Final
 
 from pysc.cabi.linux.errors import EAGAIN, EINVAL
-from pysc.sentry.fs.file import O_RDWR, POLLERR, POLLIN, POLLOUT, FileDescription
+from pysc.sentry.fs.anonymous import AnonymousFile
+from pysc.sentry.fs.file import O_RDWR, POLLERR, POLLIN, POLLOUT
 from pysc.sentry.kernel.scheduler import WaitQueue, park
 
 LIMIT: Final = (1 << 64) - 1
 """One more than the counter can hold."""
 
 
-class EventFile(FileDescription):
+class EventFile(AnonymousFile):
     """A counter; reading takes all of it, or 1 as a semaphore."""
 
     __slots__ = ("count", "semaphore", "wait")
+
+    kind = b"anon_inode:[eventfd]"
 
     def __init__(self, count: int, semaphore: bool, flags: int) -> None:
         super().__init__(O_RDWR | flags)

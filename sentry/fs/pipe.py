@@ -6,6 +6,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.errors import EAGAIN, EBUSY, EINVAL, ENOTTY, ENXIO, EPERM, EPIPE
+from pysc.cabi.linux.poll import IN, OUT, POLLERR, POLLHUP
+from pysc.cabi.linux.stat import S_IFIFO
+from pysc.sentry.fs.anonymous import ROOT, AnonymousFile, next_ino
 from pysc.sentry.fs.bytequeue import ByteQueue
 from pysc.sentry.fs.file import (
     O_ACCMODE,
@@ -13,17 +16,11 @@ from pysc.sentry.fs.file import (
     O_RDONLY,
     O_RDWR,
     O_WRONLY,
-    POLLERR,
-    POLLHUP,
-    POLLIN,
-    POLLOUT,
-    POLLRDNORM,
-    POLLWRNORM,
-    FileDescription,
 )
 from pysc.sentry.kernel.scheduler import Interrupted, WaitQueue, park
 
 if TYPE_CHECKING:
+    from pysc.sentry.fs.inode import Attributes, Owner
     from pysc.sentry.fs.path import Path
     from pysc.sentry.kernel.task import Task
 
@@ -35,8 +32,6 @@ HARD_MAX_CAPACITY: Final = 1 << 31
 FIONREAD: Final = 0x541B
 O_DIRECT: Final = 0o40000
 
-IN: Final = POLLIN | POLLRDNORM
-OUT: Final = POLLOUT | POLLWRNORM
 ENDS: Final = IN | OUT | POLLERR | POLLHUP
 
 
@@ -54,6 +49,7 @@ class Pipe:
         "_bytes",
         "_packets",
         "capacity",
+        "ino",
         "open_wait",
         "poll_wait",
         "read_wait",
@@ -68,6 +64,7 @@ class Pipe:
         self._bytes = ByteQueue()
         self._packets: deque[Segment] = deque()
         self.capacity = DEFAULT_CAPACITY
+        self.ino = next_ino()
         self.readers = 0
         self.writers = 0
         self.reader_opens = 0
@@ -182,7 +179,7 @@ class Segment:
         self.packet = packet
 
 
-class PipeFile(FileDescription):
+class PipeFile(AnonymousFile):
     """One end of a pipe, or both (a FIFO opened O_RDWR).
 
     ``writers_seen`` is the pipe's ``writer_opens`` when a FIFO was opened without a writer: no POLLHUP until one came.
@@ -190,8 +187,12 @@ class PipeFile(FileDescription):
 
     __slots__ = ("pipe", "writers_seen")
 
-    def __init__(self, pipe: Pipe, flags: int, path: Path | None = None) -> None:
-        super().__init__(flags, path)
+    kind = b"pipe"
+    mode = S_IFIFO | 0o600
+
+    def __init__(self, pipe: Pipe, flags: int, owner: Owner = ROOT, path: Path | None = None) -> None:
+        super().__init__(flags, owner, pipe.ino)
+        self.path = path
         self.pipe = pipe
         self.writers_seen = -1
         pipe.opened(self.readable, self.writable)
@@ -260,6 +261,9 @@ class PipeFile(FileDescription):
     def queues(self) -> tuple[WaitQueue, ...]:
         return (self.pipe.poll_wait,)
 
+    async def attributes(self) -> Attributes:
+        return await (super().attributes() if self.path is None else self.path.inode.attributes())
+
     async def ioctl(self, task: Task, request: int, argument: int) -> int:
         if request != FIONREAD:
             raise ENOTTY
@@ -267,10 +271,10 @@ class PipeFile(FileDescription):
         return 0
 
 
-def make_pipe(flags: int) -> tuple[PipeFile, PipeFile]:
+def make_pipe(flags: int, owner: Owner = ROOT) -> tuple[PipeFile, PipeFile]:
     """Return the reading and the writing end of a new pipe; ``flags`` are O_NONBLOCK, O_DIRECT."""
     pipe = Pipe()
-    return PipeFile(pipe, O_RDONLY | flags), PipeFile(pipe, O_WRONLY | flags)
+    return PipeFile(pipe, O_RDONLY | flags, owner), PipeFile(pipe, O_WRONLY | flags, owner)
 
 
 async def open_fifo(pipe: Pipe, flags: int, path: Path | None) -> PipeFile:
@@ -282,7 +286,7 @@ async def open_fifo(pipe: Pipe, flags: int, path: Path | None) -> PipeFile:
     mode = flags & O_ACCMODE
     if mode == O_WRONLY and flags & O_NONBLOCK and not pipe.readers:
         raise ENXIO
-    file = PipeFile(pipe, flags, path)
+    file = PipeFile(pipe, flags, path=path)
     pipe.open_wait.wake_all()
     if mode == O_RDWR:
         return file

@@ -1,0 +1,84 @@
+"""Open directories, of every file system: a listing is a snapshot taken at the start and at each rewind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pysc.cabi.linux.dirent import record64
+from pysc.cabi.linux.errors import EBADF, EINVAL, EISDIR, ENOENT
+from pysc.cabi.linux.fcntl import SEEK_CUR, SEEK_SET
+from pysc.cabi.linux.stat import S_IFDIR
+from pysc.sentry.fs.file import FileDescription
+from pysc.sentry.fs.inode import Entry
+from pysc.sentry.fs.path import Path, parent
+
+if TYPE_CHECKING:
+    from pysc.sentry.fs.inode import Attributes
+
+YIELD_EVERY: Final = 512
+
+
+class DirectoryFile(FileDescription):
+    """Invariant: ``offset`` is the index of the next entry, ``.`` and ``..`` first; also the cookie of records."""
+
+    __slots__ = ("_entries", "inode", "place", "root")
+
+    def __init__(self, path: Path, flags: int, root: Path) -> None:
+        super().__init__(flags, path)
+        self.inode = path.dentry.inode
+        self.place = path
+        self.root = root
+        self._entries: list[Entry] = []
+
+    async def read(self, size: int) -> bytes:
+        raise EISDIR
+
+    async def pread(self, size: int, offset: int) -> bytes:
+        raise EISDIR
+
+    async def write(self, data: bytes) -> int:
+        raise EBADF
+
+    async def seek(self, offset: int, whence: int) -> int:
+        if whence == SEEK_CUR:
+            offset += self.offset
+        elif whence != SEEK_SET:
+            raise EINVAL
+        if offset < 0:
+            raise EINVAL
+        self.offset = offset
+        return offset
+
+    async def attributes(self) -> Attributes:
+        return await self.inode.attributes()
+
+    async def sync(self, data_only: bool) -> None:
+        await self.inode.sync(data_only)
+
+    async def list(self, size: int) -> bytes:
+        if self.place.dentry.deleted:
+            raise ENOENT
+        if self.offset == 0 or not self._entries:
+            above = parent(self.place, self.root).dentry.inode
+            self._entries = [
+                Entry(b".", self.inode.ino, S_IFDIR),
+                Entry(b"..", above.ino, S_IFDIR),
+                *await self.inode.entries(),
+            ]
+        records: list[bytes] = []
+        room = size
+        entries = self._entries
+        index = self.offset
+        last = min(len(entries), index + YIELD_EVERY)
+        while index < last:
+            entry = entries[index]
+            record = record64(entry.ino, index + 1, entry.kind >> 12, entry.name)
+            if len(record) > room:
+                if not records:
+                    raise EINVAL
+                break
+            room -= len(record)
+            records.append(record)
+            index += 1
+        self.offset = index
+        return b"".join(records)

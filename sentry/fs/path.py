@@ -1,0 +1,265 @@
+"""Dentries, mounts, mount namespaces, and the pair that names a place: (mount, dentry).
+
+A dentry is one name in the tree of a file system, shared by all mounts of it.  Cached dentries form the tree under
+``children``; what is in use stays valid even where the cache dropped it, since children point to their parents.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pysc.cabi.linux.mount import (
+    MS_NOATIME,
+    MS_NODEV,
+    MS_NODIRATIME,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_RELATIME,
+)
+
+if TYPE_CHECKING:
+    from pysc.sentry.fs.inode import Filesystem, Inode
+
+_mount_ids: Final = count(20)
+NEGATIVE_MAX: Final = 4096
+"""Absent names that one directory remembers."""
+
+
+class Dentry:
+    """A name in a file system's tree.
+
+    Invariant: ``parent.children[name] is self`` while it is cached and not ``deleted``; the root is its own parent.
+    """
+
+    __slots__ = ("__weakref__", "absent", "children", "deleted", "inode", "mounts", "name", "parent")
+
+    def __init__(self, name: bytes, parent: Dentry | None, inode: Inode) -> None:
+        self.name = name
+        self.parent: Dentry = self if parent is None else parent
+        self.inode = inode
+        self.children: dict[bytes, Dentry] = {}
+        self.absent: set[bytes] | None = None
+        """Names known not to exist, where the file system allows to remember that."""
+        self.mounts = 0
+        """How many mounts, of all namespaces, stand on it."""
+        self.deleted = False
+
+    def add(self, name: bytes, inode: Inode) -> Dentry:
+        """Return the child ``name``, which is now ``inode``."""
+        child = Dentry(name, self, inode)
+        if self.absent is not None:
+            self.absent.discard(name)
+        if self.inode.caches:
+            self.children[name] = child
+        return child
+
+    def forget(self, name: bytes) -> None:
+        """Drop a cached child: the next walk looks it up again."""
+        self.children.pop(name, None)
+
+    def remember_absent(self, name: bytes) -> None:
+        """Note that ``name`` does not exist."""
+        if self.absent is None or len(self.absent) >= NEGATIVE_MAX:
+            self.absent = set()
+        self.absent.add(name)
+
+    def detach(self) -> None:
+        """The name was removed: the dentry lives on for those who have it open."""
+        self.deleted = True
+        if self.parent.children.get(self.name) is self:
+            del self.parent.children[self.name]
+
+    def move(self, parent: Dentry, name: bytes) -> None:
+        """The name was changed (rename(2))."""
+        if self.parent.children.get(self.name) is self:
+            del self.parent.children[self.name]
+        self.parent = parent
+        self.name = name
+        if parent.absent is not None:
+            parent.absent.discard(name)
+        if parent.inode.caches:
+            parent.children[name] = self
+
+    def below(self, ancestor: Dentry) -> bool:
+        """Whether it is ``ancestor`` or somewhere below."""
+        dentry = self
+        while dentry is not ancestor:
+            if dentry.parent is dentry:
+                return False
+            dentry = dentry.parent
+        return True
+
+
+class Mount:
+    """A file system, or a part of one, at a place in a namespace.
+
+    ``flags`` are the MS_* that a mount has for itself.  Invariant: ``parent.children[point] is self``; the root of a
+    namespace has no parent.
+    """
+
+    __slots__ = ("__weakref__", "children", "flags", "fs", "id", "namespace", "parent", "point", "root", "source")
+
+    def __init__(self, fs: Filesystem, root: Dentry, flags: int = 0, source: bytes = b"none") -> None:
+        self.fs = fs
+        self.root = root
+        self.flags = flags
+        self.source = source
+        self.id = next(_mount_ids)
+        self.parent: Mount | None = None
+        self.point: Dentry | None = None
+        self.children: dict[Dentry, Mount] = {}
+        self.namespace: MountNamespace | None = None
+
+    @property
+    def readonly(self) -> bool:
+        """Whether nothing may be changed through it."""
+        return bool(self.flags & MS_RDONLY) or self.fs.readonly
+
+    def options(self) -> bytes:
+        """Return its options as /proc/self/mountinfo has them."""
+        words = [b"ro" if self.readonly else b"rw"]
+        for flag, word in _WORDS:
+            if self.flags & flag:
+                words.append(word)
+        return b",".join(words)
+
+
+_WORDS: Final = (
+    (MS_NOSUID, b"nosuid"),
+    (MS_NODEV, b"nodev"),
+    (MS_NOEXEC, b"noexec"),
+    (MS_NOATIME, b"noatime"),
+    (MS_NODIRATIME, b"nodiratime"),
+    (MS_RELATIME, b"relatime"),
+)
+
+
+class Path(NamedTuple):
+    """A place: a dentry as seen through a mount.  Where something is mounted on, it is the mounted root."""
+
+    mount: Mount
+    dentry: Dentry
+
+    @property
+    def inode(self) -> Inode:
+        """The inode there."""
+        return self.dentry.inode
+
+
+class MountNamespace:
+    """All mounts that a set of tasks can see (mount_namespaces(7)).  ``mounts`` are in the order of mounting."""
+
+    __slots__ = ("mounts", "root")
+
+    def __init__(self, fs: Filesystem, flags: int = 0, source: bytes = b"none") -> None:
+        self.root = Mount(fs, Dentry(b"/", None, fs.root), flags, source)
+        self.root.namespace = self
+        self.mounts: dict[int, Mount] = {self.root.id: self.root}
+
+    @property
+    def root_path(self) -> Path:
+        """The topmost place of the namespace."""
+        return top(Path(self.root, self.root.root))
+
+    def attach(self, mount: Mount, place: Path) -> None:
+        """Mount at ``place``, which must be in this namespace; over what is mounted there already."""
+        place = top(place)
+        mount.parent, mount.point, mount.namespace = place.mount, place.dentry, self
+        place.mount.children[place.dentry] = mount
+        place.dentry.mounts += 1
+        self.mounts[mount.id] = mount
+
+    def detach(self, mount: Mount) -> None:
+        """Take a mount, and those below it, out of the tree; whoever is inside stays there."""
+        for child in list(mount.children.values()):
+            self.detach(child)
+        if mount.parent is not None and mount.point is not None:
+            del mount.parent.children[mount.point]
+            mount.point.mounts -= 1
+        mount.parent = mount.point = mount.namespace = None
+        self.mounts.pop(mount.id, None)
+
+    def copy(self) -> tuple[MountNamespace, dict[Mount, Mount]]:
+        """Return a namespace with the same mounts (CLONE_NEWNS), and which mount became which."""
+        copies: dict[Mount, Mount] = {}
+        other = MountNamespace.__new__(MountNamespace)
+        other.mounts = {}
+        for mount in self.mounts.values():
+            twin = Mount(mount.fs, mount.root, mount.flags, mount.source)
+            twin.namespace = other
+            other.mounts[twin.id] = twin
+            copies[mount] = twin
+        other.root = copies[self.root]
+        for mount, twin in copies.items():
+            if mount.parent is not None and mount.point is not None:
+                twin.parent, twin.point = copies[mount.parent], mount.point
+                twin.parent.children[mount.point] = twin
+                mount.point.mounts += 1
+        return other, copies
+
+    def move(self, mount: Mount, place: Path) -> None:
+        """Move a mount with all below it to ``place`` (MS_MOVE)."""
+        assert mount.parent is not None
+        assert mount.point is not None
+        del mount.parent.children[mount.point]
+        mount.point.mounts -= 1
+        self.attach(mount, place)
+
+
+def top(place: Path) -> Path:
+    """Return what is visible at ``place``: the root of the topmost mount on it."""
+    mount, dentry = place
+    while dentry.mounts:
+        above = mount.children.get(dentry)
+        if above is None:
+            break
+        mount, dentry = above, above.root
+    return Path(mount, dentry)
+
+
+def parent(place: Path, root: Path) -> Path:
+    """Return ``..`` of a place, for somebody whose root is ``root``."""
+    mount, dentry = place
+    while True:
+        if dentry is root.dentry and mount is root.mount:
+            return place
+        if dentry is not mount.root:
+            return top(Path(mount, dentry.parent))
+        if mount.parent is None or mount.point is None:
+            return place
+        mount, dentry = mount.parent, mount.point
+
+
+def name_of(place: Path, root: Path) -> tuple[bytes, bool]:
+    """Return the absolute path of a place below ``root``, and whether it is reachable from there (d_path)."""
+    mount, dentry = place
+    names: list[bytes] = []
+    reachable = True
+    while not (dentry is root.dentry and mount is root.mount):
+        if dentry is mount.root:
+            if mount.parent is None or mount.point is None:
+                reachable = False
+                break
+            mount, dentry = mount.parent, mount.point
+            continue
+        names.append(dentry.name)
+        dentry = dentry.parent
+    return b"/" + b"/".join(reversed(names)), reachable
+
+
+def is_deleted(place: Path) -> bool:
+    """Whether the name, or a directory above it, was removed."""
+    dentry = place.dentry
+    while dentry.parent is not dentry:
+        if dentry.deleted:
+            return True
+        dentry = dentry.parent
+    return False
+
+
+def display(place: Path, root: Path) -> bytes:
+    """Return a path as /proc shows it: with ``(deleted)`` where that holds."""
+    name, _reachable = name_of(place, root)
+    return name + b" (deleted)" if place.dentry.deleted else name

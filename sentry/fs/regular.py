@@ -1,0 +1,139 @@
+"""Open regular files, of every file system: the offset lives here, the bytes in the inode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pysc.cabi.linux.errors import EACCES, EBADF, EFBIG, EINVAL, ENXIO, EOVERFLOW
+from pysc.cabi.linux.fcntl import (
+    O_ACCMODE,
+    O_APPEND,
+    O_DSYNC,
+    O_RDONLY,
+    O_RDWR,
+    SEEK_CUR,
+    SEEK_DATA,
+    SEEK_END,
+    SEEK_HOLE,
+    SEEK_SET,
+)
+from pysc.sentry.fs.file import FileDescription
+from pysc.sentry.fs.inode import Changes, clock
+
+if TYPE_CHECKING:
+    from pysc.sentry.fs.inode import Attributes, Inode
+    from pysc.sentry.fs.path import Path
+    from pysc.sentry.kernel.task import Task
+
+MAX_LFS_FILESIZE: Final = (1 << 63) - 1
+PROT_WRITE: Final = 2
+MAP_SHARED_BIT: Final = 1
+"""Set in MAP_SHARED and MAP_SHARED_VALIDATE, not in MAP_PRIVATE."""
+
+
+class RegularFile(FileDescription):
+    """Invariant: :meth:`Inode.open_data` was awaited for it; release gives that back."""
+
+    __slots__ = ("inode",)
+
+    def __init__(self, inode: Inode, flags: int, path: Path | None) -> None:
+        super().__init__(flags, path)
+        self.inode = inode
+
+    def release(self) -> None:
+        self.inode.close_data(self.writable)
+
+    async def read(self, size: int) -> bytes:
+        data = await self.inode.read_at(size, self.offset)
+        self.offset += len(data)
+        return data
+
+    async def write(self, data: bytes) -> int:
+        written, self.offset = await self.inode.write_at(data, None if self.flags & O_APPEND else self.offset)
+        if self.flags & O_DSYNC:
+            await self.inode.sync(True)
+        return written
+
+    async def pread(self, size: int, offset: int) -> bytes:
+        return await self.inode.read_at(size, offset)
+
+    async def pwrite(self, data: bytes, offset: int) -> int:
+        written, _end = await self.inode.write_at(data, None if self.flags & O_APPEND else offset)
+        if self.flags & O_DSYNC:
+            await self.inode.sync(True)
+        return written
+
+    async def seek(self, offset: int, whence: int) -> int:
+        if whence == SEEK_SET:
+            position = offset
+        elif whence == SEEK_CUR:
+            position = self.offset + offset
+        elif whence == SEEK_END:
+            position = await self.inode.size() + offset
+        elif whence in (SEEK_DATA, SEEK_HOLE):
+            if offset < 0 or offset >= await self.inode.size():
+                raise ENXIO
+            position = await self.inode.seek_data(offset, whence == SEEK_HOLE)
+        else:
+            raise EINVAL
+        if position < 0:
+            raise EINVAL
+        if position > MAX_LFS_FILESIZE:
+            raise EOVERFLOW
+        self.offset = position
+        return position
+
+    async def attributes(self) -> Attributes:
+        return await self.inode.attributes()
+
+    async def truncate(self, size: int) -> None:
+        await self.inode.set_attributes(Changes(size=size, mtime=clock()))
+
+    async def allocate(self, mode: int, offset: int, length: int) -> None:
+        if offset + length > MAX_LFS_FILESIZE:
+            raise EFBIG
+        await self.inode.allocate(mode, offset, length)
+
+    async def sync(self, data_only: bool) -> None:
+        await self.inode.sync(data_only)
+
+    async def mapping_fd(self, prot: int, flags: int) -> int:
+        if self.flags & O_ACCMODE not in (O_RDONLY, O_RDWR):
+            raise EACCES
+        if flags & MAP_SHARED_BIT and prot & PROT_WRITE and not self.writable:
+            raise EACCES
+        return await self.inode.mapping_fd(self.writable and bool(flags & MAP_SHARED_BIT))
+
+
+class PathFile(FileDescription):
+    """What O_PATH opens: a place, and nothing can be done with it but naming it (open(2)): EBADF."""
+
+    __slots__ = ("inode",)
+
+    def __init__(self, inode: Inode, flags: int, path: Path) -> None:
+        super().__init__(flags, path)
+        self.inode = inode
+
+    async def seek(self, offset: int, whence: int) -> int:
+        raise EBADF
+
+    async def attributes(self) -> Attributes:
+        return await self.inode.attributes()
+
+    async def truncate(self, size: int) -> None:
+        raise EBADF
+
+    async def allocate(self, mode: int, offset: int, length: int) -> None:
+        raise EBADF
+
+    async def sync(self, data_only: bool) -> None:
+        raise EBADF
+
+    async def list(self, size: int) -> bytes:
+        raise EBADF
+
+    async def ioctl(self, task: Task, request: int, argument: int) -> int:
+        raise EBADF
+
+    async def mapping_fd(self, prot: int, flags: int) -> int:
+        raise EBADF
