@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pysc.sentry.kernel.fd_table import FDTable
+from pysc.sentry.kernel.pending import PendingSignals, SignalHandlers
+from pysc.sentry.kernel.scheduler import Completion, now
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.context import FsContext
@@ -14,6 +19,37 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.scheduler import Routine
     from pysc.sentry.kernel.thread_group import ThreadGroup
     from pysc.sentry.platform.interface import Thread
+    from pysc.sentry.syscalls.table import HostCall, Restart
+
+
+class TaskState(Enum):
+    """Where a task is."""
+
+    GUEST = "R"  # its thread runs, or waits natively
+    KERNEL = "S"  # its thread is stopped and the kernel works, or waits, for it
+    HELD = "T"  # its thread is stopped and has no verdict before SIGCONT or a thaw
+    DEAD = "X"
+
+
+class Return(msgspec.Struct):
+    """How a task goes back to its guest: kept until the verdict is given.
+
+    A system call has ``nr`` and ``args``.  ``result`` is None for what has none (a preemption, a fault, sigreturn);
+    with ``restart`` the call was interrupted and has none yet.
+    """
+
+    nr: int = -1
+    args: tuple[int, ...] = ()
+    result: int | None = None
+    restart: Restart | None = None
+
+
+class AltStack(msgspec.Struct, frozen=True):
+    """sigaltstack(2)."""
+
+    sp: int
+    flags: int
+    size: int
 
 
 class Task:
@@ -23,16 +59,36 @@ class Task:
     """
 
     __slots__ = (
+        "altstack",
+        "attention",
+        "clear_tid",
         "comm",
         "creds",
         "fds",
         "fs",
         "group",
+        "handlers",
         "kernel",
+        "killed",
+        "mask",
         "memory",
+        "native",
+        "nice",
+        "pdeath_signal",
+        "pending",
+        "record",
+        "returning",
+        "robust_list",
         "routine",
+        "saved_mask",
+        "sigwait",
+        "start_time",
+        "state",
         "thread",
         "tid",
+        "timer_slack",
+        "vfork",
+        "vfork_wait",
     )
 
     def __init__(
@@ -61,6 +117,52 @@ class Task:
         self.comm = b""
         self.routine: Routine | None = None
         """The coroutine of the call in progress, if it waits."""
+        self.state = TaskState.KERNEL
+        self.start_time = now()
+
+        # Signals
+        self.handlers = SignalHandlers()
+        self.mask = 0
+        """Blocked signals."""
+        self.saved_mask: int | None = None
+        """The mask that comes back when the call in progress ends (rt_sigsuspend, ppoll …)."""
+        self.sigwait = 0
+        """Signals that rt_sigtimedwait(2) takes though they are blocked."""
+        self.pending = PendingSignals()
+        """Signals to this thread alone."""
+        self.altstack: AltStack | None = None
+        self.attention = False
+        """Something may have to be looked at before the task goes back to its guest."""
+        self.killed = False
+        """It ends before it runs guest code again."""
+
+        # The call in progress
+        self.returning: Return | None = None
+        """Set while the task is HELD."""
+        self.record: object = None
+        """The restart record: what a call leaves for its own continuation when it is interrupted without a handler.
+
+        None when a call begins; kept when the kernel runs the same call again.
+        """
+        self.native: tuple[Return, HostCall] | None = None
+        """The native call that the thread makes by itself."""
+
+        # Birth and end
+        self.clear_tid = 0
+        self.robust_list = 0
+        self.pdeath_signal = 0
+        self.vfork: Completion[None] | None = None
+        """Resolved at exec or exit: the parent of a vfork waits for it."""
+        self.vfork_wait: Completion[None] | None = None
+        """What this task, a vfork's parent, waits for."""
+        self.nice = 0
+        self.timer_slack = 50_000
+
+    def deadline(self, timeout_ns: int) -> int:
+        """Return the absolute deadline of a relative timeout: that of the first run if the call was run again."""
+        if not isinstance(self.record, int):
+            self.record = now() + timeout_ns
+        return self.record
 
     # Guest memory, by the guest half (interface.Thread has the contracts)
     async def copy_in(self, address: int, size: int) -> bytes:

@@ -1,0 +1,152 @@
+"""The kernel of one sandbox: what all tasks share."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+
+from pysc.cabi.linux.errors import EAGAIN
+from pysc.sentry.kernel.scheduler import Scheduler, now
+from pysc.sentry.kernel.signals import pending_interrupt
+
+if TYPE_CHECKING:
+    from pysc.sentry.kernel.session import ProcessGroup
+    from pysc.sentry.kernel.task import Task
+    from pysc.sentry.kernel.thread_group import ThreadGroup
+    from pysc.sentry.platform.interface import Platform
+    from pysc.sentry.syscalls.table import SyscallTable
+
+PID_MAX: Final = 32768
+
+
+class Log(Protocol):
+    """Where the kernel reports (a logging.Logger is one)."""
+
+    def debug(self, message: str, /) -> None:
+        """Log what helps a developer."""
+
+    def info(self, message: str, /) -> None:
+        """Log what a user may want to know."""
+
+    def warning(self, message: str, /) -> None:
+        """Log what a user should know."""
+
+    def error(self, message: str, /) -> None:
+        """Log a bug or a loss."""
+
+
+class SilentLog:
+    """A log that keeps nothing."""
+
+    def debug(self, message: str, /) -> None:
+        """Drop it."""
+
+    def info(self, message: str, /) -> None:
+        """Drop it."""
+
+    def warning(self, message: str, /) -> None:
+        """Drop it."""
+
+    def error(self, message: str, /) -> None:
+        """Drop it."""
+
+
+class Uts(msgspec.Struct):
+    """uname(2): what a guest sees of its machine."""
+
+    hostname: bytes = b"pysc"
+    domainname: bytes = b"(none)"
+    sysname: bytes = b"Linux"
+    release: bytes = b"6.12.0"
+    version: bytes = b"#1 SMP pysc"
+    machine: bytes = b"x86_64"
+
+
+class Kernel:
+    """All tasks by tid, groups by tgid, process groups by pgid, and the scheduler that runs their calls.
+
+    Invariant: ``tasks`` holds living tasks, ``groups`` also zombies that nobody has waited for.
+    """
+
+    __slots__ = (
+        "boot_time",
+        "bugs",
+        "compat_seen",
+        "exit_status",
+        "frozen",
+        "groups",
+        "init",
+        "log",
+        "next_pid",
+        "platform",
+        "process_groups",
+        "scheduler",
+        "strace",
+        "table",
+        "tasks",
+        "uts",
+        "workers",
+    )
+
+    def __init__(
+        self,
+        platform: Platform,
+        table: SyscallTable,
+        log: Log | None = None,
+        workers: Any = None,
+    ) -> None:
+        self.platform = platform
+        self.table = table
+        self.log: Log = log if log is not None else SilentLog()
+        self.workers = workers
+        """The gofer's and the C workers' client; None in tests."""
+        self.scheduler = Scheduler(pending_interrupt)
+        self.tasks: dict[int, Task] = {}
+        self.groups: dict[int, ThreadGroup] = {}
+        self.process_groups: dict[int, ProcessGroup] = {}
+        self.init: ThreadGroup | None = None
+        self.exit_status: int | None = None
+        """The wait(2) status of init once it has ended: the container's."""
+        self.uts = Uts()
+        self.boot_time = now()
+        """On the clock of the scheduler; CLOCK_BOOTTIME of the guest counts from here in /proc/uptime."""
+        self.next_pid = 1
+        self.frozen = False
+        self.strace: Callable[[str], None] | None = None
+        """Takes a line for each system call."""
+        self.compat_seen: set[int] = set()
+        """Numbers that were asked for and refused: one line each in the log."""
+        self.bugs: list[int] = []
+        """When the last bugs were contained."""
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run a routine of the kernel's own; an exception out of it is logged."""
+        self.scheduler.start(coroutine, None, self._on_spawned_exit)
+
+    def _on_spawned_exit(self, _value: None, error: BaseException | None) -> None:
+        if error is not None:
+            self.log.error("a kernel routine failed: " + "".join(traceback.format_exception(error)))
+
+    def allocate_pid(self) -> int:
+        """Return a free number for a task.  EAGAIN if there is none."""
+        for _ in range(PID_MAX):
+            pid = self.next_pid
+            self.next_pid = pid + 1 if pid + 1 < PID_MAX else 300
+            if pid not in self.tasks and pid not in self.groups and pid not in self.process_groups:
+                return pid
+        raise EAGAIN("no pid is free")
+
+    @property
+    def wall_boot_time(self) -> int:
+        """Seconds since the epoch at boot (btime of /proc/stat)."""
+        return int(time.time() - (now() - self.boot_time) / 1e9)
+
+    @property
+    def cpu_count(self) -> int:
+        """Processors that guests may run on."""
+        return len(os.sched_getaffinity(0))

@@ -1,0 +1,138 @@
+"""Pending signals (struct sigpending) and dispositions (struct sighand_struct)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pysc.cabi.linux.signals import (
+    IGNORED_BY_DEFAULT,
+    NSIG,
+    SIG_DFL,
+    SIG_IGN,
+    SIGRTMIN,
+    SYNCHRONOUS,
+    sigmask,
+)
+from pysc.sentry.kernel.siginfo import SigInfo
+
+
+class SigAction(msgspec.Struct, frozen=True):
+    """What sigaction(2) sets for one signal."""
+
+    handler: int = SIG_DFL
+    flags: int = 0
+    restorer: int = 0
+    mask: int = 0
+
+
+DEFAULT_ACTION = SigAction()
+IGNORE_ACTION = SigAction(handler=SIG_IGN)
+
+
+class SignalHandlers:
+    """The dispositions of a process: a table that CLONE_SIGHAND shares."""
+
+    __slots__ = ("_actions",)
+
+    def __init__(self) -> None:
+        self._actions: dict[int, SigAction] = {}
+
+    def __getitem__(self, signo: int) -> SigAction:
+        return self._actions.get(signo, DEFAULT_ACTION)
+
+    def __setitem__(self, signo: int, action: SigAction) -> None:
+        self._actions[signo] = action
+
+    def copy(self) -> SignalHandlers:
+        """Return an unshared copy (fork)."""
+        other = SignalHandlers()
+        other._actions = dict(self._actions)
+        return other
+
+    def after_exec(self) -> SignalHandlers:
+        """Return the table of a new program: what was ignored stays ignored, the rest is default."""
+        other = SignalHandlers()
+        other._actions = {signo: IGNORE_ACTION for signo, action in self._actions.items() if action.handler == SIG_IGN}
+        return other
+
+    def reset_handled(self) -> None:
+        """Reset to default all that is not ignored (CLONE_CLEAR_SIGHAND)."""
+        self._actions = self.after_exec()._actions
+
+    def ignores(self, signo: int) -> bool:
+        """Whether the signal would be discarded on delivery."""
+        handler = self[signo].handler
+        return handler == SIG_IGN or (handler == SIG_DFL and bool(IGNORED_BY_DEFAULT >> (signo - 1) & 1))
+
+    @property
+    def caught(self) -> int:
+        """The set of signals with a handler (SigCgt)."""
+        return sigmask(*(signo for signo, action in self._actions.items() if action.handler > SIG_IGN))
+
+    @property
+    def ignored(self) -> int:
+        """The set of explicitly ignored signals (SigIgn)."""
+        return sigmask(*(signo for signo, action in self._actions.items() if action.handler == SIG_IGN))
+
+
+class PendingSignals:
+    """The pending signals of a task or a thread group.
+
+    Invariant: bit n-1 of ``mask`` is set exactly if ``_queues[n]`` exists and is not empty; a classic signal is pending
+    at most once, real-time signals queue in order.
+    """
+
+    __slots__ = ("_queues", "mask")
+
+    def __init__(self) -> None:
+        self.mask = 0
+        self._queues: dict[int, list[SigInfo]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    def has(self, signo: int) -> bool:
+        """Whether ``signo`` is pending."""
+        return bool(self.mask >> (signo - 1) & 1)
+
+    def add(self, info: SigInfo) -> bool:
+        """Queue a signal; false if it is a classic one that is pending already."""
+        if info.signo < SIGRTMIN and self.has(info.signo):
+            return False
+        self._queues.setdefault(info.signo, []).append(info)
+        self.mask |= 1 << (info.signo - 1)
+        return True
+
+    def take(self, allowed: int) -> SigInfo | None:
+        """Dequeue the next signal of the set ``allowed``: synchronous ones first, then by number."""
+        candidates = self.mask & allowed
+        if not candidates:
+            return None
+        candidates = candidates & SYNCHRONOUS or candidates
+        signo = (candidates & -candidates).bit_length()
+        queue = self._queues[signo]
+        info = queue.pop(0)
+        if not queue:
+            del self._queues[signo]
+            self.mask &= ~(1 << (signo - 1))
+        return info
+
+    def remove(self, signals: int) -> None:
+        """Drop all pending signals of a set."""
+        dropped = self.mask & signals
+        self.mask &= ~dropped
+        for signo in [signo for signo in self._queues if dropped >> (signo - 1) & 1]:
+            del self._queues[signo]
+
+    def drop_timer(self, timer: int) -> None:
+        """Drop the signals of a deleted POSIX timer."""
+        for signo in list(self._queues):
+            left = [info for info in self._queues[signo] if info.timer != timer or info.layout != "timer"]
+            if left:
+                self._queues[signo] = left
+            else:
+                del self._queues[signo]
+                self.mask &= ~(1 << (signo - 1))
+
+
+ALL_SIGNALS = (1 << NSIG) - 1
