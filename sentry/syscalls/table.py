@@ -18,6 +18,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from types import SimpleNamespace
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pysc.cabi.linux.errors import EINVAL, ENOSYS, LinuxError
@@ -140,9 +141,12 @@ class Row:
 
 
 def _row(handler: Callable[..., Any], support: Support, note: str) -> Row:
-    hints = typing.get_type_hints(handler, include_extras=True)
+    names = list(inspect.signature(handler).parameters)[1:]
+    # Only registers are evaluated: Task and the result may be names that exist for type checkers alone.
+    registers = SimpleNamespace(__annotations__={name: handler.__annotations__[name] for name in names})
+    hints = typing.get_type_hints(registers, handler.__globals__, include_extras=True)
     decoders: list[Callable[[int], int] | None] = []
-    for name in list(inspect.signature(handler).parameters)[1:]:
+    for name in names:
         metadata = getattr(hints[name], "__metadata__", ())
         read = next((item for item in metadata if isinstance(item, (Read, _Path))), None)
         if read is None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
-from pysc.sentry.kernel.scheduler import Reason, Routine, Scheduler
+from pysc.cabi.linux.errors import EFAULT
+from pysc.sentry.fs.file import FileDescription
+from pysc.sentry.kernel.credentials import Credentials
+from pysc.sentry.kernel.fd_table import FDTable
+from pysc.sentry.kernel.scheduler import Reason, Routine, Scheduler, now
 
 
 class Outcome:
@@ -53,3 +57,58 @@ class Runner:
     def interrupt(self, outcome: Outcome, reason: Reason = Reason.SIGNAL) -> None:
         assert outcome.routine.interrupt(reason)
         self.settle()
+
+
+class Limits:
+    """A thread group of which only the limits are looked at."""
+
+    tgid = 1
+
+    def limit(self, resource: int) -> int:
+        return 1024
+
+
+class FakeTask:
+    """A task with 1 MiB of memory at 0x10000."""
+
+    BASE = 0x10000
+
+    def __init__(self, kernel: Any = None) -> None:
+        self.kernel = kernel
+        self.memory = bytearray(1 << 20)
+        self.fds = FDTable()
+        self.group: Any = Limits()
+        self.tid = 1
+        self.creds = Credentials.of(0, 0)
+        self.mask = 0
+        self.saved_mask: int | None = None
+        self.record: object = None
+
+    def deadline(self, timeout_ns: int) -> int:
+        if not isinstance(self.record, int):
+            self.record = now() + timeout_ns
+        return self.record
+
+    def _at(self, address: int, size: int) -> int:
+        start = address - self.BASE
+        if start < 0 or start + size > len(self.memory):
+            raise EFAULT
+        return start
+
+    async def copy_in(self, address: int, size: int) -> bytes:
+        start = self._at(address, size)
+        return bytes(self.memory[start : start + size])
+
+    async def copy_out(self, address: int, data: bytes | bytearray | memoryview) -> None:
+        self.put(address, data)
+
+    def put(self, address: int, data: bytes | bytearray | memoryview) -> None:
+        start = self._at(address, len(data))
+        self.memory[start : start + len(data)] = data
+
+    def peek(self, address: int, size: int) -> bytes:
+        start = self._at(address, size)
+        return bytes(self.memory[start : start + size])
+
+    def install(self, file: FileDescription) -> int:
+        return self.fds.install(file, 1024)

@@ -1,0 +1,58 @@
+"""What the calls that wait for files share: timeouts, temporary signal masks."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from pysc.cabi.linux.errors import EINVAL
+from pysc.cabi.linux.signals import UNBLOCKABLE
+
+if TYPE_CHECKING:
+    from pysc.sentry.kernel.task import Task
+
+TIMESPEC: Final = Struct("<qq")
+TIMEVAL: Final = Struct("<qq")
+SECOND: Final = 1_000_000_000
+FOREVER: Final = 1 << 62
+"""Longer than this is cut to this, as the kernel does with KTIME_MAX."""
+
+
+def timespec_ns(data: bytes) -> int:
+    """Return the nanoseconds of a struct timespec.  EINVAL."""
+    seconds, nanoseconds = TIMESPEC.unpack(data)
+    if seconds < 0 or not 0 <= nanoseconds < SECOND:
+        raise EINVAL
+    return min(int(seconds) * SECOND + int(nanoseconds), FOREVER)
+
+
+def timeval_ns(data: bytes) -> int:
+    """Return the nanoseconds of a struct timeval; more than a second of microseconds is allowed.  EINVAL."""
+    seconds, microseconds = TIMEVAL.unpack(data)
+    if seconds < 0 or microseconds < 0:
+        raise EINVAL
+    return min(int(seconds) * SECOND + int(microseconds) * 1000, FOREVER)
+
+
+async def deadline_in(task: Task, address: int) -> int | None:
+    """Read the struct timespec of a timeout; None (no pointer) is forever.  EFAULT, EINVAL."""
+    if not address:
+        return None
+    return task.deadline(timespec_ns(await task.copy_in(address, TIMESPEC.size)))
+
+
+async def read_sigmask(task: Task, address: int, size: int) -> int | None:
+    """Read a sigset_t; None if there is none.  EFAULT, EINVAL (its size)."""
+    if not address:
+        return None
+    if size != 8:
+        raise EINVAL
+    return int.from_bytes(await task.copy_in(address, 8), "little")
+
+
+def use_sigmask(task: Task, mask: int | None) -> None:
+    """Block ``mask`` until the call in progress ends, or its signal handler has returned."""
+    if mask is not None:
+        if task.saved_mask is None:
+            task.saved_mask = task.mask
+        task.mask = mask & ~UNBLOCKABLE
