@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 import msgspec
 
-from pysc.cabi.linux.errors import EINVAL, EISDIR, ENODEV, ENOTDIR, ENXIO, EOPNOTSUPP, EPERM
+from pysc.cabi.linux.errors import EINVAL, EISDIR, ENODEV, ENOTDIR, EOPNOTSUPP, EPERM
 from pysc.cabi.linux.stat import S_IFDIR, S_IFMT, S_IFREG, makedev
 from pysc.sentry.fs.mutex import Mutex
 
@@ -231,9 +231,9 @@ class Inode:
         return None
 
     # Files
-    async def open(self, task: Task, path: Path, flags: int) -> FileDescription:
-        """Return a new description (nobody has a reference yet); O_TRUNC is already done.  ENXIO for what cannot be."""
-        raise ENXIO
+    async def open(self, task: Task, path: Path, flags: int) -> FileDescription | None:
+        """Return a new description; None: the VFS opens it by its type (open.py).  Permissions are checked already."""
+        return None
 
     async def open_data(self, write: bool) -> None:
         """Prepare read_at (and write_at); paired with :meth:`close_data`."""
