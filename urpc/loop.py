@@ -1,0 +1,391 @@
+"""The transport of the sentry's loop: no thread, no asyncio, nothing that blocks.
+
+The kernel's platform watches the socket, the kernel's scheduler runs what waits; both are given, since this package
+knows neither.  Sends never block: what the socket does not take is queued, and a peer that takes nothing for five
+seconds is cut off.  A wait for an answer is uninterruptible; a lent descriptor must stay open until it is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, Protocol, TypeVar
+
+from pysc.cabi.linux.errors import EIO, ETOOMANYREFS, LinuxError
+from pysc.urpc.codec import Answered, Asked, BadFrame, Codec, Frame, Received, Refused, Told
+from pysc.urpc.message import Event, Request, Service
+from pysc.urpc.wire import numbers, receive_frame, release, send_frame
+
+R = TypeVar("R")
+EPOLLIN: Final = 0x1
+EPOLLOUT: Final = 0x4
+DRAIN_NS: Final = 5_000_000_000
+MAX_QUEUE: Final = 1 << 20
+BATCH: Final = 64
+"""Frames taken per turn of the loop, so that a flood leaves room for everything else."""
+log: Final = logging.getLogger(__name__)
+
+
+class Watcher(Protocol):
+    """What :class:`pysc.sentry.platform.interface.Platform` is to us; level-triggered."""
+
+    def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None: ...
+    def unwatch(self, fd: int) -> None: ...
+
+
+class Cancellable(Protocol):
+    """A timer."""
+
+    def cancel(self) -> None: ...
+
+
+class Scheduler(Protocol):
+    """What :class:`pysc.sentry.kernel.scheduler.Scheduler` is to us."""
+
+    def call_at(self, deadline: int, callback: Callable[[], None]) -> Cancellable: ...
+    def start(
+        self, coroutine: Coroutine[Any, Any, Any], owner: Any, on_exit: Callable[[Any, BaseException | None], None]
+    ) -> object: ...
+
+
+class Promise(Awaitable[Any], Protocol):
+    """What :class:`pysc.sentry.kernel.scheduler.Completion` is to us."""
+
+    def resolve(self, value: Any) -> None: ...
+    def fail(self, error: BaseException) -> None: ...
+
+
+class Endpoint:
+    """One end of a socket in the loop.  Owns the socket.  Subclasses say what happens to what arrives.
+
+    ``on_lost(reason)`` is called once, from the loop, when the peer is gone or was cut off; not after :meth:`close`.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        codec: Codec,
+        watcher: Watcher,
+        scheduler: Scheduler,
+        on_lost: Callable[[str], None],
+    ) -> None:
+        sock.setblocking(False)
+        self.codec = codec
+        self._socket: socket.socket | None = sock
+        self._watcher = watcher
+        self._scheduler = scheduler
+        self._on_lost = on_lost
+        self._queue: deque[Frame] = deque()
+        self._queued = 0
+        self._timer: Cancellable | None = None
+        self._attention = 0
+        self._attend(sock)
+        self.send(codec.hello())
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a peer."""
+        return self._socket is not None
+
+    def send(self, frame: Frame) -> None:
+        """Send or queue a frame; the descriptors that it owns are closed when it is gone."""
+        if self._socket is None:
+            release(frame)
+        elif self._queue or not self._try_send(self._socket, frame):
+            self._enqueue(frame)
+            self._attend(self._socket)
+            if self._timer is None:
+                self._arm()
+
+    def tell(self, event: Event) -> None:
+        """Send an event; lost if there is no peer.  One that leaves more than 1 MiB in the queue is cut off."""
+        self.send(self.codec.tell(event))
+        if self._queued > MAX_QUEUE:
+            self._lose("the peer does not drain")
+
+    def _enqueue(self, frame: Frame) -> None:
+        self._queue.append(frame)
+        self._queued += len(frame[0])
+
+    @property
+    def _reads(self) -> bool:
+        # Whether there is room for what reading may cause to be sent.
+        return True
+
+    def _attend(self, sock: socket.socket) -> None:
+        wanted = (EPOLLIN if self._reads else 0) | (EPOLLOUT if self._queue else 0)
+        if wanted != self._attention:
+            if self._attention:
+                self._watcher.unwatch(sock.fileno())
+            self._watcher.watch(sock.fileno(), wanted, self._on_ready)
+            self._attention = wanted
+
+    def _try_send(self, sock: socket.socket, frame: Frame) -> bool:
+        # False: it would block.  A peer that is gone is noticed by the read side, which then tells it once.
+        try:
+            send_frame(sock, frame[0], numbers(frame), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno == ETOOMANYREFS.errno:  # descriptors in flight; the peer will take them
+                return False
+            log.debug("send: %s", error)
+        release(frame)
+        return True
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._scheduler.call_at(time.monotonic_ns() + DRAIN_NS, self._on_undrained)
+
+    def _on_undrained(self) -> None:
+        self._timer = None
+        if self._queue:
+            self._lose("the peer does not drain")
+
+    def _on_ready(self, ready: int) -> None:
+        sock = self._socket
+        if sock is None:
+            return
+        if ready & EPOLLOUT:
+            self._drain(sock)
+        if ready & ~EPOLLOUT:
+            self._receive(sock)
+
+    def _drain(self, sock: socket.socket) -> None:
+        before = len(self._queue)
+        while self._queue and self._try_send(sock, self._queue[0]):
+            self._queued -= len(self._queue.popleft()[0])
+        self._attend(sock)
+        if not self._queue and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        elif len(self._queue) < before:
+            self._arm()
+
+    def _receive(self, sock: socket.socket) -> None:
+        for _ in range(BATCH):
+            if not self._reads:
+                return
+            try:
+                frame = receive_frame(sock, self.codec.max_fds)
+                if frame is None:
+                    self._lose("the peer is gone")
+                    return
+                received = self.codec.receive_untrusted(*frame)
+            except BlockingIOError:
+                return
+            except (OSError, BadFrame) as error:
+                self._lose(str(error))
+                return
+            del frame
+            self.on_received(received)
+            if self._socket is not sock:
+                return
+
+    def on_received(self, received: Received) -> None:
+        """Handle what the codec made of a frame."""
+        raise NotImplementedError
+
+    def _lose(self, reason: str) -> None:
+        self.close()
+        self._on_lost(reason)
+
+    def close(self) -> None:
+        """Close the socket; closing twice is harmless."""
+        if self._socket is None:
+            return
+        self._watcher.unwatch(self._socket.fileno())
+        self._socket.close()
+        self._socket = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for frame in self._queue:
+            release(frame)
+        self._queue.clear()
+        self._queued = 0
+
+
+class Client:
+    """Calls a server from coroutines of the kernel; survives its restart.
+
+    What is asked while there is no peer waits for :meth:`connect`; what was asked and not answered has failed with EIO.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        watcher: Watcher,
+        scheduler: Scheduler,
+        promise: Callable[[], Promise],
+        *,
+        build: str = "",
+        on_event: Callable[[Event], None] | None = None,
+        on_lost: Callable[[str], None] | None = None,
+    ) -> None:
+        self._service = service
+        self._watcher = watcher
+        self._scheduler = scheduler
+        self._promise = promise
+        self._build = build
+        self._on_event = on_event
+        self._on_lost = on_lost
+        self._endpoint: _ClientEndpoint | None = None
+        self._asked: dict[int, Promise] = {}
+        self._waiting: deque[tuple[Request[Any], Promise]] = deque()
+
+    def connect(self, sock: socket.socket) -> None:
+        """Talk to this peer from now on; a former one is dropped.  Takes the socket over."""
+        if self._endpoint is not None:
+            self._endpoint.close()
+            self._lost("the peer was replaced")
+        codec = Codec(self._service, serves=False, build=self._build)
+        self._endpoint = _ClientEndpoint(self, sock, codec, self._watcher, self._scheduler)
+        self._pump()
+
+    async def call(self, request: Request[R]) -> R:
+        """Ask and wait for the answer.
+
+        Raises:
+            LinuxError: the server's error, EMSGSIZE for a request that fits no frame, or EIO if the server died.
+        """
+        return await self.start(request)  # type: ignore[no-any-return]  # resolved with an R
+
+    def start(self, request: Request[Any]) -> Promise:
+        """Ask now, let somebody await the answer later; one that is dropped closes its descriptors."""
+        promise = self._promise()
+        self._waiting.append((request, promise))
+        self._pump()
+        return promise
+
+    def tell(self, event: Event) -> None:
+        """Send an event; lost if there is no peer."""
+        if self._endpoint is not None:
+            self._endpoint.tell(event)
+
+    def close(self) -> None:
+        """Drop the peer for good; all that waits fails with EIO."""
+        if self._endpoint is not None:
+            self._endpoint.close()
+        self._lost("closed")
+        while self._waiting:
+            self._waiting.popleft()[1].fail(EIO("closed"))
+
+    def _pump(self) -> None:
+        endpoint = self._endpoint
+        while self._waiting and endpoint is not None and endpoint.codec.credits > 0 and not endpoint.congested:
+            request, promise = self._waiting.popleft()
+            try:
+                id_, frame = endpoint.codec.ask(request)
+            except LinuxError as error:
+                promise.fail(error)
+                continue
+            self._asked[id_] = promise
+            endpoint.send(frame)
+
+    def _received(self, received: Received) -> None:
+        if isinstance(received, Answered):
+            promise = self._asked.pop(received.id)
+            if received.error is None:
+                promise.resolve(received.value)
+            else:
+                promise.fail(received.error)
+            self._pump()
+        elif isinstance(received, Told) and self._on_event is not None:
+            self._on_event(received.event)
+
+    def _lost(self, reason: str) -> None:
+        self._endpoint = None
+        asked, self._asked = self._asked, {}
+        for promise in asked.values():
+            promise.fail(EIO(reason))
+
+    def _peer_lost(self, reason: str) -> None:
+        log.warning("%s: %s; %d requests fail", self._service.name, reason, len(self._asked))
+        self._lost(reason)
+        if self._on_lost is not None:
+            self._on_lost(reason)
+
+
+class _ClientEndpoint(Endpoint):
+    def __init__(
+        self, client: Client, sock: socket.socket, codec: Codec, watcher: Watcher, scheduler: Scheduler
+    ) -> None:
+        self._client = client
+        super().__init__(sock, codec, watcher, scheduler, client._peer_lost)
+
+    @property
+    def congested(self) -> bool:
+        """Whether frames should wait elsewhere."""
+        return self._queued > MAX_QUEUE // 2
+
+    def on_received(self, received: Received) -> None:
+        """Hand it to the client."""
+        self._client._received(received)
+
+
+Handler = Callable[[Any], Any]
+"""Answers one request: returns a reply or a coroutine of one, or raises a LinuxError."""
+
+
+class Server(Endpoint):
+    """Answers one peer's requests from the loop; those whose handler is a coroutine as they get done."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        service: Service,
+        handlers: dict[type[Request[Any]], Handler],
+        watcher: Watcher,
+        scheduler: Scheduler,
+        *,
+        build: str = "",
+        on_event: Callable[[Event], None] | None = None,
+        on_lost: Callable[[str], None],
+    ) -> None:
+        assert set(handlers) == set(service.requests), "a handler for every request"
+        self._handlers = handlers
+        self._on_event = on_event
+        super().__init__(sock, Codec(service, serves=True, build=build), watcher, scheduler, on_lost)
+
+    @property
+    def _reads(self) -> bool:
+        return self._queued <= MAX_QUEUE
+
+    def on_received(self, received: Received) -> None:
+        """Answer requests."""
+        if isinstance(received, Asked):
+            self._serve(received)
+        elif isinstance(received, Refused):
+            self.send(received.answer)
+        elif isinstance(received, Told) and self._on_event is not None:
+            self._on_event(received.event)
+
+    def _serve(self, asked: Asked) -> None:
+        name = type(asked.request).__name__
+        try:
+            value = self._handlers[type(asked.request)](asked.request)
+        except Exception as error:
+            self._done(asked.id, name, None, error)
+            return
+        if isinstance(value, Coroutine):
+            self._scheduler.start(value, None, lambda value, error: self._done(asked.id, name, value, error))
+        else:
+            self._done(asked.id, name, value, None)
+
+    def _done(self, id_: int, name: str, value: object, error: BaseException | None) -> None:
+        if error is None:
+            try:
+                frame = self.codec.answer(id_, value)
+            except LinuxError as too_big:
+                frame = self.codec.fail(id_, too_big)
+        elif isinstance(error, LinuxError):
+            frame = self.codec.fail(id_, error)
+        else:
+            log.error("a bug while serving %s", name, exc_info=error)
+            frame = self.codec.fail(id_, EIO("a bug of the server"))
+        self.send(frame)
