@@ -55,8 +55,7 @@ class EpollItem:
     @property
     def wanted(self) -> int:
         """What it reports; nothing once a one-shot item has fired."""
-        events = self.events & ~_MODES
-        return events | UNASKED if events or not self.events & EPOLLONESHOT else 0
+        return self.events & ~_MODES
 
     def ready(self) -> int:
         """What it would report now."""
@@ -110,7 +109,7 @@ class EpollFile(AnonymousFile):
             raise EEXIST
         if isinstance(file, EpollFile):
             self._check_nesting(file)
-        item = EpollItem(self, fd, file, events, data)
+        item = EpollItem(self, fd, file, events | UNASKED, data)
         self._items[fd, file] = item
         item.attach()
         if item.ready():
@@ -121,7 +120,7 @@ class EpollFile(AnonymousFile):
         item = self._item(fd, file)
         if (item.events | events) & EPOLLEXCLUSIVE:
             raise EINVAL
-        item.events = events
+        item.events = events | UNASKED
         item.data = data
         if item.ready():
             self.mark_ready(item)

@@ -236,7 +236,10 @@ class Platform(Protocol):
         """
 
     def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
-        """Call ``callback(ready)`` from :meth:`wait` whenever ``fd`` has one of EPOLL* ``events`` (level-triggered)."""
+        """Call ``callback(ready)`` from :meth:`wait` whenever ``fd`` has one of EPOLL* ``events``.
+
+        Level-triggered, unless ``events`` has EPOLLET: they go to epoll_ctl(2) as they are.
+        """
 
     def unwatch(self, fd: int) -> None:
         """Undo :meth:`watch`."""

@@ -6,7 +6,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.errors import EINVAL
-from pysc.cabi.linux.signals import UNBLOCKABLE
+from pysc.sentry.kernel.signals import set_temporary_mask
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -51,8 +51,6 @@ async def read_sigmask(task: Task, address: int, size: int) -> int | None:
 
 
 def use_sigmask(task: Task, mask: int | None) -> None:
-    """Block ``mask`` until the call in progress ends, or its signal handler has returned."""
+    """Block ``mask``, if there is one, until the call in progress ends, or its signal handler has returned."""
     if mask is not None:
-        if task.saved_mask is None:
-            task.saved_mask = task.mask
-        task.mask = mask & ~UNBLOCKABLE
+        set_temporary_mask(task, mask)

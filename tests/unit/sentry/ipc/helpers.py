@@ -9,7 +9,8 @@ from pysc.cabi.linux.errors import EFAULT
 from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.kernel.credentials import Credentials
 from pysc.sentry.kernel.fd_table import FDTable
-from pysc.sentry.kernel.scheduler import Reason, Routine, Scheduler, now
+from pysc.sentry.kernel.pending import PendingSignals, SignalHandlers
+from pysc.sentry.kernel.scheduler import Reason, Routine, Scheduler, WaitQueue, now
 
 
 class Outcome:
@@ -64,6 +65,13 @@ class Limits:
 
     tgid = 1
 
+    def __init__(self) -> None:
+        self.pending = PendingSignals()
+        self.signalfd_wait = WaitQueue()
+        self.tasks: dict[int, Any] = {}
+        self.exited = False
+        self.is_init = False
+
     def limit(self, resource: int) -> int:
         return 1024
 
@@ -80,6 +88,12 @@ class FakeTask:
         self.group: Any = Limits()
         self.tid = 1
         self.creds = Credentials.of(0, 0)
+        self.pending = PendingSignals()
+        self.handlers = SignalHandlers()
+        self.killed = False
+        self.attention = False
+        self.sigwait = 0
+        self.group.tasks[1] = self
         self.mask = 0
         self.saved_mask: int | None = None
         self.record: object = None
