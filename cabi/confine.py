@@ -92,21 +92,8 @@ def mask(*capabilities: int) -> int:
     return sum(1 << capability for capability in capabilities)
 
 
-def keep_capabilities(keep: int) -> None:
-    """Drop everything that is not in the mask ``keep`` from all five sets; what is kept is permitted and effective.
-
-    The bounding set needs CAP_SETPCAP to shrink, so it goes first; the inheritable and ambient sets end up empty.
-    """
-    with open("/proc/sys/kernel/cap_last_cap", "rb") as last:
-        count = int(last.read()) + 1
-    keep_only(keep, count)
-
-
-def keep_only(keep: int, count: int) -> None:
-    """As :func:`keep_capabilities` where there is no /proc to ask how many capabilities the kernel knows."""
-    for capability in range(count):
-        if not keep >> capability & 1:
-            prctl(PR_CAPBSET_DROP, capability)
+def set_capabilities(keep: int) -> None:
+    """Make ``keep`` the effective and permitted set, and nothing inheritable or ambient."""
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     _checked(lib.pysc_capset(keep, keep, 0))
 

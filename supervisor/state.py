@@ -112,6 +112,10 @@ class Store:
         """Return the path of its supervisor's socket."""
         return os.path.join(self.root, container, "control")
 
+    def temporary(self, container: str, pid: int) -> str:
+        """Return the path of the directory that process ``pid`` makes before it is renamed."""
+        return os.path.join(self.root, f".{container}.{pid}.new")
+
     def create_root(self) -> None:
         """Make the root directory.
 
@@ -169,8 +173,7 @@ class Store:
         final = self.directory(state.id)
         if os.path.lexists(final):
             raise Failure(f"container with given ID already exists: {state.id}; delete it first, or choose another ID")
-        temporary = os.path.join(self.root, f".{state.id}.new")
-        shutil.rmtree(temporary, ignore_errors=True)
+        temporary = self.temporary(state.id, state.pid)
         try:
             os.mkdir(temporary, 0o711)
             _write(os.path.join(temporary, "state.json"), state)
@@ -234,6 +237,32 @@ class Store:
     def remove(self, container: str) -> None:
         """Remove all of a container's files; missing ones are fine."""
         shutil.rmtree(self.directory(container), ignore_errors=True)
+
+    def remove_of(self, container: str, pid: int) -> None:
+        """Remove what a supervisor that is gone has left, and nothing of another that uses the same id."""
+        shutil.rmtree(self.temporary(container, pid), ignore_errors=True)
+        try:
+            with open(os.path.join(self.directory(container), "state.json"), "rb") as file:
+                if msgspec.json.decode(file.read(), type=State).pid == pid:
+                    self.remove(container)
+        except (OSError, msgspec.DecodeError):
+            pass
+        self._remove_free_lock(container)
+
+    def _remove_free_lock(self, container: str) -> None:
+        path = os.path.join(self.root, f".{container}.lock")
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.stat(path).st_ino == os.fstat(fd).st_ino:
+                os.unlink(path)
+        except OSError:
+            pass  # somebody holds it, and will remove it
+        finally:
+            os.close(fd)
 
     def allocate_kuid(self) -> int:
         """Return a host id that no other sandbox of this root has."""

@@ -49,8 +49,6 @@ class Launch(Request[Launched], tag=1):
     """The host id that the sentry and netstackd run as."""
     cgroups: Annotated[list[Directory], Meta(max_length=16)]
     """Directories of cgroups that the daemons join, and that are killed and removed at the end."""
-    state: Directory
-    """The container's state directory, removed with a supervisor that is killed; empty: it stays."""
 
 
 class Finish(Request[None], tag=2):
@@ -62,6 +60,12 @@ class Died(Event, tag=32):
 
     role: Role
     status: I32
+    reason: Text
+    """Its last words; empty if it could not say any."""
+
+
+class Keep(Event, tag=34):
+    """Of the supervisor: the container is created, its state is to outlive a supervisor that is killed."""
 
 
 class Restarted(Event, tag=33):
@@ -72,4 +76,4 @@ class Restarted(Event, tag=33):
     reason: Text
 
 
-SPAWNER: Final = Service("spawner", requests=(Launch, Finish), events=(Died, Restarted))
+SPAWNER: Final = Service("spawner", requests=(Launch, Finish), events=(Died, Restarted), client_events=(Keep,))

@@ -1,0 +1,25 @@
+"""netstackd's filter: it talks on the sockets that it was given, and touches nothing else."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pyseccomp import EQ, Arg
+
+from pysc.cabi import filters
+
+FIONBIO: Final = 0x5421
+SOL_SOCKET: Final = 1
+SO_SNDTIMEO: Final = 21
+
+ALLOWED: Final = ("epoll_ctl", "epoll_pwait", "epoll_wait", "recvfrom", "recvmsg", "sendmsg", "sendto", "shutdown")
+
+RULES: Final = (
+    ("ioctl", (Arg(1, EQ, FIONBIO),)),  # socket.setblocking()
+    ("setsockopt", (Arg(1, EQ, SOL_SOCKET), Arg(2, EQ, SO_SNDTIMEO))),
+)
+
+
+def lock_down() -> None:
+    """Install the filter; there is no way back."""
+    filters.install(filters.build(ALLOWED, RULES))

@@ -1,0 +1,247 @@
+"""Cgroups of a sandbox: limits and a sure kill, v1 and v2, where they can be written.
+
+One cgroup holds the supervisor, the daemons and the guests.  Without a path in the specification and without limits
+only the unified hierarchy is used, for ``cgroup.kill``; what cannot be made is one warning, and rlimits remain.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from pysc.supervisor.spec import Resources, Spec
+
+ROOT: Final = "/sys/fs/cgroup"
+V1: Final = ("memory", "cpu", "cpuset", "pids", "freezer")
+
+
+class Hierarchy(msgspec.Struct, frozen=True):
+    """A mounted hierarchy: v1 with one of our controllers, or the unified one (controller is empty)."""
+
+    mount: str
+    controller: str
+    own: str
+    """Where this process is in it."""
+
+
+def hierarchies() -> list[Hierarchy]:
+    """Return those that are mounted (cgroups(7))."""
+    own: dict[str, str] = {}
+    with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            own.update(dict.fromkeys(controllers.split(","), path))
+    found = []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            fields, _, rest = line.partition(" - ")
+            kind, _, options = rest.split()[:3]
+            mount = fields.split()[4]
+            if kind == "cgroup2" and "" in own:
+                found.append(Hierarchy(mount, "", own[""]))
+            elif kind == "cgroup":
+                found += [
+                    Hierarchy(mount, name, own[name]) for name in options.split(",") if name in own and name in V1
+                ]
+    return found
+
+
+class Cgroups:
+    """The cgroups of one container.  ``directories`` are those that this object made and that are to be removed."""
+
+    def __init__(self) -> None:
+        self.directories: list[str] = []
+        self._origin: list[str] = []
+
+    def create(self, container: str, spec: Spec, warn: Callable[[str], None]) -> None:
+        """Make them, set the limits, and move this process in."""
+        linux = spec.linux
+        resources = (linux.resources if linux else None) or Resources()
+        path = linux.cgroups_path if linux else ""
+        limited = [item for item in (resources.memory, resources.cpu, resources.pids) if item]
+        problem = ""
+        for hierarchy in hierarchies():
+            if hierarchy.controller and not path and not limited:
+                continue
+            place = path if path.startswith("/") else f"{_parent(hierarchy)}/{path or 'pysc-' + container}"
+            directory = hierarchy.mount + os.path.normpath("/" + place)
+            try:
+                made = _make(directory, hierarchy.mount)
+                self.directories += made
+                _fill_cpuset(hierarchy, directory)
+                for name, value in _settings(hierarchy.controller, resources):
+                    _put(os.path.join(directory, name), value)
+                _put(os.path.join(directory, "cgroup.procs"), "0")
+                self._origin.append(f"{hierarchy.mount}{hierarchy.own}")
+            except OSError as error:
+                problem = f"{error.filename or directory}: {error.strerror}"
+        if problem and limited:
+            warn(f"limits are not all in force, no cgroup could be set up ({problem})")
+
+    @property
+    def joined(self) -> list[str]:
+        """Directories that a new process of the sandbox is to be moved to."""
+        return self.directories
+
+    def leave(self) -> None:
+        """Move this process back to where it came from, so that the cgroups can be removed."""
+        for directory in self._origin:
+            try:
+                _put(os.path.join(directory, "cgroup.procs"), "0")
+            except OSError:
+                continue
+        self._origin = []
+
+
+def join(directories: list[str], pid: int) -> None:
+    """Move a process into every cgroup; one that is gone is no reason to stop."""
+    for directory in directories:
+        try:
+            _put(os.path.join(directory, "cgroup.procs"), str(pid))
+        except OSError:
+            continue
+
+
+def kill(directories: list[str]) -> None:
+    """Kill whatever is in them."""
+    own = str(os.getpid())
+    for directory in directories:
+        try:
+            _put(os.path.join(directory, "cgroup.kill"), "1")
+            continue
+        except OSError:
+            pass  # v1, or a kernel before 5.14
+        try:
+            _put(os.path.join(directory, "freezer.state"), "THAWED")  # frozen v1 processes ignore SIGKILL
+        except OSError:
+            pass
+        for pid in _members(directory):
+            if pid != own:
+                try:
+                    os.kill(int(pid), 9)
+                except OSError:
+                    continue
+
+
+def remove(directories: list[str], seconds: float = 5.0) -> None:
+    """Remove them, deepest first; EBUSY is tried again, since the kernel counts dying processes for a moment."""
+    end = time.monotonic() + seconds
+    for directory in sorted(directories, key=len, reverse=True):
+        while True:
+            try:
+                os.rmdir(directory)
+            except FileNotFoundError:
+                break
+            except OSError:
+                if time.monotonic() > end:
+                    break
+                time.sleep(0.002)
+            else:
+                break
+
+
+def _members(directory: str) -> list[str]:
+    try:
+        with open(os.path.join(directory, "cgroup.procs"), encoding="ascii") as file:
+            return file.read().split()
+    except OSError:
+        return []
+
+
+def _parent(hierarchy: Hierarchy) -> str:
+    # v2 forbids processes in inner groups that hand controllers on: a sibling of our own group it is.
+    return os.path.dirname(hierarchy.own.rstrip("/")) if not hierarchy.controller else hierarchy.own.rstrip("/")
+
+
+def _make(directory: str, mount: str) -> list[str]:
+    """Make a directory and its parents; return those that were not there."""
+    missing = []
+    path = directory
+    while path != mount and not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    made = []
+    try:
+        for path in reversed(missing):
+            os.mkdir(path, 0o755)
+            made.append(path)
+    except OSError:
+        remove(made, 0)
+        raise
+    return made
+
+
+def _fill_cpuset(hierarchy: Hierarchy, directory: str) -> None:
+    """A new v1 cpuset is empty and takes no process: copy from above, level by level."""
+    if hierarchy.controller != "cpuset":
+        return
+    path = hierarchy.mount
+    for part in os.path.relpath(directory, hierarchy.mount).split("/"):
+        above, path = path, os.path.join(path, part)
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            with open(os.path.join(path, name), encoding="ascii") as file:
+                if file.read().strip():
+                    continue
+            with open(os.path.join(above, name), encoding="ascii") as file:
+                _put(os.path.join(path, name), file.read().strip())
+
+
+def _settings(controller: str, resources: Resources) -> list[tuple[str, str]]:
+    memory, cpu, pids = resources.memory, resources.cpu, resources.pids
+    rows: list[tuple[str, str]] = []
+
+    def add(name: str, value: object, wanted: object = True) -> None:
+        if wanted and value not in (None, 0, ""):
+            rows.append((name, str(value)))
+
+    if controller == "memory" and memory:
+        add("memory.limit_in_bytes", memory.limit)
+        add("memory.soft_limit_in_bytes", memory.reservation)
+        add("memory.memsw.limit_in_bytes", memory.swap)
+    if controller == "cpu" and cpu:
+        add("cpu.shares", cpu.shares)
+        add("cpu.cfs_period_us", cpu.period)
+        add("cpu.cfs_quota_us", cpu.quota)
+    if controller == "cpuset" and cpu:
+        add("cpuset.cpus", cpu.cpus)
+        add("cpuset.mems", cpu.mems)
+    if controller == "pids" and pids:
+        add("pids.max", pids.limit if pids.limit > 0 else "max")
+    if controller == "":
+        rows += _unified(resources)
+    return rows
+
+
+def _unified(resources: Resources) -> list[tuple[str, str]]:
+    memory, cpu, pids = resources.memory, resources.cpu, resources.pids
+    rows: list[tuple[str, str]] = []
+    if os.path.exists(f"{ROOT}/memory"):
+        return rows  # a hybrid set-up: the controllers are on v1
+    if memory and memory.limit:
+        rows.append(("memory.max", "max" if memory.limit < 0 else str(memory.limit)))
+        if memory.swap and memory.swap > memory.limit > 0:
+            rows.append(("memory.swap.max", str(memory.swap - memory.limit)))
+    if memory and memory.reservation:
+        rows.append(("memory.low", str(memory.reservation)))
+    if cpu and (cpu.quota or cpu.period):
+        quota = "max" if not cpu.quota or cpu.quota < 0 else str(cpu.quota)
+        rows.append(("cpu.max", f"{quota} {cpu.period or 100_000}"))
+    if cpu and cpu.shares:
+        rows.append(("cpu.weight", str(1 + (cpu.shares - 2) * 9999 // 262_142)))
+    if cpu and cpu.cpus:
+        rows.append(("cpuset.cpus", cpu.cpus))
+    if pids and pids.limit:
+        rows.append(("pids.max", str(pids.limit) if pids.limit > 0 else "max"))
+    return rows
+
+
+def _put(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)

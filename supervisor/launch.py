@@ -1,0 +1,351 @@
+"""Starting the daemons from the spawner: forks, the conversation with each child, and what each is given.
+
+All three start at once and are taken through the same steps; the conversation is one word a message over a socket pair,
+which stays open as the place for last words (:func:`_last_words`)::
+
+    child: unshared      spawner: mapped      (cgroups joined, ids mapped)
+    child: pid N         spawner: go          (pid 1 of the new namespace; the intermediate is reaped)
+    gofer: trees + fds   spawner to sentry: trees + fds
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn
+
+import msgspec
+
+from pysc.cabi import confine
+from pysc.supervisor import daemon
+from pysc.supervisor.daemon import Identity
+from pysc.supervisor.failure import Failure
+from pysc.supervisor.log import line
+from pysc.supervisor.plan import Plan
+from pysc.urpc.schema import sentry as sentry_schema
+from pysc.urpc.schema.spawner import Role
+
+GOFER_CAPABILITIES: Final = confine.mask(
+    confine.CAP_CHOWN, confine.CAP_DAC_OVERRIDE, confine.CAP_DAC_READ_SEARCH, confine.CAP_FOWNER, confine.CAP_FSETID
+)
+START_SECONDS: Final = 20
+WORD: Final = 4096
+FIRST_DONATED: Final = 10
+"""Donated descriptors are moved above what a shell would use."""
+
+Place = Callable[["Starting"], None]
+Body = Callable[[socket.socket], NoReturn]
+
+
+class Donation(msgspec.Struct, frozen=True):
+    """Descriptors that the spawner inherits for the sentry."""
+
+    stdio: tuple[int, int, int]
+    log: int
+    crashes_to_log: bool
+    """Tracebacks of daemons may be written to the log."""
+
+    def descriptors(self) -> set[int]:
+        """All of them."""
+        return {*self.stdio, self.log}
+
+
+class Starting:
+    """A daemon, from its fork on; ``pid`` is the intermediate's until the conversation is over."""
+
+    def __init__(self, role: Role, pid: int, sync: socket.socket, identity: Identity | None) -> None:
+        self.role = role
+        self.pid = pid
+        self.sync = sync
+        self.identity = identity
+        self.pidfd = -1
+        sync.settimeout(START_SECONDS)
+
+    def hear(self, word: bytes, fds: int = 0) -> tuple[bytes, list[int]]:
+        """Wait for ``word`` and return what follows it.
+
+        Raises:
+            Failure: it said that it failed, died, or is silent.
+        """
+        try:
+            data, received, _, _ = socket.recv_fds(self.sync, WORD, fds)
+        except OSError:
+            raise Failure(f"the {self.role} is silent: run with --debug to see more") from None
+        if data.startswith(b"fail "):
+            raise Failure(_printable(data[5:]))
+        if not data.startswith(word):
+            raise Failure(f"the {self.role} died while it was being started: run with --debug to see more")
+        return data[len(word) + 1 :], list(received)
+
+    def say(self, word: bytes, fds: Sequence[int] = ()) -> None:
+        """Send a word."""
+        try:
+            socket.send_fds(self.sync, [word], fds, socket.MSG_NOSIGNAL)
+        except OSError:
+            pass  # it is gone: the next hear() says so
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def reap(self) -> tuple[int, str]:
+        """Wait for its end; return its wait status and its last words."""
+        try:
+            _, status = os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            status = 0
+        self.sync.setblocking(False)
+        try:
+            words = self.sync.recv(WORD)
+        except OSError:
+            words = b""
+        self.sync.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+        return status, _printable(words.removeprefix(b"fail "))
+
+
+def _printable(words: bytes) -> str:
+    """Make one clean line of what a daemon said: it may be hostile by then."""
+    return "".join(c if c.isprintable() else " " for c in words[:1024].decode("utf-8", "replace")).strip()
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+
+
+class Launcher:
+    """Knows what each daemon is given."""
+
+    def __init__(self, plan: Plan, donation: Donation) -> None:
+        self._plan = plan
+        self._donation = donation
+        self._last_capability = daemon.last_capability()
+        self._stderr = donation.log if donation.crashes_to_log else None
+
+    def settle(self, keep: set[int]) -> None:
+        """Let the spawner itself hold nothing but ``keep``."""
+        daemon.silence_stdio(self._stderr)
+        daemon.close_all_but(keep)
+
+    def start(self, kuid: int, place: Place) -> tuple[dict[Role, Starting], socket.socket]:
+        """Start all three; return them and the supervisor's end of the sentry's control socket.
+
+        Raises:
+            Failure: one could not be started; those that were are killed and reaped.
+        """
+        control, sentry_control = _pair()
+        to_gofer, gofer_end = _pair()
+        to_netstackd, netstackd_end = _pair()
+        who = daemon.identity(kuid, 0, sandboxed=True)
+        children: dict[Role, Starting] = {}
+        try:
+            children[Role.SENTRY] = self._fork(
+                Role.SENTRY,
+                who,
+                lambda sync: self._sentry(sync, who, sentry_control, to_gofer, to_netstackd),
+                {sentry_control.fileno(), to_gofer.fileno(), to_netstackd.fileno(), *self._donation.descriptors()},
+            )
+            children[Role.GOFER] = self._fork_gofer(kuid, gofer_end)
+            children[Role.NETSTACKD] = self._fork(
+                Role.NETSTACKD,
+                who,
+                lambda sync: self._netstackd(sync, who, netstackd_end),
+                {netstackd_end.fileno()},
+            )
+            # The gofer first: the sentry waits for its trees.
+            order = [children[Role.GOFER], children[Role.SENTRY], children[Role.NETSTACKD]]
+            for child in order:
+                self._converse(child, place)
+            trees, fds = children[Role.GOFER].hear(b"trees", 253)
+            children[Role.SENTRY].say(b"trees " + trees, fds)
+            _close(fds)
+        except Failure:
+            control.close()
+            _abandon(children)
+            raise
+        finally:
+            for sock in (sentry_control, to_gofer, gofer_end, to_netstackd, netstackd_end):
+                sock.close()
+            self._forget_stdio()
+        return children, control
+
+    def restart_gofer(self, kuid: int, place: Place) -> tuple[Starting, socket.socket]:
+        """Start a gofer in place of one that died; return it and the sentry's end of its socket.
+
+        Raises:
+            Failure: it could not be started.
+        """
+        to_gofer, gofer_end = _pair()
+        try:
+            child = self._fork_gofer(kuid, gofer_end)
+        finally:
+            gofer_end.close()
+        try:
+            self._converse(child, place)
+            _, fds = child.hear(b"trees", 253)
+            _close(fds)  # the sentry goes on with those it has: they show the same files
+        except Failure:
+            to_gofer.close()
+            _abandon({Role.GOFER: child})
+            raise
+        return child, to_gofer
+
+    def _forget_stdio(self) -> None:
+        _close([fd for fd in set(self._donation.stdio) if fd > 2])
+
+    def _converse(self, child: Starting, place: Place) -> None:
+        if not self._plan.unsafe_no_namespaces:
+            child.hear(b"unshared")
+            try:
+                place(child)
+            except OSError as error:
+                raise Failure(
+                    f"cannot map the ids of the {child.role}: {error.strerror}; see user_namespaces(7)"
+                ) from None
+            child.say(b"mapped")
+            number, _ = child.hear(b"pid")
+            os.waitpid(child.pid, 0)
+            child.pid = int(number)
+        else:
+            child.identity = None
+            place(child)
+        child.pidfd = os.pidfd_open(child.pid)
+        child.say(b"go")
+
+    def _fork_gofer(self, kuid: int, end: socket.socket) -> Starting:
+        who = daemon.identity(kuid, GOFER_CAPABILITIES, sandboxed=False)
+        return self._fork(Role.GOFER, who, lambda sync: self._gofer(sync, who, end), {end.fileno()})
+
+    def _fork(self, role: Role, who: Identity, body: Body, keep: set[int]) -> Starting:
+        sync, theirs = _pair()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            sync.close()
+            theirs.close()
+            raise Failure(f"cannot start the {role}: {error.strerror}") from None
+        if pid == 0:
+            self._child(role, theirs, body, keep)
+        theirs.close()
+        return Starting(role, pid, sync, who)
+
+    def _child(self, role: Role, sync: socket.socket, body: Body, keep: set[int]) -> NoReturn:
+        try:
+            keep = {*keep, sync.fileno()}
+            if self._stderr is not None:
+                keep.add(self._donation.log)
+            daemon.close_all_but(keep)
+            if not self._plan.unsafe_no_namespaces:
+                daemon.enter_namespaces()
+                sync.send(b"unshared")
+                _await(sync, b"mapped")
+                # Ids first: whatever is made from here on must have an owner that exists.
+                os.setresgid(0, 0, 0)
+                os.setresuid(0, 0, 0)
+                pid = os.fork()
+                if pid:
+                    sync.send(b"pid %d" % pid)
+                    os._exit(0)
+            _await(sync, b"go")
+            daemon.preload()
+            body(sync)
+        except BaseException as error:
+            self._last_words(role, sync, error)
+        finally:
+            os._exit(70)  # EX_SOFTWARE
+
+    def _last_words(self, role: Role, sync: socket.socket, error: BaseException) -> None:
+        """Say why, in one line, to whoever reads: the spawner, and with a log also the traceback."""
+        if self._stderr is not None:
+            text = "".join(traceback.format_exception(error))
+            as_json = self._plan.boot.flags.log_format == "json"
+            os.write(2, line("error" if as_json else "warning", f"{role}: {text}", as_json=as_json))
+        said = str(error) if isinstance(error, Failure) else f"the {role} failed: {type(error).__name__}: {error}"
+        sync.send(b"fail " + said.encode("utf-8", "replace")[:1024])
+
+    # What each daemon does as pid 1, until it serves
+
+    def _root(self, *, procfs: bool) -> None:
+        if not self._plan.unsafe_no_namespaces:
+            daemon.private_mounts()
+            daemon.empty_root(procfs=procfs)
+
+    def _sentry(
+        self,
+        sync: socket.socket,
+        who: Identity,
+        control: socket.socket,
+        gofer: socket.socket,
+        netstack: socket.socket,
+    ) -> NoReturn:
+        from pysc.sentry import main
+
+        guest = _open_guest()
+        self._root(procfs=True)
+        daemon.become(who, self._last_capability)
+        data, fds = _await(sync, b"trees", 253)
+        numbers = [int(number) for number in data.split()]
+        descriptors = sentry_schema.Descriptors(
+            gofer=gofer.detach(),
+            netstack=netstack.detach(),
+            trees=dict(zip(numbers, fds, strict=True)),
+            stdio=self._donation.stdio,
+            log=self._donation.log,
+            guest=guest,
+        )
+        daemon.hold_lifeline(control)
+        main.serve(control, msgspec.structs.replace(self._plan.boot, fds=descriptors))
+
+    def _netstackd(self, sync: socket.socket, who: Identity, end: socket.socket) -> NoReturn:
+        from pysc.netstackd import main
+
+        self._root(procfs=False)
+        daemon.become(who, self._last_capability)
+        daemon.hold_lifeline(sync)
+        main.serve(end)
+
+    def _gofer(self, sync: socket.socket, who: Identity, end: socket.socket) -> NoReturn:
+        from pysc.gofer import main
+
+        mounts, trees = main.set_up(self._plan.exports, trees=self._plan.boot.flags.file_access_direct)
+        self._root(procfs=False)
+        daemon.become(who, self._last_capability)
+        socket.send_fds(sync, [b"trees " + b" ".join(b"%d" % number for number in trees)], list(trees.values()))
+        _close(list(trees.values()))
+        daemon.hold_lifeline(sync)
+        main.serve(end, mounts)
+
+
+def _open_guest() -> int:
+    path = os.path.join(os.path.dirname(confine.__file__), "guest.elf")
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Failure(f"cannot open the guest half {path}: {error.strerror}; build it with make") from None
+
+
+def _await(sync: socket.socket, word: bytes, fds: int = 0) -> tuple[bytes, list[int]]:
+    data, received, _, _ = socket.recv_fds(sync, WORD, fds)
+    if not data.startswith(word):
+        sys.exit(1)  # the spawner gave up
+    return data[len(word) + 1 :], list(received)
+
+
+def _abandon(children: dict[Role, Starting]) -> None:
+    for child in children.values():
+        child.kill()
+        child.reap()
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
