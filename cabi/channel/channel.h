@@ -1,0 +1,149 @@
+/* The channel: memory that one guest address space shares with the sentry alone.
+ *
+ * Both the guest half and the dispatcher compile this file, and cffi parses it for Python, so it holds no includes and no
+ * conditions.  Everything that the sentry reads here is hostile: it reads each word once and keeps the protocol's state
+ * in memory of its own.  A change of any layout or meaning changes PYSC_CHANNEL_VERSION.
+ *
+ * A slot is one thread's.  `turn` says who may write to it: the guest half fills in a report and sets turn to
+ * PYSC_TURN_SENTRY; the sentry fills in commands and sets it back.
+ */
+#define PYSC_CHANNEL_VERSION 1
+#define PYSC_SLOTS 4096
+#define PYSC_DATA_SIZE 65536
+#define PYSC_COMMANDS 64
+#define PYSC_HINTS 4
+#define PYSC_FILTER_LENGTH 512
+
+/* Where things are in a guest process. */
+#define PYSC_LOW 0x10000
+#define PYSC_LIMIT 0x400000
+#define PYSC_TABLE_START 0x60000
+#define PYSC_TABLE_END 0x70000
+#define PYSC_TASK_SIZE 0x7ffffffff000
+#define PYSC_STACK_SIZE 65536
+
+/* Descriptors of a guest process; what is donated comes above. */
+#define PYSC_FD_SOCKET 0
+#define PYSC_FD_DOORBELL 1
+#define PYSC_FD_DONATED 2
+
+/* The host signal that preempts. */
+#define PYSC_SIGNAL_PREEMPT 63
+
+#define PYSC_TURN_GUEST 0
+#define PYSC_TURN_SENTRY 1
+
+/* clone(2) flags: the three that the sentry lets pass, and a value that no kernel accepts, which announces a birth. */
+#define PYSC_CLONE_FORK 0x208000
+#define PYSC_CLONE_THREAD 0x1250f00
+#define PYSC_CLONE_BIRTH 0x7079736300000000
+
+/* What a report says.  The first six are those of pysc.sentry.platform.interface.Kind. */
+#define PYSC_KIND_SYSCALL 1
+#define PYSC_KIND_PREEMPTED 2
+#define PYSC_KIND_FAULT 3
+#define PYSC_KIND_INTERRUPTED 4
+#define PYSC_KIND_SIGRETURN 5
+#define PYSC_KIND_GONE 6
+#define PYSC_KIND_BORN 16
+#define PYSC_KIND_DONE 17
+#define PYSC_KIND_FRAME_FAULT 18
+#define PYSC_KIND_EXITING 19
+
+/* Commands.  Those from PYSC_VERDICT on end the stop. */
+#define PYSC_CMD_COPY_IN 1       /* address, size, offset: to data; result size or -EFAULT */
+#define PYSC_CMD_COPY_OUT 2      /* address, size, offset: from data */
+#define PYSC_CMD_PUT 3           /* as COPY_OUT; a fault becomes the result of the verdict */
+#define PYSC_CMD_STRING_IN 4     /* address, limit, offset: result length without NUL, -ENAMETOOLONG, -EFAULT */
+#define PYSC_CMD_STRINGS_IN 5    /* address, index, limit, offset: see serve.c */
+#define PYSC_CMD_HOST 6          /* nr, five arguments, the sixth in `extra` */
+#define PYSC_CMD_RECEIVE 7       /* count: descriptors from the socket */
+#define PYSC_CMD_MAP 8           /* address, length, prot, flags, index of a received descriptor, offset */
+#define PYSC_CMD_ZERO 9          /* address, size */
+#define PYSC_CMD_CLOSE 10        /* close all received descriptors */
+#define PYSC_CMD_SET_REGISTERS 11
+#define PYSC_CMD_FORK 12
+#define PYSC_CMD_CLONE 13        /* slot, stack, has tls, tls */
+#define PYSC_VERDICT 32
+#define PYSC_CMD_REPLY 32        /* result */
+#define PYSC_CMD_RESUME 33
+#define PYSC_CMD_RESTART 34      /* number */
+#define PYSC_CMD_RUN 35          /* as HOST, and its result is the system call's */
+#define PYSC_CMD_EXIT 36         /* clear_tid, robust_list */
+
+/* command flags */
+#define PYSC_FLAG_FRAME 1        /* deliver `frame` with this verdict */
+
+struct pysc_registers {
+    uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp;
+    uint64_t r8, r9, r10, r11, r12, r13, r14, r15;
+    uint64_t rip, eflags, fs_base;
+};
+
+struct pysc_command {
+    uint32_t op, flags;
+    int64_t result;
+    uint64_t args[6];
+    uint64_t extra;
+};
+
+struct pysc_frame {
+    int32_t signo;
+    uint32_t has_stack;
+    uint64_t handler, restorer, mask;
+    uint64_t stack_sp, stack_flags, stack_size;
+    uint64_t on_stack;
+    uint8_t info[128];
+};
+
+/* Guest memory that travelled with the request: a hint, nothing depends on it. */
+struct pysc_hint {
+    uint64_t address;
+    uint32_t size, offset;
+};
+
+/* Words that the guest half answers getpid and its kin from, when `ready` is set. */
+struct pysc_ids {
+    uint32_t ready;
+    int32_t pid, tid, ppid;
+    uint32_t uid, euid, gid, egid;
+};
+
+struct pysc_slot {
+    uint32_t turn;
+    uint32_t sleeping;           /* the guest half sleeps on `turn` */
+    uint32_t tid;                /* host tid, zeroed by the host when the thread has ended */
+    uint32_t kind;
+    int64_t nr;
+    uint64_t args[6];
+    uint32_t n_hints;
+    uint32_t n_commands;
+    struct pysc_hint hints[PYSC_HINTS];
+    struct pysc_registers regs;
+    struct pysc_frame frame;
+    struct pysc_ids ids;
+    struct pysc_command commands[PYSC_COMMANDS];
+    uint8_t padding[3064];
+    uint8_t data[PYSC_DATA_SIZE];
+};
+
+/* One page that all guests map read-only. */
+struct pysc_shared {
+    uint32_t asleep;             /* the sentry sleeps, or is about to: ring */
+    uint32_t spins;              /* how often a waiting guest half looks at `turn` before it sleeps */
+};
+
+struct pysc_channel {
+    uint32_t version;
+    uint32_t fastpath;           /* the guest half may answer calls by itself, and patch */
+    uint64_t base;               /* where the guest maps this; the places of all else follow from it */
+    uint64_t token;              /* random: names the space in its birth notification */
+    uint64_t table;              /* where the jump table begins */
+    uint64_t exited;             /* spare */
+    uint32_t polled;             /* the sentry looks at `pending` by itself: ring only when it is asleep */
+    uint32_t filter_length;
+    uint64_t pending[64];        /* a bit per slot: PYSC_SLOTS / 64 words */
+    uint64_t filter[PYSC_FILTER_LENGTH];
+    uint8_t padding[3536];
+    struct pysc_slot slots[PYSC_SLOTS];
+};

@@ -1,0 +1,21 @@
+"""The cffi builder of the dispatcher; setuptools runs it, pysc never imports it."""
+
+from pathlib import Path
+
+from cffi import FFI
+
+CABI = Path("src/pysc/cabi")  # relative to setup.py: setuptools rejects absolute sources
+DISPATCH = CABI / "dispatch"
+CHANNEL = CABI / "channel"
+
+ffibuilder = FFI()
+ffibuilder.cdef((CHANNEL / "channel.h").read_text() + (DISPATCH / "dispatch.h").read_text())
+ffibuilder.set_source(
+    "pysc.cabi._dispatch",
+    '#include <stdint.h>\n#include "channel.h"\n#include "dispatch.h"',
+    sources=sorted(str(path) for path in DISPATCH.glob("*.c")),
+    depends=sorted(str(path) for path in [*DISPATCH.glob("*.h"), *CHANNEL.glob("*.h")]),
+    include_dirs=[str(DISPATCH), str(CHANNEL)],
+    extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"],
+    py_limited_api=True,
+)

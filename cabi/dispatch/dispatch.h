@@ -1,0 +1,69 @@
+/* The dispatcher: the sentry's side of all channels.  One thread uses an engine.  Failure is the -errno returned.
+ *
+ * Threads and spaces are named by small numbers that Python gets from *_add.  What a guest wrote is copied once and
+ * validated here; which thread may report at all is this side's own knowledge (`state`).
+ */
+struct pysc_engine;
+
+#define PYSC_READY 32 /* an event's kind: a watched descriptor (`id`) is ready for args[0] */
+
+struct pysc_event {
+    uint32_t id;
+    uint32_t kind;
+    int64_t nr;
+    uint64_t args[6];
+};
+
+/* What a notification of the listener says. */
+struct pysc_notification {
+    uint64_t id;
+    uint32_t pid;
+    int32_t nr;
+    uint64_t args[6];
+};
+
+/* Returns NULL when memory or descriptors are short. */
+struct pysc_engine *pysc_engine_new(void);
+void pysc_engine_free(struct pysc_engine *engine);
+
+/* The page that all guests map read-only, shared through the memfd `file`. */
+int64_t pysc_engine_share(struct pysc_engine *engine, int32_t file);
+
+/* Map the channel in memfd `file` (borrowed) and listen to `doorbell` (borrowed).  Returns the space's number. */
+int64_t pysc_space_add(struct pysc_engine *engine, int32_t file, int32_t doorbell);
+int64_t pysc_space_remove(struct pysc_engine *engine, uint32_t space);
+struct pysc_channel *pysc_space_channel(struct pysc_engine *engine, uint32_t space);
+
+/* Expect reports of the thread in `slot`.  Returns the thread's number. */
+int64_t pysc_thread_add(struct pysc_engine *engine, uint32_t space, uint32_t slot);
+int64_t pysc_thread_remove(struct pysc_engine *engine, uint32_t thread);
+struct pysc_slot *pysc_thread_slot(struct pysc_engine *engine, uint32_t thread);
+
+/* epoll(7) by descriptor; EPOLL* events. */
+int64_t pysc_watch(struct pysc_engine *engine, int32_t file, uint32_t events);
+int64_t pysc_unwatch(struct pysc_engine *engine, int32_t file);
+
+/* Wait until there is an event or `timeout_ns` (negative: for ever) has passed; returns how many were stored. */
+int64_t pysc_wait(struct pysc_engine *engine, int64_t timeout_ns, struct pysc_event *events, uint32_t max);
+
+/* Append a command for a stopped thread.  Returns its index, or -ENOBUFS when the list is full, or -ESRCH. */
+int64_t pysc_command(struct pysc_engine *engine, uint32_t thread, uint32_t op, uint32_t flags, uint64_t a0, uint64_t a1,
+                     uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5, uint64_t extra);
+/* Hand the commands over. */
+int64_t pysc_flush(struct pysc_engine *engine, uint32_t thread);
+/* Append PYSC_CMD_REPLY and hand over. */
+int64_t pysc_reply(struct pysc_engine *engine, uint32_t thread, int64_t result);
+/* Append a copy of `size` bytes at `data` to the guest's `address`, as `op` (PUT or COPY_OUT).  -ENOBUFS: no room. */
+int64_t pysc_put(struct pysc_engine *engine, uint32_t thread, uint32_t op, uint64_t address, const void *data, uint64_t size);
+/* Reserve room in the data area; returns its offset, or -ENOBUFS. */
+int64_t pysc_reserve(struct pysc_engine *engine, uint32_t thread, uint64_t size);
+/* The result of command `index` of the last batch. */
+int64_t pysc_result(struct pysc_engine *engine, uint32_t thread, uint32_t index);
+
+/* seccomp_unotify(2) */
+int64_t pysc_notify_receive(int32_t listener, struct pysc_notification *notification);
+int64_t pysc_notify_answer(int32_t listener, uint64_t id, int64_t value, int32_t error, uint32_t flags);
+int64_t pysc_notify_add_file(int32_t listener, uint64_t id, int32_t file, uint32_t as);
+
+/* tgkill(2) */
+int64_t pysc_tgkill(int32_t process, int32_t thread, int32_t signo);

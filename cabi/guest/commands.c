@@ -1,0 +1,199 @@
+/* Commands that do not end a stop: copies and host calls.  Offsets come from the sentry, addresses from the guest. */
+
+#include "guest.h"
+
+#define SOL_SOCKET 1
+#define SCM_RIGHTS 1
+
+static uint8_t *
+data_at(struct context *c, uint64_t offset, uint64_t size)
+{
+    if (offset > PYSC_DATA_SIZE || size > PYSC_DATA_SIZE - offset)
+        die();
+    return c->r->slot->data + offset;
+}
+
+static int64_t
+copy_in(struct context *c, uint64_t address, uint64_t size, uint64_t offset)
+{
+    uint8_t *data = data_at(c, offset, size);
+
+    if (!range_ok(address, size) || copy_bytes(data, (void *)address, size) != 0)
+        return -EFAULT;
+    return (int64_t)size;
+}
+
+static int64_t
+copy_out(struct context *c, uint64_t address, uint64_t size, uint64_t offset)
+{
+    uint8_t *data = data_at(c, offset, size);
+
+    if (!range_ok(address, size) || copy_bytes((void *)address, data, size) != 0)
+        return -EFAULT;
+    return (int64_t)size;
+}
+
+static int64_t
+string_in(struct context *c, uint64_t address, uint64_t limit, uint64_t offset)
+{
+    uint8_t *data = data_at(c, offset, limit);
+    long size;
+
+    if (!range_ok(address, 1))
+        return -EFAULT;
+    size = copy_string(data, (void *)address, limit);
+    return size > 0 ? size - 1 : size == 0 ? -ENAMETOOLONG : size;
+}
+
+/* Copy strings of the array at `address`, from index `first` on, one after the other with their NULs, while they fit.
+ * The result is how many; the u64 at `offset` becomes 1 when the array's end was reached, and the strings follow it. */
+static int64_t
+strings_in(struct context *c, uint64_t address, uint64_t first, uint64_t limit, uint64_t offset)
+{
+    uint8_t *data = data_at(c, offset, limit);
+    uint64_t used = 8, string, done = 0;
+    int64_t count = 0;
+
+    if (limit < 8)
+        die();
+    for (uint64_t i = first;; i++, count++) {
+        long size;
+
+        if (i >= PYSC_TASK_SIZE / 8 || !range_ok(address + i * 8, 8) || copy_bytes(&string, (void *)(address + i * 8), 8) != 0)
+            return -EFAULT;
+        if (string == 0) {
+            done = 1;
+            break;
+        }
+        if (!range_ok(string, 1))
+            return -EFAULT;
+        size = copy_string(data + used, (void *)string, limit - used);
+        if (size < 0)
+            return size;
+        if (size == 0)
+            break;
+        used += (uint64_t)size;
+    }
+    memcpy(data, &done, 8);
+    return count;
+}
+
+/* The gate of all memory calls of the guest: here images will be told from anonymous memory. */
+static long
+memory_call(long nr, const uint64_t *a, uint64_t sixth)
+{
+    const uint64_t moves = 2 | 4; /* MREMAP_FIXED, MREMAP_DONTUNMAP: only then is there a new address */
+
+    if (nr == __NR_mremap && !(a[3] & moves))
+        return host6(nr, a[0], a[1], a[2], a[3], 0, 0);
+    return host6(nr, a[0], a[1], a[2], a[3], a[4], sixth);
+}
+
+int64_t
+host_call(const struct pysc_command *command)
+{
+    const uint64_t *a = command->args;
+
+    return memory_call((long)a[0], a + 1, command->extra);
+}
+
+/* Take one message of up to four descriptors from the socket. */
+static int64_t
+receive(struct record *r)
+{
+    uint8_t byte;
+    struct {
+        void *base;
+        uint64_t size;
+    } vector = {&byte, 1};
+    struct {
+        uint64_t size;
+        int32_t level, type;
+        int32_t files[4];
+    } control;
+    struct {
+        void *name;
+        uint64_t name_size;
+        void *vectors;
+        uint64_t n_vectors;
+        void *control;
+        uint64_t control_size;
+        uint64_t flags;
+    } message = {0, 0, &vector, 1, &control, sizeof control, 0};
+    long result;
+
+    do
+        result = host(__NR_recvmsg, PYSC_FD_SOCKET, &message, 0);
+    while (result == -EINTR);
+    r->n_files = 0;
+    if (result < 0)
+        return result;
+    if (message.control_size < 16 || control.level != SOL_SOCKET || control.type != SCM_RIGHTS || control.size < 16)
+        return -EBADF;
+    for (uint64_t i = 0; i < (control.size - 16) / 4 && i < 4; i++)
+        r->files[r->n_files++] = control.files[i];
+    return r->n_files;
+}
+
+static int64_t
+close_files(struct record *r)
+{
+    for (uint32_t i = 0; i < r->n_files; i++)
+        host(__NR_close, r->files[i]);
+    r->n_files = 0;
+    return 0;
+}
+
+static int64_t
+map(struct context *c, const struct pysc_command *command)
+{
+    const uint64_t *a = command->args;
+    int64_t file = -1;
+
+    if (a[4] != UINT64_MAX) {
+        if (a[4] >= c->r->n_files)
+            return -EBADF;
+        file = c->r->files[a[4]];
+    }
+    return memory_call(__NR_mmap, (uint64_t[5]){a[0], a[1], a[2], a[3], (uint64_t)file}, a[5]);
+}
+
+static int64_t
+zero(uint64_t address, uint64_t size)
+{
+    return range_ok(address, size) && zero_bytes((void *)address, size) == 0 ? 0 : -EFAULT;
+}
+
+int64_t
+run_command(struct context *c, struct pysc_command *command)
+{
+    const uint64_t *a = command->args;
+
+    switch (command->op) {
+    case PYSC_CMD_COPY_IN:
+        return copy_in(c, a[0], a[1], a[2]);
+    case PYSC_CMD_COPY_OUT:
+    case PYSC_CMD_PUT:
+        return copy_out(c, a[0], a[1], a[2]);
+    case PYSC_CMD_STRING_IN:
+        return string_in(c, a[0], a[1], a[2]);
+    case PYSC_CMD_STRINGS_IN:
+        return strings_in(c, a[0], a[1], a[2], a[3]);
+    case PYSC_CMD_HOST:
+        return host_call(command);
+    case PYSC_CMD_RECEIVE:
+        return receive(c->r);
+    case PYSC_CMD_MAP:
+        return map(c, command);
+    case PYSC_CMD_ZERO:
+        return zero(a[0], a[1]);
+    case PYSC_CMD_CLOSE:
+        return close_files(c->r);
+    case PYSC_CMD_FORK:
+        return fork_space(c);
+    case PYSC_CMD_CLONE:
+        return clone_into(c, command);
+    default:
+        return -ENOSYS;
+    }
+}

@@ -1,0 +1,176 @@
+/* Signal handlers: what the host reports about a thread, told apart by where its RIP is. */
+
+#include "guest.h"
+
+#include <asm/signal.h>
+
+#define SYS_SECCOMP 1
+#define AUDIT_ARCH_X86_64 0xc000003eU
+#define NR_RT_SIGRETURN 15
+
+struct kernel_sigaction {
+    void (*handler)(int);
+    uint64_t flags;
+    void (*restorer)(void);
+    uint64_t mask;
+};
+
+struct fixup {
+    uint64_t from, to;
+};
+extern const struct fixup guest_extable_start[], guest_extable_end[];
+
+/* The guest half itself is broken, or was jumped into: only this guest process suffers. */
+_Noreturn void
+die(void)
+{
+    for (;;)
+        host(__NR_exit_group, 255);
+}
+
+static int
+in_guest_half(uint64_t rip)
+{
+    return rip < PYSC_LIMIT;
+}
+
+static int
+fix_up(struct ucontext *uc)
+{
+    for (const struct fixup *f = guest_extable_start; f < guest_extable_end; f++) {
+        if (f->from == uc->mcontext.rip) {
+            uc->mcontext.rip = f->to;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void
+on_syscall(struct context *c, const struct siginfo *info)
+{
+    uint64_t args[6] = {c->regs.rdi, c->regs.rsi, c->regs.rdx, c->regs.r10, c->regs.r8, c->regs.r9};
+
+    if (info->code != SYS_SECCOMP || info->arch != AUDIT_ARCH_X86_64) {
+        c->regs.rax = (uint64_t)-ENOSYS; /* int 0x80: this kernel has no 32-bit calls */
+        return;
+    }
+    if (info->syscall == NR_RT_SIGRETURN) {
+        uint64_t taken[6] = {0};
+        if (take_frame(c, taken) == 0)
+            report(c, PYSC_KIND_SIGRETURN, 0, taken);
+        else
+            report(c, PYSC_KIND_FAULT, 0, (uint64_t[6]){SIGSEGV, 0x80, 0, 0, 0, 0}); /* SI_KERNEL */
+    } else {
+        report(c, PYSC_KIND_SYSCALL, info->syscall, args);
+    }
+    serve(c);
+}
+
+/* The preempt signal in the guest half: leave a note, and get out of where the note would come too late. */
+static void
+note_preempt(struct record *r, struct ucontext *uc)
+{
+    uint64_t rip = uc->mcontext.rip;
+
+    __atomic_store_n(&r->preempt, 1, __ATOMIC_SEQ_CST);
+    if (rip >= (uint64_t)exit_check && rip < (uint64_t)exit_end)
+        uc->mcontext.rip = (uint64_t)exit_pending;
+    else if (rip >= (uint64_t)block_check && rip < (uint64_t)block_end)
+        uc->mcontext.rip = (uint64_t)block_abort;
+}
+
+/* Returns whether to go back without looking at notes: the signal hit the guest half itself. */
+int
+on_signal(int signo, struct siginfo *info, struct ucontext *uc)
+{
+    struct record *r = record_at((uint64_t)uc);
+    int inside = in_guest_half(uc->mcontext.rip);
+    struct context c;
+
+    if (signo == PYSC_SIGNAL_PREEMPT && inside) {
+        note_preempt(r, uc);
+        return 1;
+    }
+    if (inside) {
+        if ((signo == SIGSEGV || signo == SIGBUS) && fix_up(uc))
+            return 1;
+        if (signo == SIGSYS) { /* the keyhole is narrower than what the sentry or a guest asked for */
+            uc->mcontext.rax = (uint64_t)-EPERM;
+            return 1;
+        }
+        die();
+    }
+    write_gs_base((uint64_t)r);
+    c.r = r;
+    load_registers(&c, uc);
+    if (signo == SIGSYS) {
+        on_syscall(&c, info);
+    } else if (signo == PYSC_SIGNAL_PREEMPT) {
+        r->preempt = 0;
+        report(&c, PYSC_KIND_PREEMPTED, 0, (uint64_t[6]){0});
+        serve(&c);
+    } else {
+        uint64_t fault[6] = {(uint64_t)signo, (uint64_t)(int64_t)info->code, info->address,
+                             uc->mcontext.trapno, uc->mcontext.err, 0};
+        report(&c, PYSC_KIND_FAULT, 0, fault);
+        serve(&c);
+    }
+    store_registers(&c);
+    return 0;
+}
+
+/* On the way back to the guest a note was found. */
+void
+on_pending(struct ucontext *uc)
+{
+    struct context c;
+
+    c.r = record_at((uint64_t)uc);
+    load_registers(&c, uc);
+    c.r->preempt = 0;
+    report(&c, PYSC_KIND_PREEMPTED, 0, (uint64_t[6]){0});
+    serve(&c);
+    store_registers(&c);
+}
+
+void
+install_handlers(void)
+{
+    static const uint8_t signals[] = {SIGSYS, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, PYSC_SIGNAL_PREEMPT};
+    struct kernel_sigaction action = {
+        .handler = signal_entry,
+        .flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTORER,
+        .restorer = signal_restorer,
+    };
+
+    for (size_t i = 0; i < sizeof signals; i++) {
+        if (host(__NR_rt_sigaction, signals[i], &action, 0, 8) != 0)
+            die();
+    }
+}
+
+long
+set_alternate_stack(struct record *r)
+{
+    struct {
+        uint64_t sp, flags, size;
+    } stack = {stack_of(r->channel, r->index), 0, PYSC_STACK_SIZE - RECORD_SIZE};
+
+    return host(__NR_sigaltstack, &stack, 0);
+}
+
+/* Fill in the record of a thread; its stack is zero or stale. */
+void
+install_thread(struct pysc_channel *channel, uint32_t index)
+{
+    struct record *r = record_at(stack_of(channel, index));
+
+    memset(r, 0, RECORD_SIZE);
+    r->self = (uint64_t)r;
+    r->index = index;
+    r->channel = channel;
+    r->slot = &channel->slots[index];
+    r->shared = (struct pysc_shared *)((uint64_t)channel - SHARED_OFFSET);
+    r->space = (struct space *)((uint64_t)channel - SPACE_OFFSET);
+}

@@ -1,0 +1,171 @@
+/* The guest half's side of the channel: report, wait, do what the sentry commands until it gives a verdict. */
+
+#include "guest.h"
+
+#define FUTEX_WAIT 0
+
+void
+load_registers(struct context *c, const struct ucontext *uc)
+{
+    const struct sigcontext_64 *m = &uc->mcontext;
+
+    c->uc = (struct ucontext *)uc;
+    c->nr = 0;
+    c->regs = (struct pysc_registers){
+        .rax = m->rax, .rbx = m->rbx, .rcx = m->rcx, .rdx = m->rdx, .rsi = m->rsi, .rdi = m->rdi,
+        .rbp = m->rbp, .rsp = m->rsp, .r8 = m->r8,   .r9 = m->r9,   .r10 = m->r10, .r11 = m->r11,
+        .r12 = m->r12, .r13 = m->r13, .r14 = m->r14, .r15 = m->r15, .rip = m->rip, .eflags = m->eflags,
+        .fs_base = read_fs_base(),
+    };
+}
+
+void
+store_registers(const struct context *c)
+{
+    struct sigcontext_64 *m = &c->uc->mcontext;
+    const struct pysc_registers *g = &c->regs;
+
+    m->rax = g->rax, m->rbx = g->rbx, m->rcx = g->rcx, m->rdx = g->rdx, m->rsi = g->rsi, m->rdi = g->rdi;
+    m->rbp = g->rbp, m->rsp = g->rsp, m->r8 = g->r8, m->r9 = g->r9, m->r10 = g->r10, m->r11 = g->r11;
+    m->r12 = g->r12, m->r13 = g->r13, m->r14 = g->r14, m->r15 = g->r15, m->rip = g->rip, m->eflags = g->eflags;
+    write_fs_base(g->fs_base);
+}
+
+/* The turn is the sentry's; wake it if it sleeps.  Stores before loads: a lost wake-up otherwise. */
+void
+hand_over(struct record *r)
+{
+    static const uint64_t one = 1;
+
+    __atomic_store_n(&r->slot->turn, PYSC_TURN_SENTRY, __ATOMIC_SEQ_CST);
+    __atomic_fetch_or(&r->channel->pending[r->index / 64], 1UL << (r->index % 64), __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&r->shared->asleep, __ATOMIC_SEQ_CST) || !__atomic_load_n(&r->channel->polled, __ATOMIC_SEQ_CST))
+        host(__NR_write, PYSC_FD_DOORBELL, &one, 8);
+}
+
+static void
+wait_turn(struct record *r)
+{
+    struct pysc_slot *slot = r->slot;
+
+    for (uint32_t spins = r->shared->spins; spins > 0; spins--) {
+        if (__atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE) == PYSC_TURN_GUEST)
+            return;
+        __builtin_ia32_pause();
+    }
+    __atomic_store_n(&slot->sleeping, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&slot->turn, __ATOMIC_SEQ_CST) != PYSC_TURN_GUEST)
+        host(__NR_futex, &slot->turn, FUTEX_WAIT, PYSC_TURN_SENTRY, 0);
+    __atomic_store_n(&slot->sleeping, 0, __ATOMIC_SEQ_CST);
+}
+
+void
+report(struct context *c, uint32_t kind, int64_t nr, const uint64_t *args)
+{
+    struct pysc_slot *slot = c->r->slot;
+
+    c->nr = nr;
+    slot->kind = kind;
+    slot->nr = nr;
+    for (int i = 0; i < 6; i++)
+        c->args[i] = slot->args[i] = args[i];
+    slot->n_hints = 0;
+    slot->regs = c->regs;
+    hand_over(c->r);
+}
+
+/* Registers that the sentry set: it is trusted, but a mistake of a kernel developer must not open a door. */
+static void
+take_registers(struct context *c)
+{
+    const uint64_t user_flags = 0x50dd5; /* those that a signal frame may set: AC, RF, OF, DF, TF, SF, ZF, AF, PF, CF */
+    uint64_t eflags = c->regs.eflags;
+
+    c->regs = c->r->slot->regs;
+    c->regs.eflags = (eflags & ~user_flags) | (c->regs.eflags & user_flags) | 0x202;
+}
+
+/* A native call that may block.  Returns whether it was undone, and so reported. */
+static int
+run_native(struct context *c, const struct pysc_command *command)
+{
+    uint64_t args[6] = {command->args[1], command->args[2], command->args[3],
+                        command->args[4], command->args[5], command->extra};
+    long result = block_syscall((long)command->args[0], args, &c->r->preempt);
+
+    if (result == -EINTR && c->r->preempt) {
+        c->r->preempt = 0;
+        report(c, PYSC_KIND_INTERRUPTED, c->nr, (uint64_t[6]){c->args[0], c->args[1], c->args[2], c->args[3],
+                                                              c->args[4], c->args[5]});
+        return 1;
+    }
+    c->regs.rax = (uint64_t)result;
+    return 0;
+}
+
+/* Returns whether the stop is over. */
+static int
+give_verdict(struct context *c, struct pysc_command *command, int put_failed)
+{
+    switch (command->op) {
+    case PYSC_CMD_REPLY:
+        c->regs.rax = put_failed ? (uint64_t)-EFAULT : command->args[0];
+        break;
+    case PYSC_CMD_RESUME:
+        break;
+    case PYSC_CMD_RESTART:
+        c->regs.rax = command->args[0];
+        c->regs.rip -= 2;
+        break;
+    case PYSC_CMD_RUN:
+        if (run_native(c, command))
+            return 0;
+        break;
+    case PYSC_CMD_EXIT:
+        exit_thread(c, command->args[0], command->args[1]);
+    default:
+        die();
+    }
+    if ((command->flags & PYSC_FLAG_FRAME) && build_frame(c) != 0) {
+        report(c, PYSC_KIND_FRAME_FAULT, 0, (uint64_t[6]){0});
+        return 0;
+    }
+    return 1;
+}
+
+/* Do one batch of commands.  Returns whether the stop is over. */
+static int
+obey(struct context *c)
+{
+    struct pysc_slot *slot = c->r->slot;
+    uint32_t n = slot->n_commands < PYSC_COMMANDS ? slot->n_commands : PYSC_COMMANDS;
+    int put_failed = 0;
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct pysc_command command = slot->commands[i];
+
+        if (command.op >= PYSC_VERDICT)
+            return give_verdict(c, &command, put_failed);
+        if (command.op == PYSC_CMD_SET_REGISTERS)
+            take_registers(c);
+        else
+            slot->commands[i].result = run_command(c, &command);
+        if (command.op == PYSC_CMD_PUT && slot->commands[i].result < 0)
+            put_failed = 1;
+        if (command.op == PYSC_CMD_FORK && slot->commands[i].result == 0) { /* in the child, whose slot this now is */
+            report(c, PYSC_KIND_BORN, 0, (uint64_t[6]){0});
+            return 0;
+        }
+    }
+    slot->kind = PYSC_KIND_DONE;
+    hand_over(c->r);
+    return 0;
+}
+
+void
+serve(struct context *c)
+{
+    do
+        wait_turn(c->r);
+    while (!obey(c));
+}

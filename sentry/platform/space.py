@@ -1,0 +1,193 @@
+"""An address space of the systrap platform: a host process, its channel, socket and doorbell."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from pysc.cabi._dispatch import ffi, lib
+from pysc.cabi.linux.errors import EAGAIN, ENOMEM, linux_error
+from pysc.sentry.kernel.scheduler import Completion
+
+from .interface import ThreadGone
+
+if TYPE_CHECKING:
+    from .systrap import Systrap
+    from .thread import SystrapThread
+
+CHANNEL_SIZE: Final[int] = ffi.sizeof("struct pysc_channel")
+_BASES: Final = (0x7E80_0000_0000, 0x7EE0_0000_0000)
+"""Channels lie below all that the host maps by itself at first, above what programs fix."""
+_ALIGN: Final = 0x20_0000
+
+
+class Turn:
+    """A lock whose waiters come in order: at most one message with descriptors is on its way to a space."""
+
+    def __init__(self) -> None:
+        self._held = False
+        self._waiters: deque[Completion[None]] = deque()
+
+    async def __aenter__(self) -> None:
+        if self._held:
+            waiter: Completion[None] = Completion()
+            self._waiters.append(waiter)
+            await waiter
+        self._held = True
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._waiters:
+            self._waiters.popleft().resolve(None)  # still held, for it
+        else:
+            self._held = False
+
+
+class SystrapSpace:
+    """Invariant: ``number`` names it in the engine until :meth:`close`; slots of ``threads`` are in use."""
+
+    def __init__(self, platform: Systrap, base: int | None = None) -> None:
+        self.platform = platform
+        self.base = base or _BASES[0] + secrets.randbelow((_BASES[1] - _BASES[0]) // _ALIGN) * _ALIGN
+        self.host_pid = 0
+        self.pidfd = -1
+        self.token = secrets.randbits(62)
+        self.threads: dict[int, SystrapThread] = {}
+        self.leaving: set[int] = set()
+        """Slots whose threads have said that they end; free once the host has zeroed their ``tid``."""
+        self.donation = Turn()
+        self.forking: SystrapSpace | None = None
+        self.cloning = 0
+        self.born: Completion[SystrapThread] = Completion()
+        self.dead = False
+        self._kill_at_birth = False
+        memory = os.memfd_create("pysc-channel", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(memory, CHANNEL_SIZE)
+            self.doorbell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self.number = lib.pysc_space_add(platform.engine, memory, self.doorbell)
+            if self.number < 0:
+                os.close(self.doorbell)
+                raise linux_error(-self.number)
+        except OSError as error:
+            os.close(memory)
+            raise linux_error(error.errno or 12) from None
+        except BaseException:
+            os.close(memory)
+            raise
+        self.memory = memory
+        self.socket, self.guest_socket = socket.socketpair(
+            socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        )
+        self.guest_socket.setblocking(True)
+        self.channel: Any = lib.pysc_space_channel(platform.engine, self.number)
+        self._fill_header()
+
+    def _fill_header(self) -> None:
+        channel, program = self.channel, self.platform.filter
+        channel.version = lib.PYSC_CHANNEL_VERSION
+        channel.fastpath = self.platform.fastpath
+        channel.base = self.base
+        channel.token = self.token
+        channel.filter_length = len(program) // 8
+        ffi.buffer(channel.filter, len(program))[:] = program
+
+    def born_as(self, pid: int) -> None:
+        """Take the host process that this space has become.
+
+        Raises:
+            EAGAIN: there is no such process.
+        """
+        try:
+            self.pidfd = os.pidfd_open(pid)
+        except OSError:
+            raise EAGAIN from None
+        self.host_pid = pid
+        self.platform.spaces[pid] = self
+        self.platform.watch(self.pidfd, 1, self._on_end)
+        if self._kill_at_birth:
+            self.kill()
+        self.settle()
+
+    def settle(self) -> None:
+        """Once both the process and its first thread's report are there: the space is born."""
+        if self.host_pid and not self.born.done:
+            (thread,) = self.threads.values()
+            if thread.born.done:
+                thread.host_tid = self.host_pid
+                self.channel.slots[thread.slot].tid = self.host_pid
+                self.born.resolve(thread)
+
+    def close_guest_ends(self) -> None:
+        """Close what is only kept until the guest has it."""
+        self.guest_socket.close()
+        if self.memory >= 0:
+            os.close(self.memory)
+            self.memory = -1
+
+    def free_slot(self) -> int:
+        """Return a slot for a new thread.  EAGAIN."""
+        for slot in [slot for slot in self.leaving if self.channel.slots[slot].tid == 0]:
+            self.leaving.discard(slot)
+        for slot in range(len(self.threads) + len(self.leaving) + 1):
+            if slot not in self.threads and slot not in self.leaving:
+                if slot >= lib.PYSC_SLOTS:
+                    raise EAGAIN
+                self.channel.slots[slot].turn = lib.PYSC_TURN_GUEST
+                return slot
+        raise EAGAIN
+
+    def donate(self, files: list[int]) -> None:
+        """Send descriptors (borrowed) in one message.  ENOMEM when the host will not take it."""
+        try:
+            socket.send_fds(self.socket, [b"\0"], files)
+        except OSError:
+            raise ENOMEM from None
+
+    def kill(self) -> None:
+        """End the space and all its threads at once: GONE follows for each."""
+        if self.pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        else:
+            self._kill_at_birth = True
+
+    def abandon(self) -> None:
+        """Give up a space that the kernel has not seen: kill its process if it has one, else free it."""
+        self.platform.births.pop(self.token, None)
+        for thread in self.threads.values():
+            thread.owner = None
+        if self.pidfd >= 0:
+            self.kill()
+        else:
+            self.close()
+
+    def _on_end(self, _ready: int) -> None:
+        """The host process has ended: reap it, and tell of its threads."""
+        os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG)
+        self.close()
+
+    def close(self) -> None:
+        """Free everything; threads that are left are gone."""
+        if self.dead:
+            return
+        self.dead = True
+        platform = self.platform
+        for thread in list(self.threads.values()):
+            thread.end()
+        self.threads.clear()
+        self.born.fail(ThreadGone())
+        if self.pidfd >= 0:
+            platform.unwatch(self.pidfd)
+            os.close(self.pidfd)
+            platform.spaces.pop(self.host_pid, None)
+        lib.pysc_space_remove(platform.engine, self.number)
+        self.close_guest_ends()
+        self.socket.close()
+        os.close(self.doorbell)
+        platform.births.pop(self.token, None)

@@ -1,0 +1,249 @@
+"""The systrap platform: guest code traps into the guest half, which talks to the sentry through shared memory.
+
+How to drive it::
+
+    platform = Systrap(fastpath=False)
+    platform.start()                                  # before lock-down: forks and execs the zygote
+    scheduler.start(boot(), None, on_exit)            # boot awaits platform.first_thread(image), then thread.resume()
+    while not finished:
+        for event in platform.wait(timeout_ns):       # resolves completions, calls callbacks, returns reports
+            scheduler.start(handle(event), task, on_exit)   # handlers end in exactly one verdict on event.thread
+        scheduler.run_ready()                         # continues who awaited a copy, a fork, ...
+    platform.stop()
+
+``timeout_ns`` must respect ``scheduler.deadline()``: 0 when routines are ready.  Nothing here blocks but ``wait``.
+tests/integration/engine/kernel.py is a complete small kernel on it.  Spaces and threads are in space.py and thread.py.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from typing import Any, Final
+
+from pysc.cabi._dispatch import ffi, lib
+from pysc.cabi.linux.errors import EAGAIN, LinuxError
+
+from . import keyhole
+from .births import Births
+from .interface import Event, Image, Kind, PlatformError, ThreadGone
+from .space import SystrapSpace
+from .thread import SystrapThread
+from .zygote import Zygote, check_host
+
+_EVENT: Final = struct.Struct("<IIq6Q")
+_BATCH: Final = 64
+_EPOLLIN: Final = 1
+_KINDS: Final = (None, *Kind)
+_POOL: Final = 1
+"""Blanks kept ready: execve does not wait for one."""
+
+
+class Systrap:
+    """Invariant: ``threads`` are those that the engine knows, by number; ``spaces`` those with a host process, by pid."""
+
+    def __init__(self, *, fastpath: bool = True) -> None:
+        self.fastpath = fastpath
+        self.filter: Final = keyhole.build()
+        self.engine: Any = lib.pysc_engine_new()
+        if not self.engine:
+            raise PlatformError("no memory or descriptors for the dispatcher: raise ulimit -n")
+        self.threads: dict[int, SystrapThread] = {}
+        self.spaces: dict[int, SystrapSpace] = {}
+        self.births: dict[int, SystrapSpace] = {}
+        """Spaces that are being forked, by token."""
+        self._zygote = Zygote(files("pysc.cabi").joinpath("guest.elf").read_bytes())
+        self._listener = Births(self)
+        self._shared = os.memfd_create("pysc-shared", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self._ordered: deque[SystrapSpace] = deque()
+        """Spaces whose process the zygote has not yet answered with."""
+        self._pool: deque[SystrapSpace] = deque()
+        """Blanks that nobody has taken, made or being made."""
+        self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._events: list[Event] = []
+        self._raw = ffi.new("struct pysc_event[]", _BATCH)
+        self._view = memoryview(ffi.buffer(self._raw))
+
+    def start(self) -> None:
+        """Start the zygote.
+
+        Raises:
+            PlatformError: this host cannot; its text is one line with the remedy.
+        """
+        check_host()
+        self._share()
+        self._zygote.start()
+        self.watch(self._zygote.socket.fileno(), _EPOLLIN, self._on_zygote)
+        self._listener.start(self._zygote.listener)
+        self._order()
+
+    def _share(self) -> None:
+        """Map the page that guests can only read: sealed once it is mapped for writing here."""
+        import fcntl
+
+        os.ftruncate(self._shared, 4096)
+        failed = lib.pysc_engine_share(self.engine, self._shared)
+        if failed:
+            raise PlatformError(f"cannot map a page: {os.strerror(-failed)}")
+        future_write = 0x10
+        fcntl.fcntl(self._shared, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | future_write)
+
+    # Blanks
+    def new_space(self, base: int | None = None) -> SystrapSpace:
+        """Make a space without a process.  EAGAIN, ENOMEM."""
+        return SystrapSpace(self, base)
+
+    def _order(self) -> None:
+        """Have one more blank made.  EAGAIN, ENOMEM."""
+        space = self.new_space()
+        try:
+            SystrapThread(space, 0)
+            self._zygote.order([space.guest_socket.fileno(), space.doorbell, space.memory, self._shared])
+        except (OSError, LinuxError):
+            space.abandon()
+            raise EAGAIN from None
+        space.close_guest_ends()
+        self._ordered.append(space)
+        self._pool.append(space)
+
+    def _on_zygote(self, _ready: int) -> None:
+        try:
+            pids = self._zygote.answers()
+        except EOFError:
+            self.unwatch(self._zygote.socket.fileno())
+            pids = [-EAGAIN.errno] * len(self._ordered)
+        for pid in pids:
+            space = self._ordered.popleft()
+            try:
+                if pid < 0:
+                    raise EAGAIN
+                space.born_as(pid)
+            except EAGAIN:
+                space.abandon()
+
+    async def first_thread(self, image: Image) -> SystrapThread:
+        """Start ``image`` in a fresh space (the first program of a container); as :meth:`Thread.exec`."""
+        if not self._pool:
+            self._order()
+        space = self._pool.popleft()
+        try:
+            thread = await space.born
+            if len(self._pool) < _POOL:
+                self._order()
+            await thread.load(image)
+        except ThreadGone:
+            raise EAGAIN from None
+        except LinuxError:
+            space.abandon()
+            raise
+        return thread
+
+    # The loop
+    def wait(self, timeout_ns: int | None) -> Sequence[Event]:
+        """Sleep until there are events, a watched descriptor is ready or ``timeout_ns`` has passed; return the events.
+
+        Callbacks of watched descriptors and completions of awaited operations are made from inside.
+        """
+        events = self._events
+        if events:
+            timeout_ns = 0
+        count = lib.pysc_wait(self.engine, -1 if timeout_ns is None else timeout_ns, self._raw, _BATCH)
+        if count < 0:
+            raise OSError(-count, os.strerror(-count))
+        threads = self.threads
+        for number, kind, nr, *args in _EVENT.iter_unpack(self._view[: count * _EVENT.size]):
+            if kind == lib.PYSC_READY:
+                callback = self._callbacks.get(number)
+                if callback is not None:
+                    callback(args[0])
+                continue
+            thread = threads.get(number)
+            if thread is None:
+                continue
+            if 1 <= kind <= 5 and not thread.busy:
+                thread.stopped = True
+                events.append(Event(thread, _KINDS[kind], nr, tuple(args)))  # type: ignore[arg-type]
+            elif not self._on_report(thread, kind):
+                thread.space.kill()
+        if events:
+            self._events = []
+        return events
+
+    def _on_report(self, thread: SystrapThread, kind: int) -> bool:
+        """Take a report that is not the kernel's; false if it makes no sense."""
+        if kind == lib.PYSC_KIND_DONE:
+            return thread.done()
+        if thread.busy:
+            return False
+        if kind == lib.PYSC_KIND_BORN:
+            return self._on_born(thread)
+        if kind == lib.PYSC_KIND_FRAME_FAULT:
+            thread.frame_failed()
+            return True
+        if kind == lib.PYSC_KIND_EXITING:
+            self._on_exiting(thread)
+            return True
+        return False
+
+    def _on_born(self, thread: SystrapThread) -> bool:
+        space = thread.space
+        if thread.born.done:
+            return False
+        if space.born.done:
+            tid = space.channel.slots[thread.slot].tid
+            if lib.pysc_tgkill(space.host_pid, tid, 0) != 0:
+                return False
+            thread.host_tid = tid
+        thread.stopped = True
+        thread.born.resolve(None)
+        space.settle()
+        return True
+
+    def _on_exiting(self, thread: SystrapThread) -> None:
+        space = thread.space
+        if len(space.threads) > 1:
+            del space.threads[thread.slot]
+            space.leaving.add(thread.slot)
+            thread.end()
+        # else the end of the process tells
+
+    def tell_gone(self, thread: SystrapThread) -> None:
+        """Queue the last event of a thread, if the kernel has ever seen it."""
+        if thread.owner is not None:
+            self._events.append(Event(thread, Kind.GONE, 0, (0, 0, 0, 0, 0, 0)))
+
+    def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
+        """Call ``callback(ready)`` from :meth:`wait` whenever ``fd`` has one of EPOLL* ``events`` (level-triggered)."""
+        failed = lib.pysc_watch(self.engine, fd, events)
+        if failed:
+            raise OSError(-failed, os.strerror(-failed))
+        self._callbacks[fd] = callback
+
+    def unwatch(self, fd: int) -> None:
+        """Undo :meth:`watch`."""
+        if self._callbacks.pop(fd, None) is not None:
+            lib.pysc_unwatch(self.engine, fd)
+
+    def stop(self) -> None:
+        """Kill all spaces and free everything."""
+        self._zygote.stop()
+        for space in list(self.spaces.values()):
+            try:
+                signal.pidfd_send_signal(space.pidfd, signal.SIGKILL)
+                os.waitid(os.P_PIDFD, space.pidfd, os.WEXITED)
+            except (ProcessLookupError, ChildProcessError):
+                pass
+            space.close()
+        for space in [*self._ordered, *self.births.values()]:
+            space.close()
+        self._ordered.clear()
+        self._pool.clear()
+        if self._shared >= 0:
+            os.close(self._shared)
+            self._shared = -1
+            lib.pysc_engine_free(self.engine)
+            self.engine = ffi.NULL

@@ -1,0 +1,491 @@
+"""A guest thread of the systrap platform: commands to the guest half, which executes them inside the guest process."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from pysc.cabi._dispatch import ffi, lib
+from pysc.cabi.linux.errors import E2BIG, EAGAIN, EFAULT, ENAMETOOLONG, ENOEXEC, ENOMEM, linux_error
+from pysc.sentry.kernel.scheduler import Completion
+
+from .interface import Image, Registers, SignalFrame, ThreadGone
+
+if TYPE_CHECKING:
+    from .space import SystrapSpace
+
+_REGISTERS: Final = struct.Struct("<19Q")
+_FRAME: Final = struct.Struct("<iI7Q128s")
+_HINT: Final = struct.Struct("<QII")
+_MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
+_MAX_PUT: Final = 60 * 1024
+_SLOT_REGS: Final[int] = ffi.offsetof("struct pysc_slot", "regs")
+_SLOT_FRAME: Final[int] = ffi.offsetof("struct pysc_slot", "frame")
+_SLOT_HINTS: Final[int] = ffi.offsetof("struct pysc_slot", "n_hints")
+_SLOT_DATA: Final[int] = ffi.offsetof("struct pysc_slot", "data")
+_ENOBUFS: Final = -105
+_IDS: Final = struct.Struct("<IiiiIIII")
+_SLOT_IDS: Final[int] = ffi.offsetof("struct pysc_slot", "ids")
+
+
+class SystrapThread:
+    """Invariant: ``number`` names it in the engine while ``gone`` is false; ``stopped`` says whose turn it is."""
+
+    __slots__ = (
+        "_completion",
+        "_frame_fault",
+        "_memory",
+        "_put_bytes",
+        "_put_failed",
+        "_puts",
+        "born",
+        "engine",
+        "gone",
+        "host_tid",
+        "number",
+        "owner",
+        "slot",
+        "space",
+        "stopped",
+    )
+
+    def __init__(self, space: SystrapSpace, slot: int) -> None:
+        self.space: SystrapSpace = space
+        self.slot = slot
+        self.engine: Any = space.platform.engine
+        self.owner: Any = None
+        self.host_tid = 0
+        self.stopped = False
+        self.gone = False
+        self.born: Completion[None] = Completion()
+        self._completion: Completion[None] | None = None
+        self._frame_fault: Callable[[], None] | None = None
+        self._puts: list[int] = []
+        self._put_bytes = 0
+        self._put_failed = False
+        self.number = lib.pysc_thread_add(self.engine, space.number, slot)
+        if self.number < 0:
+            raise linux_error(-self.number)
+        self._memory: Any = ffi.buffer(space.channel.slots + slot, ffi.sizeof("struct pysc_slot"))
+        space.threads[slot] = self
+        space.platform.threads[self.number] = self
+
+    # Called by the platform
+    def done(self) -> bool:
+        """Continue who awaits the batch; false if nobody does: the guest half is not ours any more."""
+        completion, self._completion = self._completion, None
+        if completion is None:
+            return False
+        for index in self._puts:
+            if lib.pysc_result(self.engine, self.number, index) < 0:
+                self._put_failed = True
+        self._puts.clear()
+        completion.resolve(None)
+        return True
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has been given commands whose end is awaited."""
+        return self._completion is not None
+
+    def frame_failed(self) -> None:
+        """A verdict's frame could not be written."""
+        self.stopped = True
+        if self._frame_fault is not None:
+            self._frame_fault()
+
+    def end(self) -> None:
+        """The host thread is no more."""
+        if self.gone:
+            return
+        self.gone = True
+        platform = self.space.platform
+        lib.pysc_thread_remove(self.engine, self.number)
+        platform.threads.pop(self.number, None)
+        completion, self._completion = self._completion, None
+        if completion is not None:
+            completion.fail(ThreadGone())
+        self.born.fail(ThreadGone())
+        self._memory = None
+        platform.tell_gone(self)
+
+    # Commands
+    def _command(
+        self,
+        op: int,
+        a0: int = 0,
+        a1: int = 0,
+        a2: int = 0,
+        a3: int = 0,
+        a4: int = 0,
+        a5: int = 0,
+        extra: int = 0,
+        *,
+        flags: int = 0,
+    ) -> int:
+        index = lib.pysc_command(
+            self.engine,
+            self.number,
+            op,
+            flags,
+            a0 & _MASK,
+            a1 & _MASK,
+            a2 & _MASK,
+            a3 & _MASK,
+            a4 & _MASK,
+            a5 & _MASK,
+            extra & _MASK,
+        )
+        if index < 0:
+            if self.gone:
+                raise ThreadGone
+            raise RuntimeError(f"command {op} for a thread that is not stopped, or too many: {index}")
+        return index
+
+    async def _batch(self) -> None:
+        """Hand the commands over and wait until they are done."""
+        if self.gone:
+            raise ThreadGone
+        if self._completion is not None:
+            raise RuntimeError("two operations on one thread at a time")
+        completion: Completion[None] = Completion()
+        self._completion = completion
+        lib.pysc_flush(self.engine, self.number)
+        await completion
+
+    async def _reserve(self, size: int) -> int:
+        if self.gone:
+            raise ThreadGone
+        offset = lib.pysc_reserve(self.engine, self.number, size)
+        if offset == _ENOBUFS:
+            await self._batch()
+            offset = lib.pysc_reserve(self.engine, self.number, size)
+        if offset < 0:
+            raise RuntimeError("memory operation on a thread that is not stopped")
+        return offset
+
+    def _data(self, offset: int, size: int) -> bytes:
+        start = _SLOT_DATA + offset
+        data: bytes = self._memory[start : start + size]
+        return data
+
+    def _result(self, index: int) -> int:
+        return lib.pysc_result(self.engine, self.number, index)
+
+    # Memory
+    def prefetched(self, address: int, size: int) -> bytes | None:
+        """Return guest bytes that came with the request, or None.  Never waits."""
+        if self._memory is None:
+            return None
+        hints = self._memory[_SLOT_HINTS : _SLOT_HINTS + 8 + _HINT.size * lib.PYSC_HINTS]
+        for i in range(min(int.from_bytes(hints[:4], "little"), lib.PYSC_HINTS)):
+            start, length, offset = _HINT.unpack_from(hints, 8 + i * _HINT.size)
+            skip = address - start
+            if 0 <= skip and skip + size <= length and offset + length <= lib.PYSC_DATA_SIZE:
+                return self._data(offset + skip, size)
+        return None
+
+    async def copy_in(self, address: int, size: int) -> bytes:
+        """Copy ``size`` bytes from the guest.  EFAULT if any is unreadable."""
+        parts = []
+        while size > 0:
+            part = min(size, lib.PYSC_DATA_SIZE)
+            offset = await self._reserve(part)
+            index = self._command(lib.PYSC_CMD_COPY_IN, address, part, offset)
+            await self._batch()
+            if self._result(index) != part:
+                raise EFAULT
+            parts.append(self._data(offset, part))
+            address += part
+            size -= part
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def copy_in_string(self, address: int, limit: int) -> bytes:
+        """Copy a NUL-terminated string without its NUL.  ENAMETOOLONG if no NUL within ``limit`` bytes; EFAULT."""
+        parts = b""
+        while True:
+            part = min(limit - len(parts), lib.PYSC_DATA_SIZE)
+            if part <= 0:
+                raise ENAMETOOLONG
+            offset = await self._reserve(part)
+            index = self._command(lib.PYSC_CMD_STRING_IN, address + len(parts), part, offset)
+            await self._batch()
+            length = self._result(index)
+            if 0 <= length < part:
+                return parts + self._data(offset, length)
+            if length != -ENAMETOOLONG.errno:
+                raise EFAULT
+            parts += self._data(offset, part)
+
+    async def copy_in_strings(self, address: int, limit: int) -> list[bytes]:
+        """Copy a NULL-terminated array of strings (argv, envp).  E2BIG over ``limit`` bytes in all; EFAULT."""
+        strings: list[bytes] = []
+        total = 0
+        while True:
+            offset = await self._reserve(lib.PYSC_DATA_SIZE)
+            index = self._command(lib.PYSC_CMD_STRINGS_IN, address, len(strings), lib.PYSC_DATA_SIZE, offset)
+            await self._batch()
+            count = self._result(index)
+            if not 0 <= count < lib.PYSC_DATA_SIZE:
+                raise EFAULT
+            data = self._data(offset, lib.PYSC_DATA_SIZE)
+            new = data[8:].split(b"\0", count)[:count]
+            strings += new
+            total += sum(map(len, new)) + count
+            if total > limit:
+                raise E2BIG
+            if data[0] == 1:
+                return strings
+            if count == 0:  # one that does not fit
+                pointer = int.from_bytes(await self.copy_in(address + 8 * len(strings), 8), "little")
+                try:
+                    strings.append(await self.copy_in_string(pointer, limit - total))
+                except ENAMETOOLONG:
+                    raise E2BIG from None
+                total += len(strings[-1]) + 1
+
+    async def copy_out(self, address: int, data: bytes | bytearray | memoryview) -> None:
+        """Copy ``data`` to the guest now.  EFAULT if any of it is unwritable (a prefix may have been written)."""
+        view = memoryview(data).cast("B")
+        while len(view):
+            part = view[: lib.PYSC_DATA_SIZE]
+            offset = await self._reserve(len(part))
+            start = _SLOT_DATA + offset
+            self._memory[start : start + len(part)] = part
+            index = self._command(lib.PYSC_CMD_COPY_OUT, address, len(part), offset)
+            await self._batch()
+            if self._result(index) != len(part):
+                raise EFAULT
+            address += len(part)
+            view = view[len(part) :]
+
+    def put(self, address: int, data: bytes | bytearray | memoryview) -> None:
+        """Copy ``data`` to the guest together with the verdict; a fault there makes the syscall's result -EFAULT.
+
+        The data of all puts of one verdict together is at most 60 KiB: more raises ValueError (use copy_out).
+        """
+        size = len(data) if isinstance(data, (bytes, bytearray)) else data.nbytes
+        if self.gone or size == 0:
+            return
+        if self._put_bytes + size > _MAX_PUT:
+            raise ValueError("more than 60 KiB for one verdict")
+        source = data if isinstance(data, bytes) else ffi.from_buffer(data)
+        index = lib.pysc_put(self.engine, self.number, lib.PYSC_CMD_PUT, address & _MASK, source, size)
+        if index < 0:
+            raise RuntimeError(f"put on a thread that is not stopped, or no room: {index}")
+        self._puts.append(index)
+        self._put_bytes += size
+
+    # Host calls
+    async def host_call(self, nr: int, *args: int) -> int:
+        """Let the thread make one host call of the keyhole, and return its result, maybe -errno."""
+        a = (*args, 0, 0, 0, 0, 0, 0)
+        index = self._command(lib.PYSC_CMD_HOST, nr, a[0], a[1], a[2], a[3], a[4], a[5])
+        await self._batch()
+        return self._result(index)
+
+    async def map_file(self, address: int, length: int, prot: int, flags: int, file: int, offset: int) -> int:
+        """Donate the descriptor ``file`` (borrowed), let the thread mmap it, and close it there; address or -errno."""
+        async with self.space.donation:
+            if self.gone:
+                raise ThreadGone
+            self.space.donate([file])
+            received = self._command(lib.PYSC_CMD_RECEIVE, 1)
+            index = self._command(lib.PYSC_CMD_MAP, address, length, prot, flags, 0, offset)
+            self._command(lib.PYSC_CMD_CLOSE)
+            await self._batch()
+            if self._result(received) != 1:
+                return -ENOMEM.errno
+            return self._result(index)
+
+    async def registers(self) -> Registers:
+        """Return the guest's registers at the event."""
+        if self.gone:
+            raise ThreadGone
+        return Registers(*_REGISTERS.unpack_from(self._memory, _SLOT_REGS))
+
+    async def set_registers(self, registers: Registers) -> None:
+        """Change them; the guest half drops what a guest may not have (flags, segments)."""
+        if self.gone:
+            raise ThreadGone
+        r = registers
+        values = (r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10, r.r11)
+        values += (r.r12, r.r13, r.r14, r.r15, r.rip, r.eflags, r.fs_base)
+        packed = _REGISTERS.pack(*[value & _MASK for value in values])
+        self._memory[_SLOT_REGS : _SLOT_REGS + _REGISTERS.size] = packed
+        self._command(lib.PYSC_CMD_SET_REGISTERS)
+
+    def set_ids(self, pid: int, tid: int, ppid: int, uid: int, euid: int, gid: int, egid: int) -> None:
+        """Set what the guest half answers getpid and its kin from; call it at birth and whenever one changes."""
+        if not self.gone:
+            packed = _IDS.pack(1, pid, tid, ppid, uid, euid, gid, egid)
+            self._memory[_SLOT_IDS : _SLOT_IDS + _IDS.size] = packed
+
+    # New threads
+    async def fork(self) -> SystrapThread:
+        """Make a new space, a copy of this one, with one thread that is a copy of this one.  EAGAIN, ENOMEM."""
+        space = self.space
+        async with space.donation:
+            if self.gone:
+                raise ThreadGone
+            child = space.platform.new_space(space.base)
+            try:
+                thread = SystrapThread(child, self.slot)
+                space.platform.births[child.token] = child
+                space.donate([child.memory])
+                space.forking = child
+                index = self._command(lib.PYSC_CMD_FORK)
+                await self._batch()
+                result = self._result(index)
+                if result < 0:
+                    raise linux_error(-result)
+                await child.born
+            except ThreadGone:
+                child.abandon()
+                if self.gone:
+                    raise
+                raise EAGAIN from None
+            except BaseException:
+                child.abandon()
+                raise
+            finally:
+                space.forking = None
+        return thread
+
+    async def clone(self, stack: int, tls: int | None) -> SystrapThread:
+        """Make a thread in the same space with this one's registers, ``rsp=stack`` unless 0, FS base ``tls`` unless None."""
+        if self.gone:
+            raise ThreadGone
+        space = self.space
+        thread = SystrapThread(space, space.free_slot())
+        space.cloning += 1
+        try:
+            index = self._command(lib.PYSC_CMD_CLONE, thread.slot, stack, tls is not None, tls or 0)
+            await self._batch()
+            result = self._result(index)
+            if result < 0:
+                space.threads.pop(thread.slot, None)
+                thread.discard()
+                raise linux_error(-result)
+            await thread.born
+        finally:
+            space.cloning -= 1
+        return thread
+
+    def discard(self) -> None:
+        """Forget a thread that was never born: nobody hears of it."""
+        self.gone = True
+        lib.pysc_thread_remove(self.engine, self.number)
+        self.space.platform.threads.pop(self.number, None)
+
+    async def exec(self, image: Image) -> SystrapThread:
+        """Start ``image`` in a fresh space: return its first thread, stopped at the entry (verdict: resume()).
+
+        This thread stays stopped; the kernel then ends it, or its whole space.  ENOMEM, ENOEXEC (a map failed).
+        """
+        return await self.space.platform.first_thread(image)
+
+    async def load(self, image: Image) -> None:
+        """Make this blank thread's space the image's.  ENOMEM, ENOEXEC."""
+        checks: list[tuple[int, int]] = []
+        if image.files:
+            self.space.donate(list(image.files))
+            received = self._command(lib.PYSC_CMD_RECEIVE, len(image.files))
+            await self._batch()
+            if self._result(received) != len(image.files):
+                raise ENOMEM
+        for entry in image.maps:
+            if len(checks) > lib.PYSC_COMMANDS - 4:
+                await self._check(checks)
+            arguments = (entry.address, entry.length, entry.prot, entry.flags, entry.file, entry.offset)
+            checks.append((self._command(lib.PYSC_CMD_MAP, *arguments), entry.address))
+            if entry.zero_from:
+                size = -entry.zero_from % 4096
+                checks.append((self._command(lib.PYSC_CMD_ZERO, entry.zero_from, size), 0))
+        self._command(lib.PYSC_CMD_CLOSE)
+        await self.set_registers(image.registers)
+        await self._check(checks)
+
+    async def _check(self, checks: list[tuple[int, int]]) -> None:
+        await self._batch()
+        for index, wanted in checks:
+            result = self._result(index)
+            if result == -ENOMEM.errno:
+                raise ENOMEM
+            if result != wanted:
+                raise ENOEXEC
+        checks.clear()
+
+    # Verdicts
+    def _verdict(self, op: int, frame: SignalFrame | None, a0: int = 0, a1: int = 0) -> None:
+        if self.gone:
+            return
+        if frame is not None:
+            self._write_frame(frame)
+        self._command(op, a0, a1, flags=lib.PYSC_FLAG_FRAME if frame is not None else 0)
+        self._go()
+
+    def _go(self) -> None:
+        self._puts.clear()
+        self._put_bytes = 0
+        self._put_failed = False
+        self.stopped = False
+        lib.pysc_flush(self.engine, self.number)
+
+    def _write_frame(self, frame: SignalFrame) -> None:
+        stack = frame.stack or (0, 0, 0)
+        has_stack = frame.stack is not None
+        numbers = (frame.handler, frame.restorer, frame.mask, *stack, frame.on_stack)
+        packed = _FRAME.pack(frame.signo, has_stack, *[n & _MASK for n in numbers], frame.info)
+        self._memory[_SLOT_FRAME : _SLOT_FRAME + _FRAME.size] = packed
+
+    def reply(self, result: int, frame: SignalFrame | None = None) -> None:
+        """End the syscall with ``result`` (signed; -errno) and go on, through ``frame``'s handler if there is one."""
+        if self._put_failed:
+            result = -EFAULT.errno
+        if frame is not None or self.gone:
+            self._verdict(lib.PYSC_CMD_REPLY, frame, result)
+            return
+        if self._puts:
+            self._puts.clear()
+        self._put_bytes = 0
+        self._put_failed = False
+        self.stopped = False
+        if lib.pysc_reply(self.engine, self.number, result) < 0:
+            raise RuntimeError("reply to a thread that is not stopped")
+
+    def resume(self, frame: SignalFrame | None = None) -> None:
+        """Go on with the registers as they are (after PREEMPTED, FAULT, SIGRETURN, exec)."""
+        self._verdict(lib.PYSC_CMD_RESUME, frame)
+
+    def restart(self, nr: int, frame: SignalFrame | None = None) -> None:
+        """Go back to the syscall instruction, with rax = ``nr`` (the same call, or restart_syscall)."""
+        self._verdict(lib.PYSC_CMD_RESTART, frame, nr)
+
+    def run_host_call(self, nr: int, *args: int) -> None:
+        """Let the thread make one host call of the keyhole by itself, and go on with its result as the syscall's.
+
+        The thread is running meanwhile: futex and clock_nanosleep may take long; preempt() ends them as INTERRUPTED.
+        """
+        if self.gone:
+            return
+        a = (*args, 0, 0, 0, 0, 0, 0)
+        self._command(lib.PYSC_CMD_RUN, nr, a[0], a[1], a[2], a[3], a[4], a[5])
+        self._go()
+
+    def exit(self, clear_tid: int, robust_list: int) -> None:
+        """End this host thread: it first handles its robust list, then clears and wakes ``clear_tid`` (0: none).
+
+        GONE follows.  The last thread's end is its space's.
+        """
+        self._verdict(lib.PYSC_CMD_EXIT, None, clear_tid, robust_list)
+
+    def on_frame_fault(self, callback: Callable[[], None]) -> None:
+        """Call back instead of running when a verdict's frame could not be written: the kernel then forces SIGSEGV."""
+        self._frame_fault = callback
+
+    def preempt(self) -> None:
+        """Make a running thread report soon (PREEMPTED or INTERRUPTED, or the event that it was about to make anyway)."""
+        if not self.gone and not self.stopped and self.host_tid:
+            lib.pysc_tgkill(self.space.host_pid, self.host_tid, lib.PYSC_SIGNAL_PREEMPT)

@@ -1,0 +1,109 @@
+"""The zygote: the guest half as its own small process, started before lock-down, which makes blank processes.
+
+The sentry cannot exec; the zygote can, and no memory of an interpreter ever reaches a guest.  Orders and answers go over
+a socket pair in order.  Its filter's listener (seccomp_unotify(2)) is inherited by all guests: their ``clone`` comes here.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import os
+import signal
+import socket
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from .interface import PlatformError
+
+_ANSWER: Final = struct.Struct("<q")
+_HWCAP2: Final = 26
+_FSGSBASE: Final = 1 << 1
+
+
+def check_host() -> None:
+    """Fail in one line where user code may not set FS and GS bases.
+
+    Raises:
+        PlatformError: it may not.
+    """
+    entries = struct.iter_unpack("<QQ", Path("/proc/self/auxv").read_bytes())
+    if not dict(entries).get(_HWCAP2, 0) & _FSGSBASE:
+        raise PlatformError("systrap needs FSGSBASE: boot without nofsgsbase, or use --platform=ptrace")
+
+
+class Zygote:
+    """A running zygote.  ``listener`` is ours; answers come in the order of the orders."""
+
+    def __init__(self, image: bytes) -> None:
+        self.pid = 0
+        self.listener = -1
+        self.socket, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._image = os.memfd_create("pysc-guest", os.MFD_CLOEXEC)
+        os.write(self._image, image)
+
+    def start(self) -> None:
+        """Fork, exec, and take the listener.
+
+        Raises:
+            PlatformError: the host refused.
+        """
+        self.pid = os.fork()
+        if self.pid == 0:
+            self._become()
+        self._theirs.close()
+        os.close(self._image)
+        data, files, _flags, _address = socket.recv_fds(self.socket, _ANSWER.size, 1)
+        if len(data) != _ANSWER.size:
+            raise PlatformError("the guest half did not start: is the host's /proc/sys/kernel/seccomp there?")
+        (answer,) = _ANSWER.unpack(data)
+        if answer < 0 or not files:
+            name = errno.errorcode.get(-answer, str(-answer))
+            raise PlatformError(f"systrap needs Linux 5.19 with seccomp listeners ({name}); use --platform=ptrace")
+        self.listener = files[0]
+        self.socket.setblocking(False)
+
+    def _become(self) -> None:
+        """In the child: nothing but the socket (3) and the image (4) crosses the exec."""
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            high = [os.dup(fd) for fd in (self._theirs.fileno(), self._image) for _ in range(6)]
+            os.dup2(high[5], 3)
+            os.dup2(high[11], 4)
+            os.set_inheritable(3, True)
+            os.set_inheritable(4, True)
+            for fd in (0, 1, 2):
+                os.close(fd)
+            os.execve(4, ["zygote"], {})  # noqa: S606
+        finally:
+            os._exit(127)
+
+    def order(self, files: Sequence[int]) -> None:
+        """Ask for a blank with socket, doorbell, channel, shared page (borrowed).  BlockingIOError: too many orders."""
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))]
+        self.socket.sendmsg([bytes(8)], rights)
+
+    def answers(self) -> list[int]:
+        """Return the pids, or -errno, of blanks that have been made; EOFError when the zygote is dead."""
+        result = []
+        while True:
+            try:
+                data = self.socket.recv(_ANSWER.size)
+            except BlockingIOError:
+                return result
+            if not data:
+                raise EOFError("the zygote died")
+            result.append(_ANSWER.unpack(data)[0])
+
+    def stop(self) -> None:
+        """End it and reap it."""
+        self.socket.close()
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self.pid = 0
+        if self.listener >= 0:
+            os.close(self.listener)
+            self.listener = -1

@@ -1,0 +1,38 @@
+"""Fixtures of the engine's tests: guests compiled on demand, a small kernel."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from .kernel import TestKernel
+
+GUESTS = Path(__file__).parents[2] / "guests" / "engine"
+NOLIBC = ["-nostdlib", "-ffreestanding", "-fno-stack-protector", "-fno-builtin", "-O1"]
+
+Compile = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def compile_guest(tmp_path_factory: pytest.TempPathFactory) -> Compile:
+    """Compile tests/guests/engine/NAME.c once, statically; with libc only if asked."""
+    folder = tmp_path_factory.mktemp("guests")
+
+    def compile_one(name: str, *, libc: bool = False, flags: tuple[str, ...] = ()) -> Path:
+        output = folder / (name + ("-libc" if libc else ""))
+        if not output.exists():
+            kind = ["-O1", "-pthread"] if libc else NOLIBC
+            command = ["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-static", "-no-pie", "-mno-red-zone"]
+            subprocess.run([*command, *kind, *flags, "-o", output, GUESTS / f"{name}.c"], check=True)
+        return output
+
+    return compile_one
+
+
+@pytest.fixture(params=[False, True], ids=["general", "fastpath"])
+def kernel(request: pytest.FixtureRequest) -> Iterator[TestKernel]:
+    """A kernel that has not started, with the guest half's own answers off and on."""
+    yield TestKernel(fastpath=request.param)
