@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from pysc.cabi.linux.errors import ENXIO
+from pysc.cabi.linux.errors import EBADF, EINVAL, ENXIO
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.file import FileDescription
@@ -29,3 +29,19 @@ open_fifo: FifoOpener = _no_fifo
 
 devices: dict[tuple[int, int], DeviceOpener] = {}
 """Character devices by (major, minor); filled by the modules that have drivers."""
+
+
+async def _no_locks(task: Task, file: FileDescription, command: int, address: int) -> int:
+    raise EINVAL
+
+
+record_lock: Callable[[Task, FileDescription, int, int], Awaitable[int]] = _no_locks
+"""fcntl(2) with F_GETLK … F_OFD_SETLKW; ``address`` is that of a struct flock.  Set by the module that has locks."""
+
+
+def _no_pipe(task: Task, file: FileDescription, change: bool, size: int) -> int:
+    raise EBADF
+
+
+pipe_size: Callable[[Task, FileDescription, bool, int], int] = _no_pipe
+"""fcntl(2) with F_GETPIPE_SZ, or F_SETPIPE_SZ if ``change``.  EBADF: no pipe.  Set by the module that has pipes."""

@@ -1,0 +1,100 @@
+"""The memory that a read or write moves: one range or an iovec, copied in steps so that nothing else waits long."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from pysc.cabi.linux.errors import EFAULT, EINVAL
+
+if TYPE_CHECKING:
+    from pysc.sentry.kernel.task import Task
+
+STEP: Final = 1 << 18
+"""Bytes moved at a time."""
+PUT_MAX: Final = 60 << 10
+"""What may travel with the reply."""
+MAX_RW_COUNT: Final = 0x7FFF_F000
+UIO_MAXIOV: Final = 1024
+TASK_SIZE_MAX: Final = 1 << 47
+_IOVEC: Final = struct.Struct("<QQ")
+
+Range = tuple[int, int]
+
+
+def single(address: int, size: int) -> list[Range]:
+    """Return one range, cut to what one call moves.  EFAULT if no guest has such memory."""
+    if size > TASK_SIZE_MAX or address > TASK_SIZE_MAX:
+        raise EINVAL if size >> 63 else EFAULT
+    return [(address, min(size, MAX_RW_COUNT))]
+
+
+async def vector(task: Task, address: int, count: int) -> list[Range]:
+    """Copy an iovec in (readv(2)), without empty parts.  EINVAL, EFAULT."""
+    if count > UIO_MAXIOV:
+        raise EINVAL
+    if not count:
+        return []
+    data = await task.copy_in(address, count * _IOVEC.size)
+    ranges = []
+    left = MAX_RW_COUNT
+    for base, size in _IOVEC.iter_unpack(data):
+        if size >> 63:
+            raise EINVAL
+        if size > TASK_SIZE_MAX or (size and base > TASK_SIZE_MAX):
+            raise EFAULT
+        size = min(size, left)
+        left -= size
+        if size:
+            ranges.append((base, size))
+    return ranges
+
+
+def total(ranges: list[Range]) -> int:
+    """Return the bytes in all ranges."""
+    return ranges[0][1] if len(ranges) == 1 else sum(size for _base, size in ranges)
+
+
+def part(ranges: list[Range], offset: int, size: int) -> list[Range]:
+    """Return the ranges of ``size`` bytes from ``offset`` on."""
+    found = []
+    for base, length in ranges:
+        if offset >= length:
+            offset -= length
+            continue
+        take = min(length - offset, size)
+        found.append((base + offset, take))
+        size -= take
+        offset = 0
+        if not size:
+            break
+    return found
+
+
+async def gather(task: Task, ranges: list[Range], offset: int, size: int) -> bytes:
+    """Copy ``size`` bytes of the ranges in.  EFAULT."""
+    if len(ranges) == 1:
+        return await task.copy_in(ranges[0][0] + offset, size)
+    return b"".join([await task.copy_in(base, length) for base, length in part(ranges, offset, size)])
+
+
+async def scatter(task: Task, ranges: list[Range], offset: int, data: bytes, *, last: bool) -> None:
+    """Copy ``data`` out to the ranges; the last part of a call may go with the reply.  EFAULT."""
+    if not data:
+        return
+    if len(ranges) == 1:
+        address = ranges[0][0] + offset
+        if last and len(data) <= PUT_MAX:
+            task.put(address, data)
+        else:
+            await task.copy_out(address, data)
+        return
+    position = 0
+    goes_along = last and len(data) <= PUT_MAX
+    for address, size in part(ranges, offset, len(data)):
+        piece = data[position : position + size]
+        position += size
+        if goes_along:
+            task.put(address, piece)
+        else:
+            await task.copy_out(address, piece)

@@ -1,0 +1,217 @@
+"""read(2), write(2) and their kin; lseek(2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pysc.cabi.linux.errors import EAGAIN, EBADF, EFBIG, EINVAL, EOPNOTSUPP, ESPIPE, LinuxError
+from pysc.cabi.linux.resource import RLIMIT_FSIZE
+from pysc.cabi.linux.stat import PERMISSIONS, S_ISGID, S_ISUID
+from pysc.sentry.fs import notify
+from pysc.sentry.fs.file import O_APPEND, FileDescription
+from pysc.sentry.fs.inode import Changes
+from pysc.sentry.fs.permissions import clears_suid, without_suid
+from pysc.sentry.fs.regular import RegularFile
+from pysc.sentry.kernel.scheduler import Interrupted, yield_now
+from pysc.sentry.syscalls.buffers import STEP, Range, gather, scatter, single, total, vector
+from pysc.sentry.syscalls.table import I32, I64, U32, U64, Addr, Fd, Size
+
+if TYPE_CHECKING:
+    from pysc.sentry.kernel.task import Task
+
+RWF_HIPRI: Final = 0x01
+RWF_DSYNC: Final = 0x02
+RWF_SYNC: Final = 0x04
+RWF_NOWAIT: Final = 0x08
+RWF_APPEND: Final = 0x10
+RWF_NOAPPEND: Final = 0x20
+RLIM_INFINITY: Final = (1 << 64) - 1
+
+
+async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: int | None) -> int:
+    """Read into the ranges; ``offset`` None is the description's own."""
+    size = total(ranges)
+    regular = isinstance(file, RegularFile)
+    if not size and not regular:
+        return 0
+    done = 0
+    file.get()
+    try:
+        while True:
+            step = min(size - done, STEP)
+            try:
+                data = await (file.read(step) if offset is None else file.pread(step, offset + done))
+            except (LinuxError, Interrupted):
+                if done:
+                    return done
+                raise
+            last = not regular or len(data) < step or done + step >= size
+            try:
+                await scatter(task, ranges, done, data, last=last)
+            except LinuxError:
+                if done:
+                    return done
+                raise
+            done += len(data)
+            if last:
+                return done
+            await yield_now()
+    finally:
+        file.put()
+
+
+async def _write(task: Task, file: FileDescription, ranges: list[Range], offset: int | None) -> int:
+    size = total(ranges)
+    regular = isinstance(file, RegularFile)
+    if isinstance(file, RegularFile):
+        if not size:
+            return 0
+        size = await _prepare_write(task, file, size, offset)
+    done = 0
+    file.get()
+    try:
+        while True:
+            step = min(size - done, STEP)
+            try:
+                data = await gather(task, ranges, done, step)
+                taken = await (file.write(data) if offset is None else file.pwrite(data, offset + done))
+            except (LinuxError, Interrupted):
+                if done:
+                    return done
+                raise
+            done += taken
+            if taken < step or done >= size:
+                break
+            await yield_now()
+        if regular and notify.sinks and file.path is not None:
+            notify.announce(file.path.dentry, notify.IN_MODIFY)
+        return done
+    finally:
+        file.put()
+
+
+async def _prepare_write(task: Task, file: RegularFile, size: int, offset: int | None) -> int:
+    """Take setuid away where a write does; return how much RLIMIT_FSIZE leaves.  EFBIG."""
+    inode = file.inode
+    if inode.mode & (S_ISUID | S_ISGID) and clears_suid(task.creds, inode):
+        await inode.set_attributes(Changes(mode=without_suid(inode.mode) & PERMISSIONS))
+    limit = task.group.limit(RLIMIT_FSIZE)
+    if limit == RLIM_INFINITY:
+        return size
+    if file.flags & O_APPEND:
+        start = await inode.size()
+    else:
+        start = file.offset if offset is None else offset
+    if start >= limit:
+        raise EFBIG
+    return min(size, limit - start)
+
+
+def _readable(task: Task, fd: int) -> FileDescription:
+    file = task.fds.get(fd)
+    if not file.readable:
+        raise EBADF
+    return file
+
+
+def _writable(task: Task, fd: int) -> FileDescription:
+    file = task.fds.get(fd)
+    if not file.writable:
+        raise EBADF
+    return file
+
+
+async def read(task: Task, fd: Fd, buf: Addr, count: Size) -> int:
+    """read(2)."""
+    return await _read(task, _readable(task, fd), single(buf, count), None)
+
+
+async def write(task: Task, fd: Fd, buf: Addr, count: Size) -> int:
+    """write(2)."""
+    return await _write(task, _writable(task, fd), single(buf, count), None)
+
+
+async def pread64(task: Task, fd: Fd, buf: Addr, count: Size, offset: I64) -> int:
+    """pread(2)."""
+    if offset < 0:
+        raise EINVAL
+    return await _read(task, _readable(task, fd), single(buf, count), offset)
+
+
+async def pwrite64(task: Task, fd: Fd, buf: Addr, count: Size, offset: I64) -> int:
+    """pwrite(2)."""
+    if offset < 0:
+        raise EINVAL
+    return await _write(task, _writable(task, fd), single(buf, count), offset)
+
+
+async def readv(task: Task, fd: Fd, iov: Addr, iovcnt: Size) -> int:
+    """readv(2)."""
+    file = _readable(task, fd)
+    return await _read(task, file, await vector(task, iov, iovcnt), None)
+
+
+async def writev(task: Task, fd: Fd, iov: Addr, iovcnt: Size) -> int:
+    """writev(2)."""
+    file = _writable(task, fd)
+    return await _write(task, file, await vector(task, iov, iovcnt), None)
+
+
+async def preadv(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: U64, high: U64) -> int:
+    """preadv(2); ``high`` means nothing on 64-bit machines."""
+    if low >> 63:
+        raise EINVAL
+    file = _readable(task, fd)
+    return await _read(task, file, await vector(task, iov, iovcnt), low)
+
+
+async def pwritev(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: U64, high: U64) -> int:
+    """pwritev(2)."""
+    if low >> 63:
+        raise EINVAL
+    file = _writable(task, fd)
+    return await _write(task, file, await vector(task, iov, iovcnt), low)
+
+
+async def preadv2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: U64, flags: I32) -> int:
+    """preadv2(2); an offset of -1 is the description's own."""
+    if flags & ~(RWF_HIPRI | RWF_NOWAIT | RWF_DSYNC | RWF_SYNC):
+        raise EOPNOTSUPP
+    if low < -1:
+        raise EINVAL
+    file = _readable(task, fd)
+    if flags & RWF_NOWAIT and not isinstance(file, RegularFile) and file.queues() and not file.poll() & 1:
+        raise EAGAIN
+    return await _read(task, file, await vector(task, iov, iovcnt), None if low == -1 else low)
+
+
+async def pwritev2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: U64, flags: I32) -> int:
+    """pwritev2(2)."""
+    if flags & ~(RWF_HIPRI | RWF_NOWAIT | RWF_DSYNC | RWF_SYNC | RWF_APPEND | RWF_NOAPPEND):
+        raise EOPNOTSUPP
+    if low < -1:
+        raise EINVAL
+    file = _writable(task, fd)
+    ranges = await vector(task, iov, iovcnt)
+    kept = file.flags
+    if flags & RWF_NOAPPEND:
+        file.flags &= ~O_APPEND
+    if flags & RWF_APPEND:
+        file.flags |= O_APPEND
+    try:
+        written = await _write(task, file, ranges, None if low == -1 else low)
+    finally:
+        file.flags = file.flags & ~O_APPEND | kept & O_APPEND
+    if flags & (RWF_DSYNC | RWF_SYNC):
+        await file.sync(not flags & RWF_SYNC)
+    return written
+
+
+async def lseek(task: Task, fd: Fd, offset: I64, whence: U32) -> int:
+    """lseek(2)."""
+    file = task.fds.get(fd)
+    if whence > 4:
+        if file.queues():
+            raise ESPIPE
+        raise EINVAL
+    return await file.seek(offset, whence)
