@@ -11,12 +11,12 @@ import gc
 import os
 import signal
 import socket
-import termios
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from pysc.cabi import confine
 from pysc.cabi.linux.errors import EIO
 from pysc.supervisor import cgroups
+from pysc.supervisor.console import Terminal
 from pysc.supervisor.daemon import write_maps
 from pysc.supervisor.failure import Failure
 from pysc.supervisor.launch import Donation, Launcher, Starting
@@ -31,22 +31,6 @@ from pysc.urpc.schema.spawner import Role
 
 MAX_RESTARTS: Final = 8
 """A gofer that dies more often in one sandbox will not get better."""
-
-
-class Terminal:
-    """The caller's terminal and how it was: put back when nobody else can."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.attributes: list[Any] = termios.tcgetattr(fd)
-
-    def restore(self) -> None:
-        """Set it as it was."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
-        try:
-            termios.tcsetattr(self.fd, termios.TCSANOW, self.attributes)
-        except termios.error:
-            pass  # it hung up
 
 
 def fork_spawner(plan: Plan, donation: Donation, store: Store, terminal: Terminal | None) -> tuple[int, socket.socket]:
@@ -194,4 +178,4 @@ class Spawner:
         if not self._keep:
             self._store.remove_of(self._plan.boot.id, self._supervisor)
         if self._terminal is not None:
-            self._terminal.restore()
+            self._terminal.restore()  # this session has no controlling terminal: no SIGTTOU

@@ -1,0 +1,1 @@
+"""The commands, one a module: ``Options``, a msgspec struct of flags, and ``main``."""

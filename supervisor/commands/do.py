@@ -1,0 +1,79 @@
+"""``pysc do``: one program on the host's own files, which it cannot change."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Annotated
+
+import msgspec
+
+from pysc.supervisor import foreground
+from pysc.supervisor.failure import Failure
+from pysc.supervisor.flags import Help
+from pysc.supervisor.log import Log
+from pysc.supervisor.names import CAPABILITIES
+from pysc.supervisor.options import GlobalOptions
+from pysc.supervisor.spec import CapabilityNames, Mount, Process, Root, Spec, User
+
+
+class Options(msgspec.Struct, frozen=True):
+    """Flags of do."""
+
+    root: Annotated[str, Help("the directory that becomes the root", "DIR")] = "/"
+    cwd: Annotated[str, Help("where the program starts (default: here, as far as the root has it)", "DIR")] = ""
+    env: Annotated[list[str], Help("set a variable, on top of the caller's", "NAME=VALUE", aliases=("e",))] = (
+        msgspec.field(default_factory=list)
+    )
+    user: Annotated[str, Help("who the program is, in numbers", "UID[:GID]", aliases=("u",))] = "0:0"
+
+
+def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -> int:
+    """Run a command."""
+    terminal = os.isatty(0) and os.isatty(1)
+    container = f"do-{os.getpid()}"
+    sandbox = foreground.prepare(container, _spec(own, arguments, terminal), os.getcwd(), options, log, overlay=True)
+    return foreground.run(sandbox, log)
+
+
+def _spec(own: Options, arguments: list[str], terminal: bool) -> Spec:
+    names = [f"CAP_{name}" for name in CAPABILITIES]
+    environment = dict(os.environ)
+    for entry in own.env:
+        name, equals, value = entry.partition("=")
+        if not equals:
+            raise Failure(f"invalid variable {entry!r}: write NAME=VALUE")
+        environment[name] = value
+    return Spec(
+        process=Process(
+            args=arguments,
+            env=[f"{name}={value}" for name, value in environment.items()],
+            cwd=own.cwd or _cwd(own.root),
+            terminal=terminal,
+            user=_user(own.user),
+            capabilities=CapabilityNames(names, names, [], names, []),
+        ),
+        root=Root(os.path.abspath(own.root)),
+        hostname=socket.gethostname()[:64],
+        mounts=[
+            Mount("/proc", "proc", "proc"),
+            Mount("/sys", "sysfs", "sysfs", ["ro"]),
+            Mount("/dev", "tmpfs", "tmpfs"),
+            Mount("/dev/pts", "devpts", "devpts"),
+            Mount("/dev/shm", "tmpfs", "shm", ["mode=1777"]),
+        ],
+    )
+
+
+def _cwd(root: str) -> str:
+    here = os.getcwd()
+    if os.path.abspath(root) == "/":
+        return here
+    return here if os.path.isdir(os.path.join(root, here.lstrip("/"))) else "/"
+
+
+def _user(text: str) -> User:
+    uid, _, gid = text.partition(":")
+    if not uid.isdecimal() or not (gid or "0").isdecimal():
+        raise Failure(f"invalid user {text!r}: write UID or UID:GID, in numbers")
+    return User(uid=int(uid), gid=int(gid or 0))

@@ -1,0 +1,188 @@
+"""A container that outlives the command that makes it: ``create`` and ``run --detach``.
+
+The supervisor is a child of the command, becomes an orphan when that ends, and exits with the container's status, so
+that a client which is a subreaper (containerd's shim, conmon) reaps it.  Until the container is created the supervisor
+dies with the command.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import NoReturn
+
+import msgspec
+
+from pysc.cabi import confine
+from pysc.cabi.linux.errors import EBUSY, ESRCH, LinuxError
+from pysc.supervisor import console, plan
+from pysc.supervisor.control import Control
+from pysc.supervisor.failure import EXIT_FAILURE, Failure
+from pysc.supervisor.log import Log
+from pysc.supervisor.options import GlobalOptions, state_root
+from pysc.supervisor.sandbox import Sandbox
+from pysc.supervisor.spec import Spec
+from pysc.supervisor.state import Store, check_id
+from pysc.urpc.codec import Asked
+from pysc.urpc.schema import sentry
+from pysc.urpc.schema import supervisor as protocol
+
+_NO_WINDOW = (0, 0)
+
+
+class Detachment(msgspec.Struct, frozen=True):
+    """How a detached container is made."""
+
+    pid_file: str
+    console_socket: str
+    start: bool
+    """Start the program at once."""
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Write digits and no newline, complete or not at all.
+
+    Raises:
+        Failure: it cannot be written.
+    """
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        with open(temporary, "w", encoding="ascii") as file:
+            file.write(str(pid))
+        os.rename(temporary, path)
+    except OSError as error:
+        raise Failure(f"cannot write the pid file {path}: {error.strerror}") from None
+
+
+def create(container: str, spec: Spec, bundle: str, options: GlobalOptions, how: Detachment, log: Log) -> int:
+    """Make a container; return 0 when it is there.
+
+    Raises:
+        Failure: it cannot be made, and nothing of it is left.
+    """
+    check_id(container)
+    if spec.command.terminal and not how.console_socket:
+        raise Failure("process.terminal is true: a detached container needs --console-socket")
+    made = plan.make(container, spec, options, overlay=options.overlay, foreground=False, window=_NO_WINDOW)
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        _supervise(made, spec, bundle, options, how, log, writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        answer = file.read().decode("utf-8", "replace")
+    if answer == "created":
+        return 0
+    _, status = os.waitpid(pid, 0)
+    Store(state_root(options)).remove_of(container, pid)
+    raise Failure(answer or f"the supervisor died ({os.waitstatus_to_exitcode(status)})")
+
+
+def _supervise(
+    made: plan.Plan, spec: Spec, bundle: str, options: GlobalOptions, how: Detachment, log: Log, report: int
+) -> NoReturn:
+    """Be the supervisor: until the container is created in the name of the command, then alone."""
+    status = EXIT_FAILURE
+    try:
+        confine.prctl(confine.PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.setsid()
+        status = _Supervisor(made, spec, bundle, options, how, log, report).run()
+    except Failure as failure:
+        try:
+            os.write(report, str(failure).encode("utf-8", "replace"))
+        except OSError:
+            log.failure(str(failure))
+        status = failure.status
+    finally:
+        os._exit(status)
+
+
+class _Supervisor:
+    def __init__(
+        self, made: plan.Plan, spec: Spec, bundle: str, options: GlobalOptions, how: Detachment, log: Log, report: int
+    ) -> None:
+        self._how = how
+        self._log = log
+        self._report = report
+        self._store = Store(state_root(options))
+        self._container = made.boot.id
+        stdio = (0, 1, 2)
+        if how.console_socket and spec.command.terminal:
+            size = spec.command.console_size
+            slave = console.open_pty(how.console_socket, (size.height, size.width) if size else _NO_WINDOW)
+            stdio = (slave, slave, slave)
+        self._sandbox = Sandbox(made, spec, bundle, self._store, log, stdio, None)
+        if stdio[0] > 2:
+            os.close(stdio[0])
+        self._control: Control | None = None
+        self._waiting: list[tuple[Control, Asked]] = []
+
+    def run(self) -> int:
+        sandbox = self._sandbox
+        try:
+            sandbox.create()
+            self._control = Control(sandbox.loop, self._store.control(self._container), self._on_request)
+            if self._how.start:
+                sandbox.start()
+            sandbox.keep_state()
+            if self._how.pid_file:
+                write_pid_file(self._how.pid_file, os.getpid())
+            confine.prctl(confine.PR_SET_PDEATHSIG, 0)
+            self._let_go()
+            return sandbox.wait()
+        finally:
+            sandbox.end()
+            if self._control is not None:
+                self._control.close()
+
+    def _let_go(self) -> None:
+        """Hold nothing of the caller's any more: a pipe that stays open would keep its reader waiting."""
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.close(null)
+        os.write(self._report, b"created")
+        os.close(self._report)
+
+    def _on_request(self, control: Control, asked: Asked) -> None:
+        request = asked.request
+        sandbox = self._sandbox
+        if isinstance(request, protocol.Start):
+            self._start(control, asked)
+        elif isinstance(request, protocol.Kill):
+            if request.signo == signal.SIGKILL and (request.target is sentry.Target.ALL or not sandbox.started):
+                self._destroy(control, asked)
+            elif not sandbox.started:
+                control.answer(asked, error=ESRCH("container not running"))
+            else:
+                sandbox.send_signal(
+                    request.signo, request.target, request.pid, lambda _, error: control.answer(asked, error=error)
+                )
+        elif isinstance(request, protocol.Destroy):
+            self._destroy(control, asked)
+        else:
+            same = {
+                protocol.Processes: sentry.Processes(),
+                protocol.Pause: sentry.Pause(),
+                protocol.Resume: sentry.Resume(),
+            }[type(request)]
+            sandbox.sentry.ask(same, lambda value, error: control.answer(asked, value, error))
+
+    def _start(self, control: Control, asked: Asked) -> None:
+        if self._sandbox.started:
+            control.answer(asked, error=EBUSY("cannot start an already running container"))
+            return
+        try:
+            self._sandbox.start()
+        except Failure as failure:
+            error = LinuxError(str(failure))
+            control.answer(asked, error=error)
+            self._sandbox.reason = self._sandbox.reason or str(failure)
+        else:
+            control.answer(asked)
+
+    def _destroy(self, control: Control, asked: Asked) -> None:
+        self._sandbox.status = self._sandbox.status if self._sandbox.status is not None else signal.SIGKILL
+        self._sandbox.end()
+        control.answer(asked)

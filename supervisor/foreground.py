@@ -1,0 +1,50 @@
+"""A sandbox in the foreground: what ``do``, ``run`` and ``supervise`` have in common."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pysc.supervisor import plan
+from pysc.supervisor.console import Terminal
+from pysc.supervisor.failure import Failure
+from pysc.supervisor.log import Log
+from pysc.supervisor.options import GlobalOptions, state_root
+from pysc.supervisor.sandbox import Sandbox
+from pysc.supervisor.spec import Spec
+from pysc.supervisor.state import Store, check_id
+
+_NO_WINDOW = (0, 0)
+
+
+def prepare(container: str, spec: Spec, bundle: str, options: GlobalOptions, log: Log, *, overlay: bool) -> Sandbox:
+    """Make the plan of a foreground sandbox and fork its spawner.
+
+    Raises:
+        Failure: the specification, or the terminal, does not fit.
+    """
+    check_id(container)
+    terminal = None
+    if spec.command.terminal:
+        if not os.isatty(0):
+            raise Failure("process.terminal is true, but stdin is no terminal: run it in one, or set it to false")
+        terminal = Terminal(0)
+    window = terminal.window() if terminal else _NO_WINDOW
+    made = plan.make(container, spec, options, overlay=overlay, foreground=True, window=window)
+    return Sandbox(made, spec, bundle, Store(state_root(options)), log, (0, 1, 2), terminal)
+
+
+def run(sandbox: Sandbox, log: Log) -> int:
+    """Take a sandbox through its whole life; return the exit status.
+
+    Raises:
+        Failure: it did not start, or broke down.
+    """
+    begun = time.monotonic()
+    try:
+        sandbox.create()
+        sandbox.start()
+        log.debug(f"started after {time.monotonic() - begun:.3f} s")
+        return sandbox.wait()
+    finally:
+        sandbox.end()

@@ -1,0 +1,358 @@
+"""One sandbox, seen from its supervisor: start the daemons through the spawner, start the program, watch, end.
+
+Life: ``create`` (daemons up and locked down), ``start`` (the program runs), ``wait``, ``end``.  ``end`` may be called
+at any point and leaves no process, no cgroup and, for a foreground sandbox, no file behind.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Final
+
+from pysc import __version__
+from pysc.cabi.linux.errors import LinuxError
+from pysc.supervisor import cgroups, hooks, names
+from pysc.supervisor.console import Terminal
+from pysc.supervisor.failure import Failure
+from pysc.supervisor.launch import Donation
+from pysc.supervisor.log import Log
+from pysc.supervisor.peer import Loop, Peer
+from pysc.supervisor.plan import Plan
+from pysc.supervisor.spawner import fork_spawner
+from pysc.supervisor.spec import Hooks, Spec
+from pysc.supervisor.state import State, Store, new
+from pysc.urpc.fds import SocketFd
+from pysc.urpc.message import Event
+from pysc.urpc.schema import sentry
+from pysc.urpc.schema import spawner as protocol
+
+START_SECONDS: Final = 30
+END_SECONDS: Final = 10
+FORWARDED: Final = (
+    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM,
+)  # fmt: skip
+
+
+class Sandbox:
+    """The supervisor's work.  Made before there is a loop or a state directory: ``__init__`` forks the spawner."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        spec: Spec,
+        bundle: str,
+        store: Store,
+        log: Log,
+        stdio: tuple[int, int, int],
+        terminal: Terminal | None,
+    ) -> None:
+        """Fork the spawner.
+
+        Raises:
+            Failure: it cannot be.
+        """
+        self._plan = plan
+        self._spec = spec
+        self._bundle = bundle
+        self._store = store
+        self._log = log
+        self._terminal = terminal
+        self._sentry: Peer | None = None
+        self._ready = False
+        self._failed = ""
+        self._pidfds: list[int] = []
+        self._cgroups = cgroups.Cgroups()
+        self._ended = False
+        self.started = False
+        self.status: int | None = None
+        """wait(2)'s, once the program has ended."""
+        self.reason = ""
+        """Why the sandbox is at its end without a status of the program."""
+        self.state: State | None = None
+        self.cancelled = 0
+        """A signal that arrived before there was a program to get it."""
+        donated = tuple(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in stdio)
+        log_fd = fcntl.fcntl(log.fd, fcntl.F_DUPFD_CLOEXEC, 10)
+        donation = Donation((donated[0], donated[1], donated[2]), log_fd, log.to_file or plan.boot.flags.debug)
+        self._spawner_pid, sock = fork_spawner(plan, donation, store, terminal)
+        for fd in donation.descriptors():
+            os.close(fd)
+        self.loop = Loop()
+        self._signals = self._catch_signals()
+        self._spawner = Peer(
+            self.loop,
+            sock,
+            protocol.SPAWNER,
+            serves=False,
+            on_event=self._on_spawner_event,
+            on_end=lambda: self._lost("the spawner was killed"),
+        )
+
+    # --- create -------------------------------------------------------------------------------------------------
+
+    def create(self) -> None:
+        """Reserve the id, start the daemons, wait until they are locked down.
+
+        Raises:
+            Failure: something did not work; call :meth:`end`.
+        """
+        plan, spec = self._plan, self._spec
+        container = plan.boot.id
+        self._store.create_root()
+        with self._store.locked(container):
+            kuid = self._store.allocate_kuid() if os.geteuid() == 0 else os.geteuid()
+            state = new(container, self._bundle, spec.rootfs.path, dict(spec.annotations or {}), kuid)
+            self._store.create(state)
+            self.state = state
+        self._cgroups.create(container, spec, self._log.warning)
+        state.cgroups = list(self._cgroups.directories)
+        request = protocol.Launch(kuid, [os.fsencode(directory) for directory in state.cgroups])
+        try:
+            launched = self._spawner.call(request, START_SECONDS)
+        except LinuxError as error:
+            raise Failure(str(error) or self.reason or "the spawner does not answer") from None
+        state.daemons = {"spawner": self._spawner_pid}
+        for daemon in launched.daemons:
+            state.daemons[daemon.role.value] = daemon.pid
+            self._pidfds.append(daemon.pidfd.take())
+        self._sentry = Peer(
+            self.loop,
+            socket.socket(fileno=launched.control.take()),
+            sentry.CONTROL,
+            serves=False,
+            build=__version__,
+            on_event=self._on_sentry_event,
+            on_end=self._on_sentry_end,
+        )
+        self.loop.run(lambda: self._ready or self.over or bool(self.cancelled), START_SECONDS)
+        if not self._ready:
+            self._check_cancelled()
+            raise Failure(self._failed or self.reason or f"the sentry was not ready within {START_SECONDS} seconds")
+        wanted = spec.hooks or Hooks()
+        hooks.run("prestart", wanted.prestart, state)
+        hooks.run("createRuntime", wanted.create_runtime, state)
+        hooks.run("createContainer", wanted.create_container, state)
+        self._set_status("created")
+
+    def keep_state(self) -> None:
+        """The state is to outlive this process, even if it is killed."""
+        self._spawner.tell(protocol.Keep())
+
+    # --- start and run ------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Run the program.
+
+        Raises:
+            Failure: it cannot be executed.
+        """
+        self._check_cancelled()
+        wanted = self._spec.hooks or Hooks()
+        assert self.state is not None
+        hooks.run("startContainer", wanted.start_container, self.state)
+        assert self._sentry is not None
+        if self._terminal is not None:
+            self._terminal.raw()
+        try:
+            self._sentry.call(sentry.Start(), START_SECONDS)
+        except LinuxError as error:
+            program = os.fsdecode(self._plan.boot.args[0])
+            what = os.strerror(error.errno).lower()
+            detail = str(error)
+            told = self._failed or self.reason or (f"{what}: {detail}" if detail and detail != program else what)
+            raise Failure(f'unable to start container process: exec: "{program}": {told}') from None
+        self.started = True
+        self._set_status("running")
+        try:
+            hooks.run("poststart", wanted.poststart, self.state)
+        except Failure as failure:
+            self._log.warning(str(failure))
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing runs any more."""
+        return self.status is not None or bool(self.reason)
+
+    def wait(self) -> int:
+        """Wait for the end of the program; return its exit status, 128+n for a signal.
+
+        Raises:
+            Failure: the sandbox broke down.
+        """
+        self.loop.run(lambda: self.over)
+        if self.status is None:
+            raise Failure(self.reason)
+        return (
+            os.waitstatus_to_exitcode(self.status) % 256
+            if os.WIFEXITED(self.status)
+            else 128 + os.WTERMSIG(self.status)
+        )
+
+    def send_signal(
+        self,
+        signo: int,
+        target: sentry.Target = sentry.Target.PROCESS,
+        pid: int = 0,
+        answer: Callable[[object, LinuxError | None], None] = lambda value, error: None,
+    ) -> None:
+        """Send a signal inside; ``answer`` is told what came of it."""
+        assert self._sentry is not None
+        self._sentry.ask(sentry.Signal(signo, target, pid), answer)
+
+    @property
+    def sentry(self) -> Peer:
+        """The sentry; :meth:`create` must have succeeded."""
+        assert self._sentry is not None
+        return self._sentry
+
+    # --- end ----------------------------------------------------------------------------------------------------
+
+    def end(self) -> None:
+        """End all processes and remove everything but, for a container that was created, its state."""
+        if self._ended:
+            return
+        self._ended = True
+        self._cgroups.leave()
+        if self._spawner.open:
+            try:
+                self._spawner.call(protocol.Finish(), END_SECONDS)
+            except LinuxError:
+                pass
+        self._spawner.close()
+        if self._sentry is not None:
+            self._sentry.close()
+        self._reap_spawner()
+        # Not needed where the spawner did its work; it may have been killed.
+        self._await_daemons()
+        cgroups.kill(self._cgroups.directories)
+        cgroups.remove(self._cgroups.directories)
+        if self._terminal is not None:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+            self._terminal.restore()
+        self._settle_state()
+
+    def _reap_spawner(self) -> None:
+        end = time.monotonic() + END_SECONDS
+        while True:
+            try:
+                pid, _ = os.waitpid(self._spawner_pid, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid:
+                return
+            if time.monotonic() > end:
+                os.kill(self._spawner_pid, signal.SIGKILL)
+            time.sleep(0.001)
+
+    def _await_daemons(self) -> None:
+        for pidfd in self._pidfds:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            if not poll.poll(END_SECONDS * 1000):
+                try:
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                except OSError:
+                    pass
+            os.close(pidfd)
+        self._pidfds = []
+
+    def _settle_state(self) -> None:
+        if self.state is None:
+            return
+        if self._plan.foreground:
+            self._store.remove(self.state.id)
+        else:
+            self.state.reason = self.reason
+            self.state.pid = 0
+            if self.status is not None:
+                code = os.waitstatus_to_exitcode(self.status)
+                self.state.exit_status = code if code >= 0 else 128 - code
+            self._set_status("stopped")
+        wanted = self._spec.hooks or Hooks()
+        try:
+            self.state.status = "stopped"
+            hooks.run("poststop", wanted.poststop, self.state)
+        except Failure as failure:
+            self._log.warning(str(failure))
+
+    def _set_status(self, status: str) -> None:
+        assert self.state is not None
+        self.state.status = status  # type: ignore[assignment]  # one of its literals
+        try:
+            self._store.save(self.state)
+        except Failure as failure:
+            if status == "created":
+                raise
+            self._log.warning(str(failure))
+
+    # --- what is heard ------------------------------------------------------------------------------------------
+
+    def _on_sentry_event(self, event: Event) -> None:
+        if isinstance(event, sentry.Ready):
+            self._ready = True
+        elif isinstance(event, sentry.Failed):
+            self._failed = event.message
+        elif isinstance(event, sentry.Exited):
+            self.status = event.status
+
+    def _on_sentry_end(self) -> None:
+        if self.status is None and not self.reason:
+            # The spawner knows more: wait for it a moment.
+            self.loop.run(lambda: bool(self.reason), 2)
+            self._lost(self._failed or "the sentry closed its connection; run with --debug to see more")
+
+    def _on_spawner_event(self, event: Event) -> None:
+        if isinstance(event, protocol.Died):
+            how = _how(event.status)
+            if event.role is protocol.Role.SENTRY and self.status is not None:
+                return
+            self._lost(event.reason or f"the {event.role} {how}; run with --debug to see more")
+        elif isinstance(event, protocol.Restarted):
+            self._log.warning(f"the gofer died and was restarted {event.reason}".rstrip())
+            self._pidfds.append(event.daemon.pidfd.take())
+            if self.state is not None:
+                self.state.daemons["gofer"] = event.daemon.pid
+                self._set_status(self.state.status)
+            if self._sentry is not None:
+                self._sentry.ask(sentry.NewGofer(SocketFd(event.socket.take())), lambda value, error: None)
+
+    def _lost(self, reason: str) -> None:
+        if not self.reason:
+            self.reason = reason
+
+    def _check_cancelled(self) -> None:
+        if self.cancelled:
+            raise Failure(f"stopped by {names.signal_name(self.cancelled)}", 128 + self.cancelled)
+
+    # --- signals of the host ------------------------------------------------------------------------------------
+
+    def _catch_signals(self) -> int:
+        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number in (*FORWARDED, signal.SIGWINCH):
+            signal.signal(number, lambda *_: None)
+        self.loop.watch(reader, lambda: self._on_signals(reader))
+        return reader
+
+    def _on_signals(self, reader: int) -> None:
+        for number in os.read(reader, 256):
+            if number == signal.SIGWINCH:
+                if self._terminal is not None and self.started:
+                    rows, columns = self._terminal.window()
+                    self.sentry.ask(sentry.WindowSize(rows, columns), lambda value, error: None)
+            elif self.started:
+                self.send_signal(number)
+            elif number in FORWARDED:
+                self.cancelled = number
+
+
+def _how(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"was killed by {names.signal_name(os.WTERMSIG(status))}"
+    return f"exited with status {os.waitstatus_to_exitcode(status)}"
