@@ -18,12 +18,16 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define UNUSED __attribute__((unused))
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
+
+/* A bad address that the compiler does not see through. */
+static UNUSED void *volatile BAD = (void *)8;
 
 static UNUSED void say(const char *format, ...)
 {

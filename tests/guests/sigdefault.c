@@ -21,9 +21,11 @@ int main(void)
         else
             say("%d exit %d\n", signal, WEXITSTATUS(status));
     }
-    sigset_t all;
+    sigset_t all, old;
     sigfillset(&all);
-    pid_t child = CHILD(sigprocmask(SIG_SETMASK, &all, NULL); for (;;) pause());
+    sigprocmask(SIG_SETMASK, &all, &old);
+    pid_t child = CHILD(for (;;) pause());
+    sigprocmask(SIG_SETMASK, &old, NULL);
     kill(child, SIGTERM);
     kill(child, SIGKILL);
     say("all blocked, killed by %d\n", -reap(child));

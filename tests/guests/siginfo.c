@@ -22,9 +22,11 @@ static void note(int signal UNUSED, siginfo_t *info, void *context)
         if (sigsetjmp(back, 1) == 0) {                                                                       \
             body;                                                                                            \
             say("%s: no signal\n", #body);                                                                   \
-        } else                                                                                               \
+        } else if (last.si_code > 0)                                                                         \
             say("%s: %s code %d trap %ld error %ld\n", #body, sigabbrev_np(last.si_signo), last.si_code,     \
                 trapno, error);                                                                              \
+        else                                                                                                 \
+            say("%s: %s code %d\n", #body, sigabbrev_np(last.si_signo), last.si_code);                       \
     } while (0)
 
 int main(void)

@@ -1,7 +1,7 @@
 /* Nested handlers: SA_NODEFER, sa_mask, and a signal that its own handler must not interrupt. */
 #include "guest.h"
 
-static int depth, deepest;
+static volatile int depth, deepest; /* raise() is a leaf to the compiler */
 static char trace[64];
 
 static void recurse(int signal)
@@ -13,7 +13,7 @@ static void recurse(int signal)
     depth--;
 }
 
-static int runs;
+static volatile int runs;
 static void deferred(int signal)
 {
     int mine = ++runs;

@@ -1,0 +1,67 @@
+/* Futexes by hand: wake, timeouts, requeue, bitsets, interruption, and the errors of each. */
+#include "guest.h"
+#include <linux/futex.h>
+
+static uint32_t word, other;
+static volatile int woken, ticks;
+static void tick(int signal UNUSED) { ticks++; }
+
+static long futex(uint32_t *at, int op, uint32_t value, const void *timeout, uint32_t *second, uint32_t third)
+{
+    return syscall(SYS_futex, at, op | FUTEX_PRIVATE_FLAG, value, timeout, second, third);
+}
+
+static void *sleeper(void *argument UNUSED)
+{
+    while (futex(&word, FUTEX_WAIT, 0, NULL, NULL, 0) != 0)
+        CHECK(errno == EINTR);
+    __atomic_fetch_add(&woken, 1, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+int main(void)
+{
+    struct timespec soon = {0, 30000000}, past = {1, 0}, bad = {0, 1000000000};
+    TRY(futex(&word, FUTEX_WAIT, 1, NULL, NULL, 0));
+    double start = seconds();
+    TRY(futex(&word, FUTEX_WAIT, 0, &soon, NULL, 0));
+    CHECK(seconds() - start >= 0.03);
+    TRY(futex(&word, FUTEX_WAIT_BITSET, 0, &past, NULL, 1));
+    TRY(futex(&word, FUTEX_WAIT_BITSET, 0, &past, NULL, 0));
+    TRY(futex(&word, FUTEX_WAIT, 0, &bad, NULL, 0));
+    TRY(futex(&word, FUTEX_WAKE, 1, NULL, NULL, 0));
+    TRY(futex((uint32_t *)((char *)&word + 1), FUTEX_WAIT, 0, NULL, NULL, 0));
+    TRY(futex((uint32_t *)8, FUTEX_WAIT, 0, NULL, NULL, 0));
+    TRY(futex(&word, FUTEX_WAIT, 0, (void *)8, NULL, 0));
+    TRY(futex(&word, 99, 0, NULL, NULL, 0));
+    pthread_t thread[4];
+    for (int i = 0; i < 4; i++)
+        pthread_create(&thread[i], NULL, sleeper, NULL);
+    long moved = 0;
+    TRY(futex(&word, FUTEX_CMP_REQUEUE, 0, (void *)4, &other, 5));
+    while (moved < 3) /* wake one sleeper, move the rest, as they come */
+        moved += futex(&word, FUTEX_CMP_REQUEUE, woken ? 0 : 1, (void *)4, &other, 0) - (woken ? 0 : 0), nap(1);
+    while (woken < 1)
+        nap(1);
+    for (int left = 3; left > 0;)
+        left -= futex(&other, FUTEX_WAKE, 1, NULL, NULL, 0);
+    for (int i = 0; i < 4; i++)
+        pthread_join(thread[i], NULL);
+    say("woken %d\n", woken);
+    handle(SIGALRM, 0, tick);
+    setitimer(ITIMER_REAL, &(struct itimerval){{0, 20000}, {0, 20000}}, NULL);
+    TRY(futex(&word, FUTEX_WAIT, 0, NULL, NULL, 0));
+    handle(SIGALRM, SA_RESTART, tick);
+    int before = ticks;
+    struct timespec hundred = {0, 100000000};
+    TRY(futex(&word, FUTEX_WAIT, 0, &hundred, NULL, 0)); /* with a timeout: EINTR or the rest of it, by SA_RESTART */
+    CHECK(ticks > before);
+    setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
+    uint32_t *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t child = CHILD(while (*(volatile uint32_t *)shared == 0) syscall(SYS_futex, shared, FUTEX_WAIT, 0, NULL, NULL, 0));
+    nap(20);
+    *(volatile uint32_t *)shared = 1;
+    CHECK(syscall(SYS_futex, shared, FUTEX_WAKE, 1, NULL, NULL, 0) >= 0);
+    say("across processes: %d\n", reap(child));
+    return done();
+}

@@ -1,0 +1,78 @@
+/* fcntl locks (of processes and of descriptions) and flock: conflicts, ranges, release, waiting, deadlock. */
+#include "guest.h"
+#include <sys/file.h>
+
+static volatile int ticks;
+static void tick(int signal UNUSED) { ticks++; }
+
+static int lock(int fd, int command, int type, long start, long length)
+{
+    struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+    int result = fcntl(fd, command, &range);
+    if (command == F_GETLK && result == 0)
+        say("held: type %d start %ld len %ld, by somebody %d\n", range.l_type, (long)range.l_start, (long)range.l_len, range.l_pid > 0);
+    return result;
+}
+
+int main(void)
+{
+    scratch();
+    int fd = open("f", O_RDWR | O_CREAT, 0600);
+    TRY(lock(fd, F_SETLK, F_WRLCK, 0, 100));
+    TRY(lock(fd, F_SETLK, F_UNLCK, 40, 20)); /* splits it */
+    reap(CHILD(int own = open("f", O_RDWR); TRY(lock(own, F_SETLK, F_RDLCK, 0, 10)); TRY(lock(own, F_SETLK, F_RDLCK, 45, 10));
+               lock(own, F_GETLK, F_WRLCK, 30, 50); lock(own, F_GETLK, F_WRLCK, 200, 0)));
+    close(open("f", O_RDONLY)); /* closing any descriptor of the file drops the process's locks */
+    reap(CHILD(TRY(lock(fd, F_SETLK, F_WRLCK, 0, 0))));
+    TRY(lock(fd, F_SETLK, F_RDLCK, 0, 10));
+    pid_t child = CHILD(CHECK(lock(fd, F_SETLKW, F_WRLCK, 0, 10) == 0));
+    nap(30);
+    int status;
+    say("still waiting: %d\n", waitpid(child, &status, WNOHANG) == 0);
+    TRY(lock(fd, F_SETLK, F_UNLCK, 0, 0));
+    say("then it came: %d\n", reap(child));
+    int go[2];
+    char byte;
+    CHECK(pipe(go) == 0 && lock(fd, F_SETLK, F_WRLCK, 20, 1) == 0);
+    child = CHILD(CHECK(lock(fd, F_SETLK, F_WRLCK, 10, 1) == 0); write(go[1], "x", 1); lock(fd, F_SETLKW, F_WRLCK, 20, 1));
+    CHECK(read(go[0], &byte, 1) == 1);
+    nap(30);
+    TRY(lock(fd, F_SETLKW, F_WRLCK, 10, 1));
+    lock(fd, F_SETLK, F_UNLCK, 0, 0);
+    CHECK(reap(child) == 0);
+    child = CHILD(lock(fd, F_SETLK, F_WRLCK, 0, 1); write(go[1], "x", 1); pause());
+    CHECK(read(go[0], &byte, 1) == 1);
+    handle(SIGALRM, 0, tick);
+    setitimer(ITIMER_REAL, &(struct itimerval){{0, 20000}, {0, 20000}}, NULL);
+    TRY(lock(fd, F_SETLKW, F_WRLCK, 0, 1));
+    setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
+    kill(child, SIGKILL);
+    reap(child);
+    TRY(lock(fd, F_SETLK, F_WRLCK, 0, 1));
+    lock(fd, F_SETLK, F_UNLCK, 0, 0);
+
+    int other = open("f", O_RDWR), copy = dup(fd);
+    TRY(lock(fd, F_OFD_SETLK, F_WRLCK, 0, 10));
+    TRY(lock(other, F_OFD_SETLK, F_WRLCK, 5, 1));
+    TRY(lock(copy, F_OFD_SETLK, F_RDLCK, 0, 10));
+    TRY(lock(other, F_OFD_SETLK, F_RDLCK, 5, 1));
+    TRY(lock(fd, F_OFD_SETLK, F_UNLCK, 0, 0));
+    TRY(flock(fd, LOCK_EX));
+    TRY(flock(other, LOCK_SH | LOCK_NB));
+    TRY(flock(copy, LOCK_SH | LOCK_NB));
+    TRY(flock(other, LOCK_SH | LOCK_NB));
+    TRY(flock(fd, LOCK_EX | LOCK_NB));
+    TRY(flock(other, LOCK_UN));
+    child = CHILD(TRY(flock(fd, LOCK_EX | LOCK_NB))); /* the same description */
+    reap(child);
+    close(fd);
+    TRY(flock(other, LOCK_EX | LOCK_NB));
+    close(copy);
+    TRY(flock(other, LOCK_EX | LOCK_NB));
+    TRY(flock(99, LOCK_EX));
+    TRY(flock(other, 77));
+    TRY(lock(open("f", O_RDONLY), F_SETLK, F_WRLCK, 0, 1));
+    TRY(lock(other, F_SETLK, 9, 0, 1));
+    TRY(lock(other, F_SETLK, F_WRLCK, -5, 1));
+    return done();
+}

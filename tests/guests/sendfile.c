@@ -1,0 +1,57 @@
+/* sendfile, splice, tee, vmsplice and copy_file_range: what they move, what they refuse. */
+#include "guest.h"
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+
+int main(void)
+{
+    char buffer[100] = {0};
+    scratch();
+    int in = open("in", O_RDWR | O_CREAT, 0600), out = open("out", O_RDWR | O_CREAT, 0600), end[2], pair[2];
+    CHECK(write(in, "0123456789abcdef", 16) == 16 && lseek(in, 0, SEEK_SET) == 0 && pipe(end) == 0);
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+    off_t at = 4;
+    TRY(sendfile(out, in, &at, 6));
+    say("offset %ld, file's %ld\n", (long)at, (long)lseek(in, 0, SEEK_CUR));
+    TRY(sendfile(out, in, NULL, 3));
+    TRY(sendfile(pair[0], in, NULL, 100));
+    TRY(read(pair[1], buffer, 100));
+    TRY(sendfile(out, in, NULL, 10));
+    TRY(pread(out, buffer, 100, 0));
+    say("%.9s\n", buffer);
+    at = 0;
+    TRY(sendfile(end[1], in, &at, 5));
+    TRY(sendfile(out, end[0], NULL, 5));
+    at = -1;
+    TRY(sendfile(out, in, &at, 5));
+    TRY(splice(end[0], NULL, out, NULL, 100, 0));
+    loff_t from = 10;
+    TRY(splice(in, &from, end[1], NULL, 4, 0));
+    say("from %ld\n", (long)from);
+    TRY(splice(in, NULL, out, NULL, 4, 0));
+    TRY(splice(end[0], &from, out, NULL, 4, 0));
+    TRY(splice(end[0], NULL, pair[0], NULL, 4, 0));
+    TRY(splice(end[0], NULL, out, NULL, 4, SPLICE_F_NONBLOCK));
+    int other[2];
+    CHECK(pipe(other) == 0 && write(end[1], "teed", 4) == 4);
+    TRY(tee(end[0], other[1], 100, 0));
+    TRY(read(other[0], buffer, 100));
+    TRY(read(end[0], buffer, 100));
+    TRY(tee(in, other[1], 4, 0));
+    struct iovec parts[2] = {{"vm", 2}, {"splice", 6}};
+    TRY(vmsplice(end[1], parts, 2, 0));
+    TRY(read(end[0], buffer, 100));
+    loff_t a = 2, b = 20;
+    TRY(copy_file_range(in, &a, out, &b, 5, 0));
+    say("%ld %ld\n", (long)a, (long)b);
+    TRY(copy_file_range(in, &a, in, &b, 5, 0));
+    a = 0, b = 2;
+    TRY(copy_file_range(in, &a, in, &b, 5, 0));
+    TRY(copy_file_range(in, NULL, end[1], NULL, 5, 0));
+    TRY(copy_file_range(in, NULL, open(".", O_RDONLY), NULL, 5, 0));
+    int append = open("out", O_WRONLY | O_APPEND);
+    TRY(copy_file_range(in, NULL, append, NULL, 5, 0));
+    TRY(splice(end[0], NULL, append, NULL, 5, 0));
+    TRY(copy_file_range(append, NULL, out, NULL, 5, 0));
+    return done();
+}

@@ -1,0 +1,89 @@
+/* A pty's line discipline: echo, erase, lines, end of file, signals of keys, raw mode, window size, hang-up. */
+#include "guest.h"
+#include <poll.h>
+#include <pty.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+
+static int master, slave;
+static volatile int ints, winches, hups;
+static void note(int signal) { *(signal == SIGINT ? &ints : signal == SIGHUP ? &hups : &winches) += 1; }
+
+static void show(const char *what, int fd)
+{
+    unsigned char text[200];
+    struct pollfd polled = {fd, POLLIN, 0};
+    say("%s: ", what);
+    long got = poll(&polled, 1, 500) ? read(fd, text, sizeof text) : -2;
+    for (int i = 0; i < got; i++)
+        say(text[i] < ' ' || text[i] > '~' ? "\\%03o" : "%c", text[i]);
+    say(got == -1 ? "%s\n" : " (%ld)\n", got == -1 ? (long)strerrorname_np(errno) : got);
+}
+
+static void type(const char *keys) { CHECK(write(master, keys, strlen(keys)) == (ssize_t)strlen(keys)); }
+
+int main(void)
+{
+    struct termios mode;
+    struct winsize size = {24, 80, 0, 0};
+    if (getpgrp() == getpid()) { /* a group leader cannot make a session */
+        pid_t child = fork();
+        if (child)
+            return reap(child);
+    }
+    CHECK(openpty(&master, &slave, NULL, NULL, &size) == 0);
+    CHECK(isatty(slave) && strncmp(ttyname(slave), "/dev/pts/", 9) == 0);
+    CHECK(tcgetattr(slave, &mode) == 0);
+    say("modes i %x o %x c %x l %x\n", mode.c_iflag, mode.c_oflag, mode.c_cflag & 0xfff, mode.c_lflag);
+    type("ab\177c\n");
+    show("echo", master);
+    show("line", slave);
+    type("un");
+    show("echo of half a line", master);
+    show("nothing yet", slave);
+    type("done\025killed\n");
+    show("line after ^U", slave);
+    type("x\004");
+    show("^D after a character", slave);
+    type("\004");
+    show("^D alone", slave);
+    show("echo", master);
+    CHECK(write(slave, "out\n", 4) == 4);
+    show("output is cooked", master);
+    mode.c_lflag &= ~(ICANON | ECHO);
+    mode.c_cc[VMIN] = 1;
+    CHECK(tcsetattr(slave, TCSANOW, &mode) == 0);
+    type("q");
+    show("raw", slave);
+    TRY(tcgetpgrp(slave));
+    CHECK(setsid() == getpid());
+    TRY(ioctl(slave, TIOCSCTTY, 0));
+    CHECK(tcgetpgrp(slave) == getpgrp() && tcgetsid(slave) == getpid());
+    handle(SIGINT, 0, note), handle(SIGWINCH, 0, note), handle(SIGHUP, 0, note);
+    type("\003");
+    while (!ints)
+        nap(1);
+    size.ws_row = 50;
+    TRY(ioctl(master, TIOCSWINSZ, &size));
+    while (!winches)
+        nap(1);
+    CHECK(ioctl(slave, TIOCGWINSZ, &size) == 0);
+    say("rows %d columns %d, SIGINT %d\n", size.ws_row, size.ws_col, ints);
+    int tty = open("/dev/tty", O_RDWR);
+    CHECK(tty >= 0 && write(tty, "via /dev/tty\n", 13) == 13);
+    show("controlling terminal", master);
+    type("left");
+    nap(10);
+    TRY(tcflush(slave, TCIFLUSH));
+    show("flushed", slave);
+    handle(SIGTTOU, 0, SIG_IGN);
+    TRY(tcsetpgrp(slave, getpgrp()));
+    TRY(tcsetpgrp(slave, 12345678));
+    CHECK(close(master) == 0);
+    while (!hups)
+        nap(1);
+    show("after the hang-up", slave);
+    TRY(write(slave, "x", 1));
+    CHECK(poll(&(struct pollfd){slave, POLLIN, 0}, 1, 0) == 1);
+    return done();
+}

@@ -1,0 +1,49 @@
+/* wait4 and waitid: which children, WNOHANG, WNOWAIT, stops and continuations, groups, rusage, errors. */
+#include "guest.h"
+#include <sys/resource.h>
+
+int main(void)
+{
+    int status;
+    siginfo_t info;
+    struct rusage usage;
+    TRY(wait(&status));
+    pid_t child = CHILD(pause());
+    TRY(waitpid(child, &status, WNOHANG));
+    memset(&info, 1, sizeof info);
+    TRY(waitid(P_PID, child, &info, WEXITED | WNOHANG));
+    say("nothing yet: pid %d signo %d\n", info.si_pid, info.si_signo);
+    kill(child, SIGSTOP);
+    CHECK(waitid(P_PID, child, &info, WSTOPPED | WNOWAIT) == 0 && info.si_pid == child);
+    say("stopped: code %d status %d\n", info.si_code, info.si_status);
+    CHECK(waitpid(child, &status, WUNTRACED) == child && WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+    TRY(waitpid(child, &status, WUNTRACED | WNOHANG));
+    kill(child, SIGCONT);
+    CHECK(waitpid(child, &status, WCONTINUED) == child && WIFCONTINUED(status));
+    kill(child, SIGKILL);
+    CHECK(waitid(P_ALL, 0, &info, WEXITED | WNOWAIT) == 0 && info.si_pid == child);
+    say("killed: code %d status %d\n", info.si_code, info.si_status);
+    CHECK(wait4(-1, &status, 0, &usage) == child && WTERMSIG(status) == SIGKILL);
+    TRY(wait4(child, &status, 0, NULL));
+
+    pid_t leader = CHILD(setpgid(0, 0); pause());
+    setpgid(leader, leader);
+    pid_t member = CHILD(setpgid(0, leader); _exit(4));
+    setpgid(member, leader);
+    pid_t other = CHILD(_exit(5));
+    CHECK(waitpid(-leader, &status, 0) == member && WEXITSTATUS(status) == 4);
+    CHECK(waitpid(0, &status, 0) == other && WEXITSTATUS(status) == 5);
+    kill(-leader, SIGTERM);
+    CHECK(waitid(P_PGID, leader, &info, WEXITED) == 0 && info.si_pid == leader && info.si_code == CLD_KILLED);
+    child = CHILD(double end = seconds() + 0.05; while (seconds() < end));
+    CHECK(wait4(child, &status, 0, &usage) == child);
+    say("used CPU: %d\n", usage.ru_utime.tv_usec + usage.ru_stime.tv_usec > 0 && usage.ru_maxrss > 0);
+    getrusage(RUSAGE_CHILDREN, &usage);
+    say("children's: %d\n", usage.ru_utime.tv_usec + usage.ru_stime.tv_usec > 0);
+    TRY(waitid(P_PID, getpid(), &info, WEXITED));
+    TRY(waitid(P_ALL, 0, &info, 0));
+    TRY(waitid(99, 0, &info, WEXITED));
+    TRY(waitpid(-1, &status, 0x100));
+    TRY(waitpid(INT_MIN, &status, 0));
+    return done();
+}
