@@ -46,7 +46,8 @@ _POOL: Final = 1
 class Systrap:
     """Invariant: ``threads`` are those that the engine knows, by number; ``spaces`` those with a host process, by pid."""
 
-    def __init__(self, *, fastpath: bool = True) -> None:
+    def __init__(self, *, fastpath: bool = True, guest: bytes | None = None) -> None:
+        """``guest`` is the guest half's executable, for who cannot read it from the package any more."""
         self.fastpath = fastpath
         self.filter: Final = keyhole.build()
         self.engine: Any = lib.pysc_engine_new()
@@ -56,7 +57,7 @@ class Systrap:
         self.spaces: dict[int, SystrapSpace] = {}
         self.births: dict[int, SystrapSpace] = {}
         """Spaces that are being forked, by token."""
-        self._zygote = Zygote(files("pysc.cabi").joinpath("guest.elf").read_bytes())
+        self._zygote = Zygote(guest or files("pysc.cabi").joinpath("guest.elf").read_bytes())
         self._listener = Births(self)
         self._shared = os.memfd_create("pysc-shared", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self._ordered: deque[SystrapSpace] = deque()
