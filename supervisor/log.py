@@ -5,14 +5,13 @@ A command that fails writes exactly one line of level ``error``: podman wants on
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import time
 from typing import Final
 
 from pysc.supervisor.failure import Failure
 from pysc.supervisor.options import GlobalOptions
+from pysc.urpc.schema.log import line
 
 LEVELS: Final = {"debug": 0, "info": 1, "warning": 2, "error": 3}
 
@@ -68,16 +67,6 @@ class Log:
             os.write(self.fd, line(level, message, as_json=self._json))
         except OSError:
             pass  # a full disk must not stop a container
-
-
-def line(level: str, message: str, *, as_json: bool) -> bytes:
-    """Return one line of a log, as logrus writes it."""
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    if as_json:
-        text = json.dumps({"level": level, "msg": message, "time": now})
-    else:
-        text = f'time="{now}" level={level} msg={json.dumps(message)}'
-    return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def plain_stderr(message: str) -> None:
