@@ -39,10 +39,10 @@ int main(void)
         pthread_create(&thread[i], NULL, sleeper, NULL);
     long moved = 0;
     TRY(futex(&word, FUTEX_CMP_REQUEUE, 0, (void *)4, &other, 5));
-    while (moved < 3) /* wake one sleeper, move the rest, as they come */
-        moved += futex(&word, FUTEX_CMP_REQUEUE, woken ? 0 : 1, (void *)4, &other, 0) - (woken ? 0 : 0), nap(1);
-    while (woken < 1)
+    while (futex(&word, FUTEX_WAKE, 1, NULL, NULL, 0) != 1) /* until the first sleeps */
         nap(1);
+    while (moved < 3) /* move the rest, as they come */
+        moved += futex(&word, FUTEX_CMP_REQUEUE, 0, (void *)4, &other, 0);
     for (int left = 3; left > 0;)
         left -= futex(&other, FUTEX_WAKE, 1, NULL, NULL, 0);
     for (int i = 0; i < 4; i++)

@@ -19,7 +19,7 @@ def compile_guest(source: Path, build: str, folder: Path) -> Path:
     target = folder / f"{source.stem}.{build}"
     if not target.exists():
         partial = folder / f".{target.name}.{os.getpid()}"
-        command = ["cc", *FLAGS, *LINKING[build], "-o", partial, source, "-lutil", "-lrt"]
+        command: list[str | Path] = ["cc", *FLAGS, *LINKING[build], "-o", partial, source, "-lutil", "-lrt"]
         subprocess.run(command, check=True, capture_output=True, timeout=50)
         partial.rename(target)
     return target
