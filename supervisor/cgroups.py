@@ -115,16 +115,23 @@ def kill(directories: list[str]) -> None:
             continue
         except OSError:
             pass  # v1, or a kernel before 5.14
-        try:
-            _put(os.path.join(directory, "freezer.state"), "THAWED")  # frozen v1 processes ignore SIGKILL
-        except OSError:
-            pass
+        thaw([directory])
         for pid in _members(directory):
             if pid != own:
                 try:
                     os.kill(int(pid), 9)
                 except OSError:
                     continue
+
+
+def thaw(directories: list[str]) -> None:
+    """Let frozen processes go on: under v1 they ignore SIGKILL until then."""
+    for directory in directories:
+        for name, value in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+            try:
+                _put(os.path.join(directory, name), value)
+            except OSError:
+                continue
 
 
 def remove(directories: list[str], seconds: float = 5.0) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -24,10 +24,17 @@ from pysc.supervisor.sandbox import Sandbox
 from pysc.supervisor.spec import Spec
 from pysc.supervisor.state import Store, check_id
 from pysc.urpc.codec import Asked
+from pysc.urpc.message import Request
 from pysc.urpc.schema import sentry
 from pysc.urpc.schema import supervisor as protocol
 
 _NO_WINDOW = (0, 0)
+_SAME: Final[dict[type, Request[Any]]] = {
+    protocol.Processes: sentry.Processes(),
+    protocol.Pause: sentry.Pause(),
+    protocol.Resume: sentry.Resume(),
+}
+"""Requests that are the sentry's to answer."""
 
 
 class Detachment(msgspec.Struct, frozen=True):
@@ -162,11 +169,7 @@ class _Supervisor:
         elif isinstance(request, protocol.Destroy):
             self._destroy(control, asked)
         else:
-            same = {
-                protocol.Processes: sentry.Processes(),
-                protocol.Pause: sentry.Pause(),
-                protocol.Resume: sentry.Resume(),
-            }[type(request)]
+            same = _SAME[type(request)]
             sandbox.sentry.ask(same, lambda value, error: control.answer(asked, value, error))
 
     def _start(self, control: Control, asked: Asked) -> None:

@@ -24,9 +24,9 @@ from pysc.cabi import confine
 from pysc.supervisor import daemon
 from pysc.supervisor.daemon import Identity
 from pysc.supervisor.failure import Failure
-from pysc.supervisor.log import line
 from pysc.supervisor.plan import Plan
 from pysc.urpc.schema import sentry as sentry_schema
+from pysc.urpc.schema.log import line
 from pysc.urpc.schema.spawner import Role
 
 GOFER_CAPABILITIES: Final = confine.mask(
@@ -316,7 +316,8 @@ class Launcher:
     def _gofer(self, sync: socket.socket, who: Identity, end: socket.socket) -> NoReturn:
         from pysc.gofer import main
 
-        mounts, trees = main.set_up(self._plan.exports, trees=self._plan.boot.flags.file_access_direct)
+        direct, private = self._plan.boot.flags.file_access_direct, not self._plan.unsafe_no_namespaces
+        mounts, trees = main.set_up(self._plan.exports, trees=direct, private=private)
         self._root(procfs=False)
         daemon.become(who, self._last_capability)
         socket.send_fds(sync, [b"trees " + b" ".join(b"%d" % number for number in trees)], list(trees.values()))

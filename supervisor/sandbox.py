@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from pysc import __version__
 from pysc.cabi.linux.errors import LinuxError
 from pysc.supervisor import cgroups, hooks, names
 from pysc.supervisor.console import Terminal
@@ -126,7 +125,6 @@ class Sandbox:
             socket.socket(fileno=launched.control.take()),
             sentry.CONTROL,
             serves=False,
-            build=__version__,
             on_event=self._on_sentry_event,
             on_end=self._on_sentry_end,
         )

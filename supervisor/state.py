@@ -31,6 +31,10 @@ KUIDS: Final = 65_536
 Status = Literal["creating", "created", "running", "paused", "stopped"]
 
 
+class NoContainer(Failure):
+    """There is no container of that id."""
+
+
 class Health(msgspec.Struct, rename="camel"):
     """What the health command of ``supervise`` said last."""
 
@@ -202,7 +206,14 @@ class Store:
             raise Failure(f"cannot write {path}: {error.strerror}") from None
 
     def load(self, container: str) -> State:
-        """Return the state as it is now: of a dead supervisor it is *stopped*, whatever was written.
+        """Return the state as it is now: of a dead supervisor it is *stopped*, whatever was written.  Raises as raw."""
+        state = self.raw(container)
+        if not alive(state):
+            state.status, state.pid = "stopped", 0
+        return state
+
+    def raw(self, container: str) -> State:
+        """Return the state as it was written last.
 
         Raises:
             Failure: there is no such container; the text is the one that clients know.
@@ -212,13 +223,11 @@ class Store:
             with open(os.path.join(self.directory(container), "state.json"), "rb") as file:
                 state = msgspec.json.decode(file.read(), type=State)
         except (FileNotFoundError, NotADirectoryError):
-            raise Failure(f"container does not exist: {container}") from None
+            raise NoContainer(f"container does not exist: {container}") from None
         except OSError as error:
             raise Failure(f"cannot read the state of {container}: {error.strerror}") from None
         except msgspec.DecodeError as error:
             raise Failure(f"the state of {container} is damaged ({error}): pysc delete --force {container}") from None
-        if not alive(state):
-            state.status, state.pid = "stopped", 0
         return state
 
     def ids(self) -> list[str]:

@@ -148,11 +148,15 @@ class Target(IntEnum):
     """The foreground process group of the terminal; the first process if there is none."""
 
 
-class Start(Request[None], tag=1):
+class Empty(Message):
+    """It is done."""
+
+
+class Start(Request[Empty], tag=1):
     """Run the container's process.  ENOENT, EACCES, ENOEXEC ...: it could not be executed; the detail names it."""
 
 
-class Signal(Request[None], tag=2):
+class Signal(Request[Empty], tag=2):
     """Send a signal as if from outside of the container.  ESRCH: no such process; 0 only asks."""
 
     signo: Signo
@@ -160,7 +164,7 @@ class Signal(Request[None], tag=2):
     pid: Pid = 0
 
 
-class WindowSize(Request[None], tag=3):
+class WindowSize(Request[Empty], tag=3):
     """The outer terminal has a new size: SIGWINCH for the foreground group."""
 
     rows: U16
@@ -174,7 +178,7 @@ class Process(Message):
     ppid: Pid
     uid: Uid
     state: Annotated[str, Meta(max_length=1)]
-    command: Annotated[bytes, Meta(max_length=64)]
+    command: Annotated[str, Meta(max_length=64)]
     host_pid: Count = 0
 
 
@@ -201,15 +205,15 @@ class State(Request[StateReply], tag=5):
     """Ask how the sentry is; that it answers is an answer, too."""
 
 
-class Pause(Request[None], tag=6):
+class Pause(Request[Empty], tag=6):
     """Stop all guests until :class:`Resume`."""
 
 
-class Resume(Request[None], tag=7):
+class Resume(Request[Empty], tag=7):
     """Let them go on."""
 
 
-class NewGofer(Request[None], tag=8):
+class NewGofer(Request[Empty], tag=8):
     """The gofer died and was restarted: requests in flight have failed with EIO, further ones go here."""
 
     socket: SocketFd

@@ -1,0 +1,54 @@
+"""``pysc delete``: remove containers that are stopped, or (``--force``) whatever they are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from pysc.supervisor import destroy
+from pysc.supervisor.failure import Failure
+from pysc.supervisor.flags import Help
+from pysc.supervisor.log import Log
+from pysc.supervisor.options import GlobalOptions, state_root
+from pysc.supervisor.state import NoContainer, Store, check_id
+
+
+class Options(msgspec.Struct, frozen=True):
+    """Flags of delete."""
+
+    force: Annotated[bool, Help("kill it first if it runs; an unknown ID is fine", aliases=("f",))] = False
+
+
+def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -> int:
+    """Delete each ``ID``; the first failure is reported after all have been tried."""
+    store = Store(state_root(options))
+    failures = []
+    for container in arguments:
+        try:
+            _delete(store, container, force=own.force)
+        except Failure as failure:
+            failures.append(failure)
+    if failures:
+        raise Failure("; ".join(str(failure) for failure in failures))
+    return 0
+
+
+def _delete(store: Store, container: str, *, force: bool) -> None:
+    check_id(container)
+    try:
+        state = store.load(container)
+    except NoContainer:
+        if force:
+            return
+        raise
+    except Failure:
+        if not force:
+            raise
+        store.remove(container)  # a damaged state file: nothing in it can be believed
+        return
+    if state.status not in ("stopped", "created") and not force:
+        raise Failure(f"cannot delete container {container} that is not stopped: {state.status}; use --force")
+    destroy.end(store, store.raw(container))
+    with store.locked(container):
+        store.remove(container)

@@ -1,0 +1,123 @@
+"""``pysc`` with stand-ins for the sentry and the gofer, so that the supervisor can be tested alone.
+
+The sentry of this command has a handful of programs: ``exit N``, ``killed N``, ``echo WORD...``, ``sleep`` (until a
+signal N arrives, then 128+N; TERM ends it with 7), ``identity``, ``crash`` (an exception), ``missing`` (ENOENT),
+``window`` (waits for a window size), ``forked`` (with a child in its pid namespace).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+import types
+from typing import Any, NoReturn
+
+import pysc.gofer
+import pysc.sentry
+from pysc.cabi.linux.errors import ENOENT
+from pysc.sentry import confinement
+from pysc.supervisor.cli import main
+from pysc.urpc.blocking import Connection
+from pysc.urpc.codec import Asked, Codec
+from pysc.urpc.schema import sentry
+
+
+class Sentry:
+    """Reads requests, one at a time, and does as the program says."""
+
+    def __init__(self, control: socket.socket, boot: sentry.Boot) -> None:
+        self.boot = boot
+        self.codec = Codec(sentry.CONTROL, serves=True)
+        self.connection = Connection(control, self.codec)
+        self.started = False
+
+    def serve(self) -> NoReturn:
+        arguments = [os.fsdecode(argument) for argument in self.boot.args]
+        if arguments[0] == "crash":
+            raise ValueError("a bug on purpose")
+        if arguments[0] == "refuse":
+            self.connection.send(self.codec.hello())
+            self.connection.send(self.codec.tell(sentry.Failed("no platform here: try another")))
+            os._exit(1)
+        if arguments[0] == "forked":
+            for _ in range(2):
+                if os.fork() == 0:
+                    time.sleep(300)
+                    os._exit(0)
+        confinement.lock_down()
+        self.connection.send(self.codec.hello())
+        self.connection.send(self.codec.tell(sentry.Ready()))
+        while (received := self.connection.receive_untrusted()) is not None:
+            if isinstance(received, Asked):
+                self.on_request(received, arguments)
+        os._exit(0)
+
+    def on_request(self, asked: Asked, arguments: list[str]) -> None:
+        request = asked.request
+        if isinstance(request, sentry.Start):
+            if arguments[0] == "missing":
+                self.connection.send(self.codec.fail(asked.id, ENOENT("missing")))
+                return
+            self.connection.send(self.codec.answer(asked.id, sentry.Empty()))
+            self.run(arguments)
+            return
+        if isinstance(request, sentry.Processes):
+            process = sentry.Process(1, 0, 0, "S", "sleep", os.getpid())
+            self.connection.send(self.codec.answer(asked.id, sentry.ProcessList([process], 1)))
+            return
+        self.connection.send(self.codec.answer(asked.id, sentry.Empty()))
+        if isinstance(request, sentry.Signal) and request.signo:
+            self.say(f"signal {request.signo}\n")
+            self.end(7 << 8 if request.signo == signal.SIGTERM else request.signo)
+        elif isinstance(request, sentry.WindowSize):
+            self.say(f"window {request.rows} {request.columns}\n")
+            self.end(0)
+
+    def run(self, arguments: list[str]) -> None:
+        match arguments:
+            case ["exit", number]:
+                self.end(int(number) << 8)
+            case ["killed", number]:
+                self.end(int(number))
+            case ["echo", *words]:
+                self.say(" ".join(words) + "\n")
+                self.end(0)
+            case ["identity"]:
+                self.say(f"{os.getpid()} {os.getuid()} {os.getgid()} {sorted(self.boot.fds.trees)}\n")
+                self.end(0)
+            case _:
+                self.say("running\n")
+
+    def say(self, text: str) -> None:
+        os.write(self.boot.fds.stdio[1], text.encode())
+
+    def end(self, status: int) -> None:
+        self.connection.send(self.codec.tell(sentry.Exited(status)))
+        os._exit(0)
+
+
+def serve_files(sock: socket.socket, mounts: Any) -> NoReturn:
+    while sock.recv(100):
+        pass
+    os._exit(0)
+
+
+def set_up(exports: Any, *, trees: bool, private: bool = True) -> tuple[Any, dict[int, int]]:
+    return None, {0: os.open("/", os.O_PATH)} if trees else {}
+
+
+def module(name: str, **functions: Any) -> None:
+    made = types.ModuleType(name)
+    made.__dict__.update(functions)
+    sys.modules[name] = made
+    package, _, attribute = name.rpartition(".")
+    setattr(sys.modules[package], attribute, made)
+
+
+if __name__ == "__main__":
+    module("pysc.sentry.main", serve=lambda control, boot: Sentry(control, boot).serve())
+    module("pysc.gofer.main", serve=serve_files, set_up=set_up)
+    sys.exit(main(sys.argv[1:]))
