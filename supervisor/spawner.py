@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import signal
 import socket
 from typing import Final, NoReturn
@@ -149,7 +150,9 @@ class Spawner:
         status, words = child.reap()
         if self._children.get(role) is child:
             del self._children[role]
-        if role is Role.GOFER and self._restarts < MAX_RESTARTS and Role.SENTRY in self._children:
+        if role is Role.GOFER and (status == 0 or not self._sentry_lives()):
+            return  # it saw the sentry's end: that is told by itself
+        if role is Role.GOFER and self._restarts < MAX_RESTARTS:
             self._restarts += 1
             try:
                 self._children[role], sock = self._launcher.restart_gofer(self._kuid, self._place)
@@ -160,6 +163,14 @@ class Spawner:
                 self._peer.tell(protocol.Restarted(self._daemon(role), SocketFd(sock.detach()), words))
                 return
         self._peer.tell(protocol.Died(role, status, words))
+
+    def _sentry_lives(self) -> bool:
+        child = self._children.get(Role.SENTRY)
+        if child is None:
+            return False
+        poll = select.poll()
+        poll.register(child.pidfd, select.POLLIN)
+        return not poll.poll(0)
 
     def _kill_all(self) -> None:
         for child in self._children.values():

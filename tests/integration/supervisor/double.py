@@ -16,7 +16,6 @@ import types
 from typing import Any, NoReturn
 
 import pysc.gofer
-import pysc.sentry
 from pysc.cabi.linux.errors import ENOENT
 from pysc.sentry import confinement
 from pysc.supervisor.cli import main
@@ -119,5 +118,9 @@ def module(name: str, **functions: Any) -> None:
 
 if __name__ == "__main__":
     module("pysc.sentry.main", serve=lambda control, boot: Sentry(control, boot).serve())
-    module("pysc.gofer.main", serve=serve_files, set_up=set_up)
-    sys.exit(main(sys.argv[1:]))
+    arguments = sys.argv[1:]
+    if arguments[0] == "real-gofer":
+        del arguments[0]
+    else:
+        module("pysc.gofer.main", serve=serve_files, set_up=set_up)
+    sys.exit(main(arguments))
