@@ -2,9 +2,7 @@
 
 from typing import Any, Final
 
-from cffi import FFI
-
-ffi: FFI
+ffi: Any
 
 class _Lib:
     PYSC_CHANNEL_VERSION: Final[int]
@@ -58,6 +56,7 @@ class _Lib:
     PYSC_CMD_RUN: Final[int]
     PYSC_CMD_EXIT: Final[int]
     PYSC_FLAG_FRAME: Final[int]
+    PYSC_FLAG_PREEMPT: Final[int]
     PYSC_READY: Final[int]
 
     def pysc_engine_new(self) -> Any: ...

@@ -73,6 +73,7 @@
 
 /* command flags */
 #define PYSC_FLAG_FRAME 1        /* deliver `frame` with this verdict */
+#define PYSC_FLAG_PREEMPT 2      /* RUN: it was preempted meanwhile, so do not begin */
 
 struct pysc_registers {
     uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp;

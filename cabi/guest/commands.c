@@ -89,12 +89,14 @@ memory_call(long nr, const uint64_t *a, uint64_t sixth)
     return host6(nr, a[0], a[1], a[2], a[3], a[4], sixth);
 }
 
-int64_t
-host_call(const struct pysc_command *command)
+static int64_t
+host_call(struct context *c, const struct pysc_command *command)
 {
     const uint64_t *a = command->args;
+    long result = memory_call((long)a[0], a + 1, command->extra);
 
-    return memory_call((long)a[0], a + 1, command->extra);
+    c->regs.fs_base = read_fs_base(); /* it may have been arch_prctl */
+    return result;
 }
 
 /* Take one message of up to four descriptors from the socket. */
@@ -180,7 +182,7 @@ run_command(struct context *c, struct pysc_command *command)
     case PYSC_CMD_STRINGS_IN:
         return strings_in(c, a[0], a[1], a[2], a[3]);
     case PYSC_CMD_HOST:
-        return host_call(command);
+        return host_call(c, command);
     case PYSC_CMD_RECEIVE:
         return receive(c->r);
     case PYSC_CMD_MAP:

@@ -169,7 +169,6 @@ void hand_over(struct record *r);
 
 /* commands.c */
 int64_t run_command(struct context *c, struct pysc_command *command);
-int64_t host_call(const struct pysc_command *command);
 
 /* frame.c */
 int build_frame(struct context *c);

@@ -91,8 +91,11 @@ run_native(struct context *c, const struct pysc_command *command)
 {
     uint64_t args[6] = {command->args[1], command->args[2], command->args[3],
                         command->args[4], command->args[5], command->extra};
-    long result = block_syscall((long)command->args[0], args, &c->r->preempt);
+    long result;
 
+    if (command->flags & PYSC_FLAG_PREEMPT)
+        c->r->preempt = 1;
+    result = block_syscall((long)command->args[0], args, &c->r->preempt);
     if (result == -EINTR && c->r->preempt) {
         c->r->preempt = 0;
         report(c, PYSC_KIND_INTERRUPTED, c->nr, (uint64_t[6]){c->args[0], c->args[1], c->args[2], c->args[3],
@@ -100,6 +103,7 @@ run_native(struct context *c, const struct pysc_command *command)
         return 1;
     }
     c->regs.rax = (uint64_t)result;
+    c->regs.fs_base = read_fs_base(); /* it may have been arch_prctl */
     return 0;
 }
 
@@ -158,6 +162,7 @@ obey(struct context *c)
         }
     }
     slot->kind = PYSC_KIND_DONE;
+    slot->regs = c->regs;
     hand_over(c->r);
     return 0;
 }

@@ -12,8 +12,8 @@ from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EPERM, LinuxError
 
 if TYPE_CHECKING:
-    from .space import SystrapSpace
-    from .systrap import Systrap
+    from pysc.sentry.platform.space import SystrapSpace
+    from pysc.sentry.platform.systrap import Systrap
 
 _EPOLLIN: Final = 1
 _CONTINUE: Final = 1

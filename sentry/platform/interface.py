@@ -125,9 +125,12 @@ class Image(msgspec.Struct):
 class Thread(Protocol):
     """A host thread of a guest."""
 
-    space: Space
     owner: object
     """The kernel's task, set by the kernel."""
+
+    @property
+    def space(self) -> Space:
+        """Its memory."""
 
     # Memory: short and uninterruptible; guest faults are EFAULT.
     def prefetched(self, address: int, size: int) -> bytes | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from .bpf import (
+from pysc.sentry.platform.bpf import (
     ARCH,
     AUDIT_ARCH_X86_64,
     IP,
@@ -27,27 +27,27 @@ from .bpf import (
     load,
     test,
 )
-from .interface import LIMIT
+from pysc.sentry.platform.interface import LIMIT
 
 
 class Equals(NamedTuple):
     """The 64-bit argument is one of ``values`` (all below 2**32)."""
 
-    index: int
+    arg: int
     values: tuple[int, ...]
 
 
 class Within(NamedTuple):
     """The 64-bit argument has no bit outside of ``mask`` (below 2**32)."""
 
-    index: int
+    arg: int
     mask: int
 
 
 class AtLeast(NamedTuple):
     """The 64-bit argument is ``least`` or more, or, if ``or_zero``, 0."""
 
-    index: int
+    arg: int
     least: int
     or_zero: bool = False
 
@@ -55,14 +55,14 @@ class AtLeast(NamedTuple):
 class LowWord(NamedTuple):
     """The argument is an int to the kernel: its low word is one of ``values``."""
 
-    index: int
+    arg: int
     values: tuple[int, ...]
 
 
 class LowWordAtLeast(NamedTuple):
     """The argument is an int to the kernel: its low word is from ``least`` to 2**31 - 1."""
 
-    index: int
+    arg: int
     least: int
 
 
@@ -121,28 +121,28 @@ RULES: Final[dict[int, tuple[str, tuple[Rule, ...]]]] = {
 def _check(rule: Rule, good: str) -> list[Item]:
     """Fall through to the label ``good`` if the rule holds, else go to ``trap``."""
     match rule:
-        case Equals(index, values):
-            return [argument(index, high=True), test(JEQ, 0, None, "trap"), argument(index), *_any(values, good)]
-        case LowWord(index, values):
-            return [argument(index), *_any(values, good)]
-        case Within(index, mask):
+        case Equals(arg, values):
+            return [argument(arg, high=True), test(JEQ, 0, None, "trap"), argument(arg), *_any(values, good)]
+        case LowWord(arg, values):
+            return [argument(arg), *_any(values, good)]
+        case Within(arg, mask):
             return [
-                argument(index, high=True),
+                argument(arg, high=True),
                 test(JEQ, 0, None, "trap"),
-                argument(index),
+                argument(arg),
                 test(JSET, ~mask & 0xFFFF_FFFF, "trap", good),
             ]
-        case AtLeast(index, least, or_zero):
+        case AtLeast(arg, least, or_zero):
             zero: list[Item] = [test(JEQ, 0, good, None)] if or_zero else []
             return [
-                argument(index, high=True),
+                argument(arg, high=True),
                 test(JGT, 0, good, None),
-                argument(index),
+                argument(arg),
                 *zero,
                 test(JGE, least, good, "trap"),
             ]
-        case LowWordAtLeast(index, least):
-            return [argument(index), test(JGT, 0x7FFF_FFFF, "trap", None), test(JGE, least, good, "trap")]
+        case LowWordAtLeast(arg, least):
+            return [argument(arg), test(JGT, 0x7FFF_FFFF, "trap", None), test(JGE, least, good, "trap")]
 
 
 def _any(values: tuple[int, ...], good: str) -> list[Item]:

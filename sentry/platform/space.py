@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, ENOMEM, linux_error
 from pysc.sentry.kernel.scheduler import Completion
-
-from .interface import ThreadGone
+from pysc.sentry.platform.interface import ThreadGone
 
 if TYPE_CHECKING:
-    from .systrap import Systrap
-    from .thread import SystrapThread
+    from pysc.sentry.platform.systrap import Systrap
+    from pysc.sentry.platform.thread import SystrapThread
 
 CHANNEL_SIZE: Final[int] = ffi.sizeof("struct pysc_channel")
 _BASES: Final = (0x7E80_0000_0000, 0x7EE0_0000_0000)
@@ -187,6 +186,7 @@ class SystrapSpace:
             os.close(self.pidfd)
             platform.spaces.pop(self.host_pid, None)
         lib.pysc_space_remove(platform.engine, self.number)
+        self.channel = None
         self.close_guest_ends()
         self.socket.close()
         os.close(self.doorbell)

@@ -27,13 +27,12 @@ from typing import Any, Final
 
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, LinuxError
-
-from . import keyhole
-from .births import Births
-from .interface import Event, Image, Kind, PlatformError, ThreadGone
-from .space import SystrapSpace
-from .thread import SystrapThread
-from .zygote import Zygote, check_host
+from pysc.sentry.platform import keyhole
+from pysc.sentry.platform.births import Births
+from pysc.sentry.platform.interface import Event, Image, Kind, PlatformError, ThreadGone
+from pysc.sentry.platform.space import SystrapSpace
+from pysc.sentry.platform.thread import SystrapThread
+from pysc.sentry.platform.zygote import Zygote, check_host
 
 _EVENT: Final = struct.Struct("<IIq6Q")
 _BATCH: Final = 64
@@ -44,7 +43,7 @@ _POOL: Final = 1
 
 
 class Systrap:
-    """Invariant: ``threads`` are those that the engine knows, by number; ``spaces`` those with a host process, by pid."""
+    """Invariant: ``threads`` are those that the engine knows, by number; ``spaces`` have a host process, by pid."""
 
     def __init__(self, *, fastpath: bool = True, guest: bytes | None = None) -> None:
         """``guest`` is the guest half's executable, for who cannot read it from the package any more."""
@@ -167,7 +166,7 @@ class Systrap:
                 continue
             if 1 <= kind <= 5 and not thread.busy:
                 thread.stopped = True
-                events.append(Event(thread, _KINDS[kind], nr, tuple(args)))  # type: ignore[arg-type]
+                events.append(Event(thread, _KINDS[kind], nr, tuple(args)))
             elif not self._on_report(thread, kind):
                 thread.space.kill()
         if events:

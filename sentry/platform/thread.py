@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import E2BIG, EAGAIN, EFAULT, ENAMETOOLONG, ENOEXEC, ENOMEM, linux_error
 from pysc.sentry.kernel.scheduler import Completion
-
-from .interface import Image, Registers, SignalFrame, ThreadGone
+from pysc.sentry.platform.interface import Image, Registers, SignalFrame, ThreadGone
 
 if TYPE_CHECKING:
-    from .space import SystrapSpace
+    from pysc.sentry.platform.space import SystrapSpace
 
 _REGISTERS: Final = struct.Struct("<19Q")
 _FRAME: Final = struct.Struct("<iI7Q128s")
@@ -36,6 +35,7 @@ class SystrapThread:
         "_completion",
         "_frame_fault",
         "_memory",
+        "_preempted",
         "_put_bytes",
         "_put_failed",
         "_puts",
@@ -64,6 +64,7 @@ class SystrapThread:
         self._puts: list[int] = []
         self._put_bytes = 0
         self._put_failed = False
+        self._preempted = False
         self.number = lib.pysc_thread_add(self.engine, space.number, slot)
         if self.number < 0:
             raise linux_error(-self.number)
@@ -182,7 +183,7 @@ class SystrapThread:
         for i in range(min(int.from_bytes(hints[:4], "little"), lib.PYSC_HINTS)):
             start, length, offset = _HINT.unpack_from(hints, 8 + i * _HINT.size)
             skip = address - start
-            if 0 <= skip and skip + size <= length and offset + length <= lib.PYSC_DATA_SIZE:
+            if skip >= 0 and skip + size <= length and offset + length <= lib.PYSC_DATA_SIZE:
                 return self._data(offset + skip, size)
         return None
 
@@ -310,7 +311,7 @@ class SystrapThread:
         if self.gone:
             raise ThreadGone
         r = registers
-        values = (r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10, r.r11)
+        values: tuple[int, ...] = (r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10, r.r11)
         values += (r.r12, r.r13, r.r14, r.r15, r.rip, r.eflags, r.fs_base)
         packed = _REGISTERS.pack(*[value & _MASK for value in values])
         self._memory[_SLOT_REGS : _SLOT_REGS + _REGISTERS.size] = packed
@@ -354,7 +355,7 @@ class SystrapThread:
         return thread
 
     async def clone(self, stack: int, tls: int | None) -> SystrapThread:
-        """Make a thread in the same space with this one's registers, ``rsp=stack`` unless 0, FS base ``tls`` unless None."""
+        """Make a thread here with this one's registers, ``rsp=stack`` unless 0, FS base ``tls`` unless None."""
         if self.gone:
             raise ThreadGone
         space = self.space
@@ -430,6 +431,7 @@ class SystrapThread:
         self._puts.clear()
         self._put_bytes = 0
         self._put_failed = False
+        self._preempted = False
         self.stopped = False
         lib.pysc_flush(self.engine, self.number)
 
@@ -451,6 +453,7 @@ class SystrapThread:
             self._puts.clear()
         self._put_bytes = 0
         self._put_failed = False
+        self._preempted = False
         self.stopped = False
         if lib.pysc_reply(self.engine, self.number, result) < 0:
             raise RuntimeError("reply to a thread that is not stopped")
@@ -471,7 +474,8 @@ class SystrapThread:
         if self.gone:
             return
         a = (*args, 0, 0, 0, 0, 0, 0)
-        self._command(lib.PYSC_CMD_RUN, nr, a[0], a[1], a[2], a[3], a[4], a[5])
+        flags = lib.PYSC_FLAG_PREEMPT if self._preempted else 0
+        self._command(lib.PYSC_CMD_RUN, nr, a[0], a[1], a[2], a[3], a[4], a[5], flags=flags)
         self._go()
 
     def exit(self, clear_tid: int, robust_list: int) -> None:
@@ -486,6 +490,11 @@ class SystrapThread:
         self._frame_fault = callback
 
     def preempt(self) -> None:
-        """Make a running thread report soon (PREEMPTED or INTERRUPTED, or the event that it was about to make anyway)."""
-        if not self.gone and not self.stopped and self.host_tid:
+        """Make a running thread report soon (PREEMPTED or INTERRUPTED, or the event that it was about to make anyway).
+
+        Of a stopped thread it is remembered until its verdict: a native call is then not begun, but INTERRUPTED.
+        """
+        if self.stopped:
+            self._preempted = True
+        elif not self.gone and self.host_tid:
             lib.pysc_tgkill(self.space.host_pid, self.host_tid, lib.PYSC_SIGNAL_PREEMPT)

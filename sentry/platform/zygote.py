@@ -1,7 +1,8 @@
 """The zygote: the guest half as its own small process, started before lock-down, which makes blank processes.
 
-The sentry cannot exec; the zygote can, and no memory of an interpreter ever reaches a guest.  Orders and answers go over
-a socket pair in order.  Its filter's listener (seccomp_unotify(2)) is inherited by all guests: their ``clone`` comes here.
+The sentry cannot exec; the zygote can, and no memory of an interpreter ever reaches a guest.  Orders and answers go
+over a socket pair in order.  Its filter's listener (seccomp_unotify(2)) is inherited by all guests: their ``clone``
+comes to the sentry.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from .interface import PlatformError
+from pysc.sentry.platform.interface import PlatformError
 
 _ANSWER: Final = struct.Struct("<q")
 _HWCAP2: Final = 26
@@ -87,7 +88,7 @@ class Zygote:
 
     def answers(self) -> list[int]:
         """Return the pids, or -errno, of blanks that have been made; EOFError when the zygote is dead."""
-        result = []
+        result: list[int] = []
         while True:
             try:
                 data = self.socket.recv(_ANSWER.size)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .kernel import TestKernel
+from tests.integration.engine.kernel import TestKernel
 
 GUESTS = Path(__file__).parents[2] / "guests" / "engine"
 NOLIBC = ["-nostdlib", "-ffreestanding", "-fno-stack-protector", "-fno-builtin", "-O1"]
@@ -26,13 +26,15 @@ def compile_guest(tmp_path_factory: pytest.TempPathFactory) -> Compile:
         if not output.exists():
             kind = ["-O1", "-pthread"] if libc else NOLIBC
             command = ["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-static", "-no-pie", "-mno-red-zone"]
-            subprocess.run([*command, *kind, *flags, "-o", output, GUESTS / f"{name}.c"], check=True)
+            subprocess.run(
+                [*command, *kind, *flags, "-o", output, GUESTS / f"{name}.c", *(["-lm"] if libc else [])], check=True
+            )
         return output
 
     return compile_one
 
 
 @pytest.fixture(params=[False, True], ids=["general", "fastpath"])
-def kernel(request: pytest.FixtureRequest) -> Iterator[TestKernel]:
+def kernel(request: pytest.FixtureRequest) -> TestKernel:
     """A kernel that has not started, with the guest half's own answers off and on."""
-    yield TestKernel(fastpath=request.param)
+    return TestKernel(fastpath=request.param)
