@@ -48,6 +48,17 @@ CAP_SETGID: Final = 6
 CAP_SETUID: Final = 7
 CAP_SYS_ADMIN: Final = 21
 
+AT_EMPTY_PATH: Final = 0x1000
+AT_RECURSIVE: Final = 0x8000
+AT_FDCWD: Final = -100
+OPEN_TREE_CLONE: Final = 1
+OPEN_TREE_CLOEXEC: Final = 0o2000000
+MOVE_MOUNT_F_EMPTY_PATH: Final = 0x4
+MOUNT_ATTR_RDONLY: Final = 0x1
+MOUNT_ATTR_NOSUID: Final = 0x2
+MOUNT_ATTR_NODEV: Final = 0x4
+MOUNT_ATTR_NOSYMFOLLOW: Final = 0x200000
+
 _SOCK_FILTER_SIZE: Final = 8
 
 
@@ -116,3 +127,18 @@ def get_filter(pid: int, index: int) -> bytes | None:
     program = ffi.new("unsigned char[]", _checked(count) * _SOCK_FILTER_SIZE)
     _checked(lib.pysc_get_filter(pid, index, program))
     return bytes(ffi.buffer(program))
+
+
+def open_tree(path: bytes, flags: int) -> int:
+    """open_tree(2) of an absolute path; with OPEN_TREE_CLONE a detached copy, which lives as long as the descriptor."""
+    return _checked(lib.pysc_open_tree(AT_FDCWD, path, flags), path)
+
+
+def move_mount(fd: int, target: bytes) -> None:
+    """move_mount(2): attach a detached tree at an absolute path."""
+    _checked(lib.pysc_move_mount(fd, b"", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH), target)
+
+
+def mount_setattr(fd: int, attributes: int) -> None:
+    """mount_setattr(2): set MOUNT_ATTR_* for a whole detached tree."""
+    _checked(lib.pysc_mount_setattr(fd, b"", AT_EMPTY_PATH | AT_RECURSIVE, attributes, 0))

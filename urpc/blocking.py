@@ -141,8 +141,11 @@ def serve(
     *,
     build: str = "",
     on_event: Callable[[Event], None] | None = None,
+    lock_down: Callable[[], None] = lambda: None,
 ) -> None:
     """Answer one peer until it is gone, one request at a time.  Takes the socket over.
+
+    ``lock_down`` is called when the socket is set up; from then on only recvmsg, sendmsg and sendto are used.
 
     A handler's LinuxError is the reply; any other exception is a bug of ours: it is logged and answered with EIO.
     Descriptors in the request are the handler's to take; what it leaves is closed.
@@ -154,6 +157,7 @@ def serve(
     codec = Codec(service, serves=True, build=build)
     with sock:
         connection = Connection(sock, codec)
+        lock_down()
         try:
             connection.send(codec.hello())
             while _serve_one(connection, handlers, on_event):

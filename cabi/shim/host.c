@@ -112,12 +112,9 @@ pysc_open_beneath(int32_t dirfd, const char *path, uint64_t length, uint64_t fla
         .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
     };
     const char *rest = *place.rest ? place.rest : ".";
-    long fd;
-    do /* EAGAIN: a rename went on elsewhere while ".." could have mattered */
-        fd = answer(syscall(SYS_openat2, place.dirfd, rest, &how, sizeof how));
-    while (fd == -EAGAIN && !(flags & O_NONBLOCK));
+    int32_t fd = (int32_t)answer(syscall(SYS_openat2, place.dirfd, rest, &how, sizeof how));
     pysc_leave(&place);
-    return (int32_t)fd;
+    return fd;
 }
 
 int64_t

@@ -51,6 +51,8 @@ class Attached(Message):
 
     root: Packed
     readonly: bool
+    path: Path = b""
+    """The root's path, which all others of this mount begin with; b"" but for the bind mount of a single file."""
 
 
 class Attach(Request[Attached], tag=1):

@@ -1,0 +1,184 @@
+"""Requests that change a file: attributes, size, extended attributes, allocation, fsync."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pysc.cabi import host
+from pysc.cabi.linux.errors import EINVAL, EISDIR, ENODATA, ENOSYS, EOPNOTSUPP, EPERM
+from pysc.gofer.making import own
+from pysc.gofer.mounts import Mounts, Place
+from pysc.gofer.reading import truncate
+from pysc.urpc.schema.gofer import (
+    ATIME_NOW,
+    MTIME_NOW,
+    Allocate,
+    Changes,
+    File,
+    GetXattr,
+    ListXattrs,
+    Made,
+    Names,
+    RemoveXattr,
+    SetAttributes,
+    SetOpenAttributes,
+    SetXattr,
+    Sync,
+    Value,
+)
+
+
+class Changing:
+    """Handlers; each takes a request and returns its reply."""
+
+    __slots__ = ("_mounts",)
+
+    def __init__(self, mounts: Mounts) -> None:
+        self._mounts = mounts
+
+    def set_attributes(self, request: SetAttributes) -> Made:
+        """Change owner, mode, size and times of a file, or of a link itself."""
+        changes = request.changes
+        with self._mounts.found_writable(request.file) as place:
+            _check_size(changes, place.kind)
+            _set_owner(place.fd, changes)
+            if changes.mode is not None:
+                _set_mode(place, changes.mode)
+            if changes.size is not None:
+                truncate(place, -1, os.O_RDONLY, changes.size)
+            _set_times(place.fd, changes)
+            return Made(host.stat_packed_at(place.fd, b""))
+
+    def set_open_attributes(self, request: SetOpenAttributes) -> Made:
+        """The same by descriptor.
+
+        It must be one of ours: we have capabilities over the inodes of descriptors that the sentry got elsewhere, its
+        standard output for example.
+        """
+        mount = self._mounts.writable(request.mount)
+        changes, fd = request.changes, request.file.fileno()
+        attributes = host.stat_at(fd)
+        if attributes.mnt_id not in mount.host_ids or not attributes.mnt_id:
+            raise EPERM("not opened by this gofer")
+        _check_size(changes, stat.S_IFMT(attributes.mode))
+        _set_owner(fd, changes)
+        if changes.mode is not None:
+            os.fchmod(fd, changes.mode)
+        if changes.size is not None:
+            os.ftruncate(fd, changes.size)  # EINVAL unless it was opened for writing
+        _set_times(fd, changes)
+        return Made(host.stat_packed_at(fd, b""))
+
+    def allocate(self, request: Allocate) -> None:
+        """fallocate(2); EBADF unless it was opened for writing."""
+        self._mounts.writable(request.mount)
+        host.allocate(request.file.fileno(), request.mode, request.offset, request.length)
+
+    def sync(self, request: Sync) -> None:
+        """fsync(2)."""
+        self._mounts.get(request.mount)
+        if request.data_only:
+            os.fdatasync(request.file.fileno())
+        else:
+            os.fsync(request.file.fileno())
+
+    # Extended attributes: of regular files and directories only, as is user.* in Linux (xattr(7))
+
+    def get_xattr(self, request: GetXattr) -> Value:
+        """getxattr(2)."""
+        if not _is_served(request.name):
+            raise ENODATA if request.name.startswith(b"trusted.") else EOPNOTSUPP
+        with self._mounts.found(request.file) as place, _for_xattrs(place, ENODATA) as fd:
+            return Value(os.getxattr(fd, request.name))
+
+    def list_xattrs(self, request: ListXattrs) -> Names:
+        """listxattr(2)."""
+        with self._mounts.found(request.file) as place:
+            if place.kind not in (stat.S_IFREG, stat.S_IFDIR):
+                return Names([])
+            with _for_xattrs(place, ENODATA) as fd:
+                names = [os.fsencode(name) for name in os.listxattr(fd)]
+            return Names([name for name in names if _is_served(name)])
+
+    def set_xattr(self, request: SetXattr) -> None:
+        """setxattr(2)."""
+        if request.flags not in (0, os.XATTR_CREATE, os.XATTR_REPLACE):
+            raise EINVAL("flags")
+        with self._for_setting(request.file, request.name) as fd:
+            os.setxattr(fd, request.name, request.value, request.flags)
+
+    def remove_xattr(self, request: RemoveXattr) -> None:
+        """removexattr(2)."""
+        with self._for_setting(request.file, request.name) as fd:
+            os.removexattr(fd, request.name)
+
+    @contextmanager
+    def _for_setting(self, file: File, name: bytes) -> Iterator[int]:
+        with self._mounts.found_writable(file) as place:
+            if not _is_served(name):
+                raise EPERM if name.startswith((b"trusted.", b"user.pysc.")) else EOPNOTSUPP
+            with _for_xattrs(place, EPERM) as fd:
+                yield fd
+
+
+def _is_served(name: bytes) -> bool:
+    if b"\0" in name:
+        raise EINVAL("name")
+    if name.startswith(b"user."):
+        return len(name) > 5 and not name.startswith(b"user.pysc.")
+    return name == b"security.capability"
+
+
+@contextmanager
+def _for_xattrs(place: Place, otherwise: type[Exception]) -> Iterator[int]:
+    if place.kind not in (stat.S_IFREG, stat.S_IFDIR):
+        raise otherwise
+    fd = place.reopen(os.O_RDONLY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _check_size(changes: Changes, kind: int) -> None:
+    if changes.size is not None and kind != stat.S_IFREG:
+        raise EISDIR if kind == stat.S_IFDIR else EINVAL
+
+
+def _set_owner(fd: int, changes: Changes) -> None:
+    if changes.uid is not None or changes.gid is not None:
+        uid = host.UNCHANGED if changes.uid is None else changes.uid
+        gid = host.UNCHANGED if changes.gid is None else changes.gid
+        own(fd, b"", uid, gid)
+
+
+def _set_mode(place: Place, mode: int) -> None:
+    # fchmodat2 (Linux 6.6) takes an O_PATH descriptor; before it, what can be opened without effect is.
+    if place.kind == stat.S_IFLNK:
+        raise EOPNOTSUPP
+    try:
+        host.chmod(place.fd, b"", mode)
+    except OSError as error:
+        if error.errno != ENOSYS.errno or place.kind not in (stat.S_IFREG, stat.S_IFDIR):
+            raise
+        fd = place.reopen(os.O_RDONLY)
+        try:
+            os.fchmod(fd, mode)
+        finally:
+            os.close(fd)
+
+
+def _set_times(fd: int, changes: Changes) -> None:
+    atime = _time(changes.atime, bool(changes.now & ATIME_NOW))
+    mtime = _time(changes.mtime, bool(changes.now & MTIME_NOW))
+    if atime[0] != host.OMIT or mtime[0] != host.OMIT:
+        host.utimens(fd, b"", atime, mtime)
+
+
+def _time(value: int | None, now: bool) -> tuple[int, int]:
+    if now:
+        return host.NOW, 0
+    return (host.OMIT, 0) if value is None else (host.SET, value)

@@ -1,0 +1,42 @@
+"""What a gofer may still ask of the host kernel once it serves.
+
+All that names a file is relative to a directory descriptor, and the process's own root is empty: openat2 can reach what
+the served trees hold and nothing else.  It never executes, connects, maps files or makes devices.
+"""
+
+from __future__ import annotations
+
+import stat
+from typing import Final
+
+import pyseccomp
+
+from pysc.cabi import filters
+
+ALLOWED: Final = (
+    # Finding, looking, listing
+    "openat2", "statx", "newfstatat", "readlinkat", "getdents64", "fstatfs", "dup",
+    # Making and removing
+    "mkdirat", "symlinkat", "linkat", "unlinkat", "renameat2",
+    # Changing
+    "fchown", "fchownat", "fchmod", "fchmodat2", "utimensat", "ftruncate", "fallocate", "fsync", "fdatasync",
+    "fgetxattr", "fsetxattr", "flistxattr", "fremovexattr",
+    # Talking
+    "recvmsg", "sendmsg", "sendto", "shutdown",
+)  # fmt: skip
+
+F_DUPFD_CLOEXEC: Final = 1030
+
+
+def build() -> pyseccomp.SyscallFilter:
+    """Return the filter."""
+    kind = pyseccomp.Arg(2, pyseccomp.MASKED_EQ, stat.S_IFMT(0o777777), stat.S_IFIFO)
+    socket_kind = pyseccomp.Arg(2, pyseccomp.MASKED_EQ, stat.S_IFMT(0o777777), stat.S_IFSOCK)
+    return filters.build(
+        ALLOWED,
+        (
+            ("mknodat", (kind,)),
+            ("mknodat", (socket_kind,)),
+            ("fcntl", (pyseccomp.Arg(1, pyseccomp.EQ, F_DUPFD_CLOEXEC),)),  # os.dup
+        ),
+    )

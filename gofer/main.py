@@ -1,0 +1,61 @@
+"""The life of a gofer: make the trees, lock down, serve one sentry until it is gone.
+
+:func:`set_up` is called in new namespaces, before the process gives its root and privileges up; :func:`serve` last.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import socket
+from collections.abc import Sequence
+from typing import NoReturn
+
+from pysc.cabi import filters
+from pysc.gofer import confinement, tree
+from pysc.gofer.handlers import handlers
+from pysc.gofer.mounts import ServedMount
+from pysc.urpc.blocking import serve as serve_peer
+from pysc.urpc.codec import BadFrame
+from pysc.urpc.schema.gofer import GOFER
+
+
+def set_up(
+    exports: Sequence[tree.Export], *, trees: bool, private: bool = True
+) -> tuple[list[ServedMount], dict[int, int]]:
+    """Make what is served, in the order of ``exports``, and, with ``trees``, the descriptors for the sentry by mount.
+
+    ``private``: the process has a mount namespace of its own.  Without one nothing can be cloned or covered: sources
+    are served as they are, and there is no tree for the sentry.
+
+    Raises:
+        SetUpError: one line that names the source and the cause.
+    """
+    made = tree.clone(exports, readable=trees) if private else tree.plain(exports)
+    return made.mounts, made.readable
+
+
+def serve(sock: socket.socket, mounts: Sequence[ServedMount], *, confined: bool = True) -> NoReturn:
+    """Answer the sentry at the other end of ``sock`` until it is gone, then exit.  no_new_privs must be set.
+
+    ``confined``: with the filter of :mod:`pysc.gofer.confinement`; only tests do without.
+    """
+    os.umask(0)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    table = handlers(mounts)
+    gc.freeze()
+    try:
+        serve_peer(sock, GOFER, table, lock_down=_lock_down if confined else _stay_open)
+    except BadFrame:
+        os._exit(1)
+    os._exit(0)
+
+
+def _lock_down() -> None:
+    filters.install(confinement.build())
+
+
+def _stay_open() -> None:
+    pass

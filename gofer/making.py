@@ -1,0 +1,165 @@
+"""Requests that make and remove names: create, mkdir, symlink, mknod, link, rename, unlink.
+
+What is made is made exclusively and closed to everybody, then given its owner and mode; if that fails it is removed.
+Setgid inheritance, the sticky bit and permissions are the sentry's: owner and mode are done as asked.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pysc.cabi import host
+from pysc.cabi.linux.errors import EINVAL, EPERM, ESTALE, EXDEV
+from pysc.gofer.mounts import Mounts, Place, check_name
+from pysc.gofer.reading import check_flags
+from pysc.urpc.fds import FileFd
+from pysc.urpc.schema.gofer import (
+    Create,
+    Link,
+    Made,
+    MakeDirectory,
+    MakeNode,
+    MakeSymlink,
+    Opened,
+    Rename,
+    Unlink,
+)
+
+
+class Making:
+    """Handlers; each takes a request and returns its reply."""
+
+    __slots__ = ("_mounts",)
+
+    def __init__(self, mounts: Mounts) -> None:
+        self._mounts = mounts
+
+    def create(self, request: Create) -> Opened:
+        """Make and open a regular file."""
+        check_name(request.name)
+        flags = check_flags(request.flags) & ~(os.O_TRUNC | os.O_DIRECTORY) | os.O_CREAT | os.O_EXCL | os.O_NONBLOCK
+        with self._mounts.writable_directory(request.directory) as parent:
+            file = FileFd(host.open_beneath(parent.fd, request.name, flags, 0o600))
+            with _removed_on_failure(parent, request.name):
+                own(file.fileno(), b"", request.uid, request.gid)
+                os.fchmod(file.fileno(), request.mode)
+                return Opened(host.stat_packed_at(file.fileno(), b""), file)
+
+    def make_directory(self, request: MakeDirectory) -> Made:
+        """mkdir(2)."""
+        check_name(request.name)
+        with self._mounts.writable_directory(request.directory) as parent:
+            os.mkdir(request.name, 0o700, dir_fd=parent.fd)
+            with _removed_on_failure(parent, request.name, is_directory=True):
+                fd = host.open_beneath(parent.fd, request.name, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    own(fd, b"", request.uid, request.gid)
+                    os.fchmod(fd, request.mode)
+                    return Made(host.stat_packed_at(fd, b""))
+                finally:
+                    os.close(fd)
+
+    def make_symlink(self, request: MakeSymlink) -> Made:
+        """symlink(2)."""
+        check_name(request.name)
+        if b"\0" in request.target:
+            raise EINVAL("target")
+        with self._mounts.writable_directory(request.directory) as parent:
+            os.symlink(request.target, request.name, dir_fd=parent.fd)
+            with _removed_on_failure(parent, request.name):
+                own(parent.fd, request.name, request.uid, request.gid)
+                return Made(host.stat_packed_at(parent.fd, request.name))
+
+    def make_node(self, request: MakeNode) -> Made:
+        """mknod(2): what the guest opens is never this node.  Also a 0:0 device, a whiteout, is refused."""
+        check_name(request.name)
+        if request.kind not in (stat.S_IFIFO, stat.S_IFSOCK):
+            raise EPERM
+        with self._mounts.writable_directory(request.directory) as parent:
+            os.mknod(request.name, request.kind | request.mode, dir_fd=parent.fd)  # the umask is 0
+            with _removed_on_failure(parent, request.name):
+                own(parent.fd, request.name, request.uid, request.gid)
+                return Made(host.stat_packed_at(parent.fd, request.name))
+
+    def link(self, request: Link) -> Made:
+        """link(2) by name: by descriptor it would need a capability in the host's own user namespace."""
+        check_name(request.name)
+        with (
+            self._mounts.found_writable(request.file) as place,
+            self._mounts.writable_directory(request.directory) as parent,
+        ):
+            if place.mount is not parent.mount:
+                raise EXDEV
+            above, _, name = place.path.rpartition(b"/")
+            if not name:
+                raise EPERM("the root")
+            source = host.open_beneath(place.mount.root, above, os.O_PATH | os.O_DIRECTORY)
+            try:
+                os.link(name, request.name, src_dir_fd=source, dst_dir_fd=parent.fd, follow_symlinks=False)
+            finally:
+                os.close(source)
+            with _removed_on_failure(parent, request.name):
+                attributes = host.stat_at(parent.fd, request.name)
+                if not place.is_same(attributes):
+                    raise ESTALE
+                return Made(attributes.pack())
+
+    def rename(self, request: Rename) -> None:
+        """renameat2(2)."""
+        check_name(request.old_name)
+        check_name(request.new_name)
+        if request.flags not in (0, host.RENAME_NOREPLACE, host.RENAME_EXCHANGE):
+            raise EINVAL("flags")
+        with (
+            self._mounts.writable_directory(request.old_directory) as old,
+            self._mounts.writable_directory(request.new_directory) as new,
+        ):
+            if old.mount is not new.mount:
+                raise EXDEV
+            _expect(old, request.old_name, request.dev, request.ino)
+            host.rename(old.fd, request.old_name, new.fd, request.new_name, request.flags)
+
+    def unlink(self, request: Unlink) -> None:
+        """unlinkat(2)."""
+        check_name(request.name)
+        with self._mounts.writable_directory(request.directory) as parent:
+            _expect(parent, request.name, request.dev, request.ino)
+            if request.is_directory:
+                os.rmdir(request.name, dir_fd=parent.fd)
+            else:
+                os.unlink(request.name, dir_fd=parent.fd)
+
+
+def own(fd: int, name: bytes, uid: int, gid: int) -> None:
+    """Give a file to its owner.  EPERM: an id that the host's user namespace does not map."""
+    try:
+        host.chown(fd, name, uid, gid)
+    except OSError as error:
+        if error.errno == EINVAL.errno:
+            raise EPERM("an id that is not mapped") from None
+        raise
+
+
+def _expect(parent: Place, name: bytes, dev: int, ino: int) -> None:
+    if dev or ino:
+        attributes = host.stat_at(parent.fd, name)
+        if (attributes.dev, attributes.ino) != (dev, ino):
+            raise ESTALE
+
+
+@contextmanager
+def _removed_on_failure(parent: Place, name: bytes, *, is_directory: bool = False) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        try:
+            if is_directory:
+                os.rmdir(name, dir_fd=parent.fd)
+            else:
+                os.unlink(name, dir_fd=parent.fd)
+        except OSError:
+            pass  # somebody else was quicker, or the host is failing: the first error is the one to tell
+        raise
