@@ -79,11 +79,17 @@ RULES: Final[tuple[filters.Rule, ...]] = (
 )
 
 
-def lock_down() -> None:
+def lock_down(descriptors: int = -1) -> None:
     """Install the filter; there is no way back.  Capabilities must be gone already.
+
+    ``descriptors`` is the directory /proc/self/fd, if it is needed: below it alone links are followed, so that a file in memory can be
+    opened a second time, for reading only, and be mapped by who may not write to it.
 
     Raises:
         RuntimeError: the process is not what it should be.
     """
     confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
-    filters.install(filters.build(ALLOWED, RULES))
+    rules = RULES
+    if descriptors >= 0:
+        rules = (*RULES, ("openat", (Arg(0, EQ, descriptors), Arg(2, MASKED_EQ, _READ_ONLY, 0))))
+    filters.install(filters.build(ALLOWED, rules))

@@ -135,8 +135,8 @@ class Inode:
 
     __slots__ = ("__weakref__", "_mutex", "fs", "gid", "ino", "locks", "mode", "special", "uid")
 
-    caches: ClassVar[bool] = True
-    """Whether the names below this directory may be kept as dentries."""
+    cacheable: ClassVar[bool] = True
+    """Whether a name that is this inode may be kept as a dentry."""
 
     def __init__(self, fs: Filesystem, ino: int, mode: int, uid: int = 0, gid: int = 0) -> None:
         self.fs = fs

@@ -6,12 +6,14 @@ What is stored is charged to budgets in pages; ENOSPC when one is exhausted.
 from __future__ import annotations
 
 import os
+from fcntl import fcntl
 from typing import Final
 
 from pysc.cabi.linux.errors import EINVAL, ENOSPC, EOPNOTSUPP, EPERM
 from pysc.cabi.linux.fcntl import (
     F_ADD_SEALS,
     F_SEAL_EXEC,
+    F_SEAL_FUTURE_WRITE,
     F_SEAL_GROW,
     F_SEAL_SEAL,
     F_SEAL_SHRINK,
@@ -20,6 +22,7 @@ from pysc.cabi.linux.fcntl import (
     FALLOC_FL_PUNCH_HOLE,
     FALLOC_FL_ZERO_RANGE,
 )
+from pysc.sentry.fs.hostproc import reopen_read_only
 
 PAGE: Final = 4096
 SMALL: Final = 1 << 16
@@ -166,13 +169,11 @@ class Contents:
 
     def add_seals(self, seals: int) -> None:
         """fcntl(F_ADD_SEALS).  EPERM; OSError: EBUSY."""
-        import fcntl
-
         if self.seals & F_SEAL_SEAL:
             raise EPERM
-        if seals & ~(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | 0x10 | F_SEAL_EXEC):
+        if seals & ~(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | F_SEAL_EXEC):
             raise EINVAL
-        fcntl.fcntl(self.memfd(), F_ADD_SEALS, seals & ~(F_SEAL_SEAL | F_SEAL_EXEC))
+        fcntl(self.memfd(), F_ADD_SEALS, seals & ~(F_SEAL_SEAL | F_SEAL_EXEC))
         self.seals |= seals
 
     def memfd(self) -> int:
@@ -190,7 +191,7 @@ class Contents:
     def read_only_fd(self) -> int:
         """Return the memfd open for reading only (borrowed): what may be mapped by who may not write."""
         if self._read_only < 0:
-            self._read_only = os.open(b"/proc/self/fd/%d" % self.memfd(), os.O_RDONLY | os.O_CLOEXEC)
+            self._read_only = reopen_read_only(self.memfd())
         return self._read_only
 
     def _clear(self, start: int, end: int) -> None:

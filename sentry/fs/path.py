@@ -51,7 +51,7 @@ class Dentry:
         child = Dentry(name, self, inode)
         if self.absent is not None:
             self.absent.discard(name)
-        if self.inode.caches:
+        if inode.cacheable:
             self.children[name] = child
         return child
 
@@ -79,8 +79,7 @@ class Dentry:
         self.name = name
         if parent.absent is not None:
             parent.absent.discard(name)
-        if parent.inode.caches:
-            parent.children[name] = self
+        parent.children[name] = self
 
     def below(self, ancestor: Dentry) -> bool:
         """Whether it is ``ancestor`` or somewhere below."""
