@@ -65,6 +65,10 @@ class Budget:
             budget = budget.parent
 
 
+UNLIMITED_BUDGET: Final = Budget(1 << 62)
+"""For what guests cannot make grow."""
+
+
 class Contents:
     """The bytes of one file.
 
