@@ -82,8 +82,8 @@ RULES: Final[tuple[filters.Rule, ...]] = (
 def lock_down(descriptors: int = -1) -> None:
     """Install the filter; there is no way back.  Capabilities must be gone already.
 
-    ``descriptors`` is the directory /proc/self/fd, if it is needed: below it alone links are followed, so that a file in memory can be
-    opened a second time, for reading only, and be mapped by who may not write to it.
+    ``descriptors`` is the directory /proc/self/fd, if it is needed: below it alone links are followed, so that a file
+    in memory can be opened a second time, for reading only, and be mapped by who may not write to it.
 
     Raises:
         RuntimeError: the process is not what it should be.
