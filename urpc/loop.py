@@ -90,6 +90,11 @@ class Endpoint:
         """Whether there is a peer."""
         return self._socket is not None
 
+    @property
+    def queued(self) -> int:
+        """Bytes that the peer has not taken yet."""
+        return self._queued
+
     def send(self, frame: Frame) -> None:
         """Send or queue a frame; the descriptors that it owns are closed when it is gone."""
         if self._socket is None:
