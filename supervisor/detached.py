@@ -9,32 +9,22 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any, Final, NoReturn
+from typing import NoReturn
 
 import msgspec
 
 from pysc.cabi import confine
-from pysc.cabi.linux.errors import EBUSY, ESRCH, LinuxError
 from pysc.supervisor import console, plan
-from pysc.supervisor.control import Control
+from pysc.supervisor.daemon import close_all_but
 from pysc.supervisor.failure import EXIT_FAILURE, Failure
 from pysc.supervisor.log import Log
 from pysc.supervisor.options import GlobalOptions, state_root
 from pysc.supervisor.sandbox import Sandbox
+from pysc.supervisor.service import Service
 from pysc.supervisor.spec import Spec
 from pysc.supervisor.state import Store, check_id
-from pysc.urpc.codec import Asked
-from pysc.urpc.message import Request
-from pysc.urpc.schema import sentry
-from pysc.urpc.schema import supervisor as protocol
 
 _NO_WINDOW = (0, 0)
-_SAME: Final[dict[type, Request[Any]]] = {
-    protocol.Processes: sentry.Processes(),
-    protocol.Pause: sentry.Pause(),
-    protocol.Resume: sentry.Resume(),
-}
-"""Requests that are the sentry's to answer."""
 
 
 class Detachment(msgspec.Struct, frozen=True):
@@ -94,6 +84,7 @@ def _supervise(
     try:
         confine.prctl(confine.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
+        close_all_but({report, log.fd})  # callers leave descriptors open that are none of ours
         status = _Supervisor(made, spec, bundle, options, how, log, report).run()
     except Failure as failure:
         try:
@@ -122,14 +113,13 @@ class _Supervisor:
         self._sandbox = Sandbox(made, spec, bundle, self._store, log, stdio, None)
         if stdio[0] > 2:
             os.close(stdio[0])
-        self._control: Control | None = None
-        self._waiting: list[tuple[Control, Asked]] = []
+        self._service: Service | None = None
 
     def run(self) -> int:
         sandbox = self._sandbox
         try:
             sandbox.create()
-            self._control = Control(sandbox.loop, self._store.control(self._container), self._on_request)
+            self._service = Service(sandbox, self._store.control(self._container))
             if self._how.start:
                 sandbox.start()
             sandbox.keep_state()
@@ -140,8 +130,8 @@ class _Supervisor:
             return sandbox.wait()
         finally:
             sandbox.end()
-            if self._control is not None:
-                self._control.close()
+            if self._service is not None:
+                self._service.close()
 
     def _let_go(self) -> None:
         """Hold nothing of the caller's any more: a pipe that stays open would keep its reader waiting."""
@@ -151,41 +141,3 @@ class _Supervisor:
         os.close(null)
         os.write(self._report, b"created")
         os.close(self._report)
-
-    def _on_request(self, control: Control, asked: Asked) -> None:
-        request = asked.request
-        sandbox = self._sandbox
-        if isinstance(request, protocol.Start):
-            self._start(control, asked)
-        elif isinstance(request, protocol.Kill):
-            if request.signo == signal.SIGKILL and (request.target is sentry.Target.ALL or not sandbox.started):
-                self._destroy(control, asked)
-            elif not sandbox.started:
-                control.answer(asked, error=ESRCH("container not running"))
-            else:
-                sandbox.send_signal(
-                    request.signo, request.target, request.pid, lambda _, error: control.answer(asked, error=error)
-                )
-        elif isinstance(request, protocol.Destroy):
-            self._destroy(control, asked)
-        else:
-            same = _SAME[type(request)]
-            sandbox.sentry.ask(same, lambda value, error: control.answer(asked, value, error))
-
-    def _start(self, control: Control, asked: Asked) -> None:
-        if self._sandbox.started:
-            control.answer(asked, error=EBUSY("cannot start an already running container"))
-            return
-        try:
-            self._sandbox.start()
-        except Failure as failure:
-            error = LinuxError(str(failure))
-            control.answer(asked, error=error)
-            self._sandbox.reason = self._sandbox.reason or str(failure)
-        else:
-            control.answer(asked)
-
-    def _destroy(self, control: Control, asked: Asked) -> None:
-        self._sandbox.status = self._sandbox.status if self._sandbox.status is not None else signal.SIGKILL
-        self._sandbox.end()
-        control.answer(asked)

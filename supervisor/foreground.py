@@ -11,6 +11,7 @@ from pysc.supervisor.failure import Failure
 from pysc.supervisor.log import Log
 from pysc.supervisor.options import GlobalOptions, state_root
 from pysc.supervisor.sandbox import Sandbox
+from pysc.supervisor.service import Service
 from pysc.supervisor.spec import Spec
 from pysc.supervisor.state import Store, check_id
 
@@ -34,17 +35,21 @@ def prepare(container: str, spec: Spec, bundle: str, options: GlobalOptions, log
     return Sandbox(made, spec, bundle, Store(state_root(options)), log, (0, 1, 2), terminal)
 
 
-def run(sandbox: Sandbox, log: Log) -> int:
+def run(sandbox: Sandbox, options: GlobalOptions, log: Log) -> int:
     """Take a sandbox through its whole life; return the exit status.
 
     Raises:
         Failure: it did not start, or broke down.
     """
     begun = time.monotonic()
+    service = None
     try:
         sandbox.create()
+        service = Service(sandbox, Store(state_root(options)).control(sandbox.id))
         sandbox.start()
         log.debug(f"started after {time.monotonic() - begun:.3f} s")
         return sandbox.wait()
     finally:
         sandbox.end()
+        if service is not None:
+            service.close()

@@ -175,7 +175,7 @@ class Launcher:
         finally:
             for sock in (sentry_control, to_gofer, gofer_end, to_netstackd, netstackd_end):
                 sock.close()
-            self._forget_stdio()
+            self._forget_donation()
         return children, control
 
     def restart_gofer(self, kuid: int, place: Place) -> tuple[Starting, socket.socket]:
@@ -199,8 +199,10 @@ class Launcher:
             raise
         return child, to_gofer
 
-    def _forget_stdio(self) -> None:
-        _close([fd for fd in set(self._donation.stdio) if fd > 2])
+    def _forget_donation(self) -> None:
+        """Hold nothing of the caller's; a log that crashes are written to is kept for the next gofer."""
+        given = self._donation
+        _close([fd for fd in given.descriptors() if fd != given.log or not given.crashes_to_log])
 
     def _converse(self, child: Starting, place: Place) -> None:
         if not self._plan.unsafe_no_namespaces:

@@ -25,7 +25,7 @@ from pysc.supervisor.peer import Loop, Peer
 from pysc.supervisor.plan import Plan
 from pysc.supervisor.spawner import fork_spawner
 from pysc.supervisor.spec import Hooks, Spec
-from pysc.supervisor.state import State, Store, new
+from pysc.supervisor.state import Health, State, Store, new
 from pysc.urpc.fds import SocketFd
 from pysc.urpc.message import Event
 from pysc.urpc.schema import sentry
@@ -79,6 +79,8 @@ class Sandbox:
         donated = tuple(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in stdio)
         log_fd = fcntl.fcntl(log.fd, fcntl.F_DUPFD_CLOEXEC, 10)
         donation = Donation((donated[0], donated[1], donated[2]), log_fd, log.to_file or plan.boot.flags.debug)
+        self.on_signal: Callable[[int], None] = self.forward
+        """What to do with a signal of the host."""
         self._spawner_pid, sock = fork_spawner(plan, donation, store, terminal)
         for fd in donation.descriptors():
             os.close(fd)
@@ -173,6 +175,11 @@ class Sandbox:
             self._log.warning(str(failure))
 
     @property
+    def id(self) -> str:
+        """The container's id."""
+        return self._plan.boot.id
+
+    @property
     def over(self) -> bool:
         """Whether nothing runs any more."""
         return self.status is not None or bool(self.reason)
@@ -208,6 +215,18 @@ class Sandbox:
         """The sentry; :meth:`create` must have succeeded."""
         assert self._sentry is not None
         return self._sentry
+
+    def set_health(self, health: Health) -> None:
+        """Show a health in the state."""
+        assert self.state is not None
+        self.state.health = health
+        self._set_status(self.state.status)
+
+    def kill(self) -> None:
+        """End everything at once, as by SIGKILL to the program."""
+        if self.status is None:
+            self.status = signal.SIGKILL
+        self.end()
 
     # --- end ----------------------------------------------------------------------------------------------------
 
@@ -344,10 +363,15 @@ class Sandbox:
                 if self._terminal is not None and self.started:
                     rows, columns = self._terminal.window()
                     self.sentry.ask(sentry.WindowSize(rows, columns), lambda value, error: None)
-            elif self.started:
-                self.send_signal(number)
             elif number in FORWARDED:
-                self.cancelled = number
+                self.on_signal(number)
+
+    def forward(self, number: int) -> None:
+        """Pass a signal of the host on to the program; before there is one, it ends the start."""
+        if self.started:
+            self.send_signal(number)
+        else:
+            self.cancelled = number
 
 
 def _how(status: int) -> str:

@@ -33,7 +33,7 @@ def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -
     terminal = os.isatty(0) and os.isatty(1)
     container = f"do-{os.getpid()}"
     sandbox = foreground.prepare(container, _spec(own, arguments, terminal), os.getcwd(), options, log, overlay=True)
-    return foreground.run(sandbox, log)
+    return foreground.run(sandbox, options, log)
 
 
 def _spec(own: Options, arguments: list[str], terminal: bool) -> Spec:

@@ -37,4 +37,4 @@ def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -
     sandbox = foreground.prepare(container, loaded, bundle, options, log, overlay=options.overlay)
     if own.pid_file:
         write_pid_file(own.pid_file, os.getpid())
-    return foreground.run(sandbox, log)
+    return foreground.run(sandbox, options, log)

@@ -1,0 +1,42 @@
+"""``pysc debug``: look into a running sandbox."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from pysc.supervisor.failure import Failure, UsageError
+from pysc.supervisor.flags import Help
+from pysc.supervisor.log import Log
+from pysc.supervisor.options import GlobalOptions, state_root
+from pysc.supervisor.state import Store
+
+
+class Options(msgspec.Struct, frozen=True):
+    """Flags of debug."""
+
+    confinement: Annotated[bool, Help("show what each process of the sandbox has and may do")] = False
+    format: Annotated[Literal["table", "json"], Help("how to print", aliases=("f",))] = "table"
+
+
+def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -> int:
+    """Print what is asked for about ``ID``."""
+    if not own.confinement:
+        raise UsageError("say what to show: --confinement")
+    from pysc.supervisor import confinement
+
+    state = Store(state_root(options)).load(arguments[0])
+    if not state.pid:
+        raise Failure("container not running")
+    processes = []
+    for role, pid in {"supervisor": state.pid, **state.daemons}.items():
+        try:
+            processes.append(confinement.look(role, pid))
+        except OSError as error:
+            log.warning(f"cannot look at the {role} (pid {pid}): {error.strerror}")
+    if own.format == "json":
+        print(msgspec.json.format(msgspec.json.encode(processes), indent=2).decode())
+    else:
+        print(confinement.show(processes))
+    return 0
