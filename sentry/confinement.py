@@ -84,10 +84,8 @@ def lock_down(descriptors: int = -1) -> None:
 
     ``descriptors`` is the directory /proc/self/fd, if it is needed: below it alone links are followed, so that a file
     in memory can be opened a second time, for reading only, and be mapped by who may not write to it.
-
-    Raises:
-        RuntimeError: the process is not what it should be.
     """
+    confine.prctl(confine.PR_SET_DUMPABLE, 0)  # no other process of this id may look into its memory
     confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
     rules = RULES
     if descriptors >= 0:

@@ -294,6 +294,8 @@ class Launcher:
         guest = _open_guest()
         self._root(procfs=True)
         daemon.become(who, self._last_capability)
+        # The change of ids made its own /proc/self root's; lock_down() closes it again.
+        confine.prctl(confine.PR_SET_DUMPABLE, 1)
         data, fds = _await(sync, b"trees", 253)
         numbers = [int(number) for number in data.split()]
         descriptors = sentry_schema.Descriptors(
