@@ -1,0 +1,202 @@
+"""The container of a sandbox: its mounts, its standard descriptors, its first process."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from pysc.cabi.linux.errors import EACCES, ENOENT, ENOTDIR, LinuxError
+from pysc.cabi.linux.fcntl import AT_FDCWD
+from pysc.cabi.linux.mount import MS_NOATIME, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
+from pysc.cabi.linux.resource import DEFAULT_LIMITS
+from pysc.cabi.linux.stat import S_IFDIR, S_IFMT
+from pysc.sentry.fs.context import FsContext
+from pysc.sentry.fs.hostfile import open_host_file
+from pysc.sentry.fs.hostfs import HostFilesystem
+from pysc.sentry.fs.inode import Filesystem, Owner
+from pysc.sentry.fs.namei import make_directory
+from pysc.sentry.fs.open import open_exec
+from pysc.sentry.fs.path import Dentry, Mount, MountNamespace, Path
+from pysc.sentry.fs.tree import Tree
+from pysc.sentry.fs.walk import DIRECTORY, FOLLOW, resolve
+from pysc.sentry.kernel.credentials import Credentials
+from pysc.sentry.kernel.exec import start_program
+from pysc.sentry.kernel.fd_table import FDTable
+from pysc.sentry.kernel.memory import Memory
+from pysc.sentry.kernel.task import Task
+from pysc.sentry.kernel.thread_group import ThreadGroup
+
+if TYPE_CHECKING:
+    from pysc.sentry.fs.tree import Caller
+    from pysc.sentry.kernel.kernel import Kernel
+    from pysc.sentry.platform.interface import Space, Thread
+    from pysc.urpc.schema.sentry import Boot
+    from pysc.urpc.schema.sentry import Mount as MountRequest
+
+DEFAULT_PATH: Final = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ROOT: Final = Credentials.of(0, 0, caps=(1 << 41) - 1)
+
+
+class Container:
+    """What :class:`~pysc.urpc.schema.sentry.Boot` says, made real."""
+
+    def __init__(self, kernel: Kernel, boot: Boot, gofer: Caller) -> None:
+        self._kernel = kernel
+        self._boot = boot
+        self._gofer = gofer
+        kernel.uts.hostname = boot.hostname or kernel.uts.hostname
+        kernel.uts.domainname = boot.domainname or kernel.uts.domainname
+
+    async def start(self) -> None:
+        """Mount everything and start the first process.
+
+        Raises:
+            LinuxError: what execve(2) or mount(2) would answer; the detail names the file.
+        """
+        boot, kernel = self._boot, self._kernel
+        namespace = MountNamespace(await self._root(), MS_RDONLY if boot.root.readonly else 0, b"rootfs")
+        setup = _setup_task(kernel, FsContext(namespace.root_path))
+        for request in boot.mounts:
+            try:
+                await self._mount(setup, request)
+            except LinuxError as error:
+                raise type(error)(f"mount {request.target!r}: {error}") from None
+        context = FsContext(namespace.root_path, umask=boot.umask)
+        context.cwd = await self._working_directory(setup)
+        creds = self._credentials()
+        path = await self._find_program(setup, context, creds)
+        fds = FDTable()
+        for number, file in enumerate(self._standard_files()):
+            assert fds.install(file, 3) == number
+        limits = list(DEFAULT_LIMITS)
+        for resource, pair in boot.rlimits.items():
+            limits[resource] = pair
+        group = await start_program(kernel, boot.args, boot.env, creds, context, fds, limits, path)
+        group.oom_score_adj = boot.oom_score_adj
+
+    def foreground(self) -> list[ThreadGroup]:
+        """Return the members of the terminal's foreground group; [] without."""
+        return []
+
+    def resize(self, rows: int, columns: int) -> None:
+        """The outer terminal has a new size."""
+
+    # Files
+    async def _root(self) -> Filesystem:
+        root = self._boot.root
+        return await HostFilesystem.attach(self._tree(0), shared=root.shared, readonly=root.readonly)
+
+    def _tree(self, number: int) -> Tree:
+        return Tree(number, self._boot.fds.trees.get(number, -1), self._gofer)
+
+    async def _mount(self, setup: Task, request: MountRequest) -> None:
+        place = await _mount_point(setup, request.target)
+        flags = 0
+        for wanted, flag in (
+            (request.readonly, MS_RDONLY),
+            (request.noexec, MS_NOEXEC),
+            (request.nosuid, MS_NOSUID),
+            (request.nodev, MS_NODEV),
+            (request.noatime, MS_NOATIME),
+        ):
+            flags |= flag if wanted else 0
+        fs = await self._filesystem(request)
+        if fs is None:
+            self._kernel.log.warning(f"mount {request.target!r}: type {request.type} is not supported, skipped")
+            return
+        namespace = place.mount.namespace
+        assert namespace is not None
+        namespace.attach(Mount(fs, Dentry(b"/", None, fs.root), flags, request.source or request.type.encode()), place)
+
+    async def _filesystem(self, request: MountRequest) -> Filesystem | None:
+        if request.gofer_mount >= 0:
+            return await HostFilesystem.attach(
+                self._tree(request.gofer_mount), shared=request.shared, readonly=request.readonly
+            )
+        return None
+
+    async def _working_directory(self, setup: Task) -> Path:
+        cwd = self._boot.cwd or b"/"
+        try:
+            return await resolve(setup, AT_FDCWD, cwd, FOLLOW | DIRECTORY)
+        except ENOENT:
+            return await _mount_point(setup, cwd)  # runc makes it, too
+
+    def _credentials(self) -> Credentials:
+        boot = self._boot
+        caps = boot.capabilities
+        creds = Credentials.of(boot.uid, boot.gid, boot.groups)
+        return cast(Any, _replace)(
+            creds,
+            permitted=caps.permitted,
+            effective=caps.effective,
+            inheritable=caps.inheritable,
+            bounding=caps.bounding,
+            ambient=caps.ambient,
+            no_new_privs=boot.no_new_privileges,
+        )
+
+    async def _find_program(self, setup: Task, context: FsContext, creds: Credentials) -> bytes:
+        name = self._boot.args[0]
+        probe = _setup_task(self._kernel, context, creds)
+        if b"/" in name:
+            await _check_program(probe, name)
+            return name
+        search = next((entry[5:] for entry in self._boot.env if entry.startswith(b"PATH=")), DEFAULT_PATH)
+        denied = False
+        for directory in search.split(b":"):
+            candidate = (directory or b".") + b"/" + name
+            try:
+                await _check_program(probe, candidate)
+            except EACCES:
+                denied = True
+            except (ENOENT, ENOTDIR):
+                continue
+            else:
+                return candidate
+        if denied:
+            raise EACCES(f'exec: "{name.decode("utf-8", "replace")}": permission denied')
+        raise ENOENT(f'exec: "{name.decode("utf-8", "replace")}": executable file not found in $PATH')
+
+    def _standard_files(self) -> list[Any]:
+        owner = Owner(self._boot.uid, self._boot.gid)
+        return [open_host_file(os.dup(fd), self._kernel.platform, owner) for fd in self._boot.fds.stdio]
+
+
+def _replace(creds: Credentials, **changes: Any) -> Credentials:
+    from msgspec.structs import replace
+
+    return replace(creds, **changes)
+
+
+def _setup_task(kernel: Kernel, context: FsContext, creds: Credentials = ROOT) -> Task:
+    """Return a task that walks paths and runs nothing."""
+    group = ThreadGroup(kernel, 0, None)
+    return Task(kernel, 0, group, cast("Thread", None), creds, context, FDTable(), Memory(cast("Space", None)))
+
+
+async def _mount_point(setup: Task, target: bytes) -> Path:
+    """Return the place ``target``; directories that are missing are made, as runc does."""
+    path = b""
+    place = setup.fs.root
+    for name in [name for name in target.split(b"/") if name]:
+        path += b"/" + name
+        try:
+            place = await resolve(setup, AT_FDCWD, path)
+        except ENOENT:
+            place = await make_directory(setup, AT_FDCWD, path, 0o755)
+    return place
+
+
+async def _check_program(probe: Task, path: bytes) -> None:
+    try:
+        place = await resolve(probe, AT_FDCWD, path)
+        if place.inode.mode & S_IFMT == S_IFDIR:
+            raise EACCES("is a directory")
+        file = await open_exec(probe, AT_FDCWD, path)
+    except (ENOENT, ENOTDIR):
+        raise ENOENT(f'exec: "{path.decode("utf-8", "replace")}": no such file or directory') from None
+    except EACCES as error:
+        raise EACCES(f'exec: "{path.decode("utf-8", "replace")}": permission denied {error}'.strip()) from None
+    file.get()
+    file.put()

@@ -1,0 +1,208 @@
+"""The sentry's process: from the fork to the container's end.
+
+Order: everything is imported and opened, the platform starts what needs execve(2), the filter is installed, and only
+then is anything of the container, the supervisor's Start included, looked at.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import socket
+from typing import Any, Final, NoReturn
+
+from pysc.cabi.linux.errors import EBUSY, EINVAL, ESRCH, LinuxError
+from pysc.sentry import confinement
+from pysc.sentry.container import Container
+from pysc.sentry.fs import hostproc
+from pysc.sentry.kernel.delivery import freeze, thaw
+from pysc.sentry.kernel.dispatch import on_event
+from pysc.sentry.kernel.kernel import Kernel
+from pysc.sentry.kernel.scheduler import Completion, now
+from pysc.sentry.kernel.signals import SigInfo, send_signal
+from pysc.sentry.log import FdLog, LoggingHandler
+from pysc.sentry.platform.interface import PlatformError
+from pysc.sentry.platform.systrap import Systrap
+from pysc.sentry.syscalls.x86_64 import X86_64
+from pysc.urpc.loop import Client, Server
+from pysc.urpc.schema import sentry as schema
+from pysc.urpc.schema.gofer import GOFER
+
+YOUNG: Final = 20_000
+"""Objects made since the last collection that are worth looking through while nothing else is to be done."""
+
+
+class Sentry:
+    """The kernel with its peers: the supervisor on the control socket, and the gofer."""
+
+    def __init__(self, control: socket.socket, boot: schema.Boot) -> None:
+        """Make everything that needs what lock-down takes away.
+
+        Raises:
+            PlatformError: this host cannot run guests; the text is one line with the remedy.
+        """
+        flags = boot.flags
+        log = FdLog(boot.fds.log, debug=flags.debug, as_json=flags.log_format == "json")
+        logging.getLogger().addHandler(LoggingHandler(log))
+        self.platform = Systrap(fastpath=flags.fastpath and not flags.strace, guest=_read_all(boot.fds.guest))
+        self.platform.start()
+        self.kernel = Kernel(self.platform, X86_64, log)
+        scheduler = self.kernel.scheduler
+        self.gofer = Client(GOFER, self.platform, scheduler, Completion)
+        self.gofer.connect(socket.socket(fileno=boot.fds.gofer))
+        self.container = Container(self.kernel, boot, self.gofer)
+        self._control_socket = control
+        self._control: Server | None = None
+
+    def run(self) -> int:
+        """Serve until the container has ended; return its wait(2) status."""
+        handlers: dict[Any, Any] = {
+            schema.Start: self._on_start,
+            schema.Signal: self._on_signal,
+            schema.WindowSize: self._on_window_size,
+            schema.Processes: self._on_processes,
+            schema.State: self._on_state,
+            schema.Pause: self._on_pause,
+            schema.Resume: self._on_resume,
+            schema.NewGofer: self._on_new_gofer,
+        }
+        control = self._control = Server(
+            self._control_socket,
+            schema.CONTROL,
+            handlers,
+            self.platform,
+            self.kernel.scheduler,
+            on_lost=_on_supervisor_lost,
+        )
+        control.tell(schema.Ready())
+        kernel, platform, scheduler = self.kernel, self.platform, self.kernel.scheduler
+        while kernel.exit_status is None or kernel.tasks:
+            scheduler.run_ready()
+            deadline = scheduler.deadline()
+            timeout = None if deadline is None else max(0, deadline - now()) if deadline else 0
+            if timeout != 0 and gc.get_count()[0] > YOUNG:
+                gc.collect(0)
+            for event in platform.wait(timeout):
+                on_event(kernel, event)
+        status = kernel.exit_status
+        control.tell(schema.Exited(status))
+        while control.queued and control.connected:
+            platform.wait(None)
+        return status
+
+    # What the supervisor asks
+    async def _on_start(self, _request: schema.Start) -> schema.Empty:
+        if self.kernel.init is not None:
+            raise EBUSY("already started")
+        await self.container.start()
+        return schema.Empty()
+
+    def _on_signal(self, request: schema.Signal) -> schema.Empty:
+        kernel = self.kernel
+        if kernel.init is None:
+            raise ESRCH("not started")
+        info = SigInfo.kernel(request.signo) if request.signo else None
+        match request.target:
+            case schema.Target.ALL:
+                targets = [group for group in kernel.groups.values() if not group.exited]
+            case schema.Target.FOREGROUND:
+                targets = self.container.foreground() or [kernel.init]
+            case _:
+                group = kernel.groups.get(request.pid) if request.pid else kernel.init
+                if group is None or group.exited:
+                    raise ESRCH
+                targets = [group]
+        if info is not None:
+            for target in targets:
+                # From outside: init has no protection against its own container's runtime.
+                target.unprotected = target.unprotected or (target.is_init and request.signo == signal.SIGKILL)
+                send_signal(target, info)
+        return schema.Empty()
+
+    def _on_window_size(self, request: schema.WindowSize) -> schema.Empty:
+        self.container.resize(request.rows, request.columns)
+        return schema.Empty()
+
+    def _on_processes(self, _request: schema.Processes) -> schema.ProcessList:
+        living = sorted((group for group in self.kernel.groups.values() if not group.exited), key=lambda g: g.tgid)
+        listed = [
+            schema.Process(
+                pid=group.tgid,
+                ppid=group.parent.tgid if group.parent is not None else 0,
+                uid=group.leader.creds.uid,
+                state=group.leader.state.value,
+                command=group.leader.comm.decode("utf-8", "replace"),
+                host_pid=group.leader.memory.space.host_pid,
+            )
+            for group in living[:512]
+        ]
+        return schema.ProcessList(listed, len(living))
+
+    def _on_state(self, _request: schema.State) -> schema.StateReply:
+        return schema.StateReply(
+            running=self.kernel.init is not None and self.kernel.exit_status is None,
+            processes=len(self.kernel.groups),
+        )
+
+    def _on_pause(self, _request: schema.Pause) -> schema.Empty:
+        freeze(self.kernel)
+        return schema.Empty()
+
+    def _on_resume(self, _request: schema.Resume) -> schema.Empty:
+        thaw(self.kernel)
+        return schema.Empty()
+
+    def _on_new_gofer(self, request: schema.NewGofer) -> schema.Empty:
+        self.gofer.connect(socket.socket(fileno=request.socket.take()))
+        return schema.Empty()
+
+
+def serve(control: socket.socket, boot: schema.Boot) -> NoReturn:
+    """Be the sentry.  Takes the sockets and descriptors over; never returns."""
+    status = 1
+    try:
+        try:
+            sentry = Sentry(control, boot)
+        except (PlatformError, LinuxError, OSError) as error:
+            _report_failure(control, str(error) or type(error).__name__)
+            os._exit(1)
+        confinement.lock_down(hostproc.prepare())
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        sentry.run()
+        status = 0
+    except BaseException as error:  # the outermost loop of the process
+        FdLog(boot.fds.log, debug=True, as_json=boot.flags.log_format == "json").error(_traceback(error))
+    finally:
+        os._exit(status)
+
+
+def _report_failure(control: socket.socket, message: str) -> None:
+    from pysc.urpc.blocking import Connection
+    from pysc.urpc.codec import Codec
+
+    connection = Connection(control, Codec(schema.CONTROL, serves=True))
+    connection.send(connection.codec.hello())
+    connection.send(connection.codec.tell(schema.Failed(message[:4000])))
+
+
+def _traceback(error: BaseException) -> str:
+    import traceback
+
+    return "the sentry failed: " + "".join(traceback.format_exception(error))
+
+
+def _on_supervisor_lost(_reason: str) -> None:
+    os._exit(1)
+
+
+def _read_all(fd: int) -> bytes:
+    size = os.fstat(fd).st_size
+    if not 0 < size < 1 << 24:
+        raise EINVAL("the guest half has an odd size")
+    data = os.pread(fd, size, 0)
+    os.close(fd)
+    return data
