@@ -98,6 +98,11 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
     return _checked(lib.pysc_prctl(option, arg2, arg3))
 
 
+def auxiliary(kind: int) -> int:
+    """Return an entry of this process's auxiliary vector (AT_*), 0 if there is none; needs no /proc."""
+    return int(lib.pysc_auxiliary(kind))
+
+
 def mask(*capabilities: int) -> int:
     """Return the bit mask of some CAP_* numbers."""
     return sum(1 << capability for capability in capabilities)

@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -121,6 +122,12 @@ pysc_refuse_io_uring(void)
     };
 
     return pysc_load_filter(program, sizeof program / sizeof program[0]);
+}
+
+uint64_t
+pysc_auxiliary(uint64_t type)
+{
+    return getauxval(type);
 }
 
 int64_t

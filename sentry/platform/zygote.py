@@ -14,9 +14,9 @@ import signal
 import socket
 import struct
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
+from pysc.cabi import confine
 from pysc.sentry.platform.interface import PlatformError
 
 _ANSWER: Final = struct.Struct("<q")
@@ -30,8 +30,7 @@ def check_host() -> None:
     Raises:
         PlatformError: it may not.
     """
-    entries = struct.iter_unpack("<QQ", Path("/proc/self/auxv").read_bytes())
-    if not dict(entries).get(_HWCAP2, 0) & _FSGSBASE:
+    if not confine.auxiliary(_HWCAP2) & _FSGSBASE:
         raise PlatformError("systrap needs FSGSBASE: boot without nofsgsbase, or use --platform=ptrace")
 
 
