@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.errors import EAGAIN, EBUSY, EINVAL, ENOTTY, ENXIO, EPERM, EPIPE
 from pysc.cabi.linux.poll import IN, OUT, POLLERR, POLLHUP
+from pysc.cabi.linux.signals import SIGPIPE
 from pysc.cabi.linux.stat import S_IFIFO
 from pysc.sentry.fs.anonymous import ROOT, AnonymousFile, next_ino
 from pysc.sentry.fs.bytequeue import ByteQueue
@@ -17,7 +18,7 @@ from pysc.sentry.fs.file import (
     O_RDWR,
     O_WRONLY,
 )
-from pysc.sentry.kernel.scheduler import Interrupted, WaitQueue, park
+from pysc.sentry.kernel.scheduler import Interrupted, WaitQueue, current_owner, park
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.inode import Attributes, Owner
@@ -214,7 +215,7 @@ class PipeFile(AnonymousFile):
         return pipe.take(size)
 
     async def write(self, data: bytes) -> int:
-        """All of ``data``, at once if it is no more than PIPE_BUF; less if interrupted.  EPIPE (the caller signals)."""
+        """All of ``data``, at once if it is no more than PIPE_BUF; less if interrupted.  EPIPE, with SIGPIPE."""
         pipe, total, done = self.pipe, len(data), 0
         packet = bool(self.flags & O_DIRECT)
         view = memoryview(data)
@@ -222,6 +223,7 @@ class PipeFile(AnonymousFile):
             if not pipe.readers:
                 if done:
                     return done
+                broken_pipe(await current_owner())
                 raise EPIPE
             size = min(PIPE_BUF, total - done) if packet else total - done
             room = pipe.room
@@ -269,6 +271,14 @@ class PipeFile(AnonymousFile):
             raise ENOTTY
         task.put(argument, len(self.pipe).to_bytes(4, "little"))
         return 0
+
+
+def broken_pipe(task: Task | None) -> None:
+    """Send SIGPIPE to a task that writes to what nobody reads."""
+    from pysc.sentry.kernel.signals import SigInfo, send_signal
+
+    if task is not None:
+        send_signal(task, SigInfo.kill(SIGPIPE, task.group.tgid, task.creds.uid))
 
 
 def make_pipe(flags: int, owner: Owner = ROOT) -> tuple[PipeFile, PipeFile]:

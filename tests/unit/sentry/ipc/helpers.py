@@ -11,6 +11,8 @@ from pysc.sentry.kernel.credentials import Credentials
 from pysc.sentry.kernel.fd_table import FDTable
 from pysc.sentry.kernel.pending import PendingSignals, SignalHandlers
 from pysc.sentry.kernel.scheduler import Reason, Routine, Scheduler, WaitQueue, now
+from pysc.sentry.kernel.task import Task
+from pysc.sentry.net.namespace import NetNamespace
 
 
 class Outcome:
@@ -76,14 +78,22 @@ class Limits:
         return 1024
 
 
-class FakeTask:
+class FakeKernel:
+    """What sockets look for in a kernel."""
+
+    def __init__(self) -> None:
+        self.net = NetNamespace()
+        self.groups: dict[int, Any] = {1: None}
+
+
+class FakeTask(Task):
     """A task with 1 MiB of memory at 0x10000."""
 
     BASE = 0x10000
 
     def __init__(self, kernel: Any = None) -> None:
-        self.kernel = kernel
-        self.memory = bytearray(1 << 20)
+        self.kernel: Any = kernel or FakeKernel()
+        self.space = bytearray(1 << 20)
         self.fds = FDTable()
         self.group: Any = Limits()
         self.tid = 1
@@ -98,6 +108,9 @@ class FakeTask:
         self.saved_mask: int | None = None
         self.record: object = None
 
+    def publish_ids(self) -> None:
+        """There is no guest half."""
+
     def deadline(self, timeout_ns: int) -> int:
         if not isinstance(self.record, int):
             self.record = now() + timeout_ns
@@ -105,24 +118,24 @@ class FakeTask:
 
     def _at(self, address: int, size: int) -> int:
         start = address - self.BASE
-        if start < 0 or start + size > len(self.memory):
+        if start < 0 or start + size > len(self.space):
             raise EFAULT
         return start
 
     async def copy_in(self, address: int, size: int) -> bytes:
         start = self._at(address, size)
-        return bytes(self.memory[start : start + size])
+        return bytes(self.space[start : start + size])
 
     async def copy_out(self, address: int, data: bytes | bytearray | memoryview) -> None:
         self.put(address, data)
 
     def put(self, address: int, data: bytes | bytearray | memoryview) -> None:
         start = self._at(address, len(data))
-        self.memory[start : start + len(data)] = data
+        self.space[start : start + len(data)] = data
 
     def peek(self, address: int, size: int) -> bytes:
         start = self._at(address, size)
-        return bytes(self.memory[start : start + size])
+        return bytes(self.space[start : start + size])
 
     def install(self, file: FileDescription) -> int:
         return self.fds.install(file, 1024)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.sentry.ipc.helpers import FakeTask, Runner
 
 from pysc.cabi.linux.errors import EEXIST, EINTR, EINVAL, ELOOP, ENOENT, EPERM, LinuxError
 from pysc.cabi.linux.poll import (
@@ -29,6 +28,7 @@ from pysc.sentry.fs.eventfd import EventFile
 from pysc.sentry.fs.file import O_NONBLOCK, FileDescription
 from pysc.sentry.fs.pipe import make_pipe
 from pysc.sentry.syscalls import epoll as calls
+from tests.unit.sentry.ipc.helpers import FakeTask, Runner
 
 A = FakeTask.BASE
 ONE = (1).to_bytes(8, "little")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.sentry.ipc.helpers import Runner
 
 from pysc.cabi.linux.errors import EAGAIN, EINVAL
 from pysc.sentry.fs.eventfd import EventFile
 from pysc.sentry.fs.file import O_NONBLOCK, POLLERR, POLLIN, POLLOUT
+from tests.unit.sentry.ipc.helpers import Runner
 
 
 def number(value: int) -> bytes:

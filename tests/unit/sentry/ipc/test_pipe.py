@@ -8,12 +8,12 @@ import select
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.sentry.ipc.helpers import Runner
 
 from pysc.cabi.linux.errors import EAGAIN, EBUSY, ENXIO, EPERM, EPIPE
 from pysc.sentry.fs.file import O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY, POLLERR, POLLHUP, POLLIN, POLLOUT
 from pysc.sentry.fs.pipe import O_DIRECT, Pipe, PipeFile, make_pipe, open_fifo
 from pysc.sentry.kernel.scheduler import Interrupted
+from tests.unit.sentry.ipc.helpers import Runner
 
 
 def ends(flags: int = 0) -> tuple[PipeFile, PipeFile]:

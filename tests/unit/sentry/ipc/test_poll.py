@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.sentry.ipc.helpers import FakeTask, Runner
 
 from pysc.cabi.linux.errors import EBADF, EINVAL
 from pysc.cabi.linux.poll import POLLFD, POLLHUP, POLLIN, POLLNVAL, POLLOUT
@@ -13,6 +12,7 @@ from pysc.sentry.fs.pipe import PipeFile, make_pipe
 from pysc.sentry.kernel.scheduler import Interrupted
 from pysc.sentry.syscalls import poll as calls
 from pysc.sentry.syscalls.waiting import TIMESPEC, TIMEVAL
+from tests.unit.sentry.ipc.helpers import FakeTask, Runner
 
 A = FakeTask.BASE
 

@@ -1,0 +1,218 @@
+"""Sending and receiving on sockets (send(2), recv(2), sendmmsg(2), recvmmsg(2))."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pysc.cabi.linux import socket as abi
+from pysc.cabi.linux.errors import EINVAL, EMSGSIZE, ENOBUFS, LinuxError
+from pysc.sentry.kernel.scheduler import Interrupted, now
+from pysc.sentry.net.control import build_control, parse_control
+from pysc.sentry.net.message import Message, Received
+from pysc.sentry.net.socket import Socket
+from pysc.sentry.syscalls.buffers import Range, gather, scatter, single, total, vector
+from pysc.sentry.syscalls.socket import read_address, socket_of, write_address
+from pysc.sentry.syscalls.table import U32, Addr, Fd, Size
+from pysc.sentry.syscalls.waiting import TIMESPEC, timespec_ns
+
+if TYPE_CHECKING:
+    from pysc.sentry.kernel.task import Task
+
+CONTROL_MAX: Final = 20_480
+STEP: Final = 1 << 18
+"""Bytes of a stream that are copied and sent at a time."""
+RECEIVE_MAX: Final = 1 << 20
+"""Bytes that one call receives: a stream's reader comes again, and no datagram is larger."""
+_RECEIVE_FLAGS: Final = ~(abi.MSG_CMSG_CLOEXEC | abi.MSG_WAITFORONE)
+
+
+async def _send(task: Task, sock: Socket, ranges: list[Range], message: Message, flags: int) -> int:
+    """Send what is in ``ranges``: a stream in steps, a datagram whole."""
+    size = total(ranges) if ranges else 0
+    if sock.type != abi.SOCK_STREAM:
+        if size > sock.sndbuf:
+            _drop(message)
+            raise EMSGSIZE
+        try:
+            message.data = await gather(task, ranges, 0, size) if size else b""
+        except LinuxError:
+            _drop(message)
+            raise
+        return await sock.send(task, message, flags)
+    done = 0
+    while True:
+        try:
+            step = min(STEP, size - done)
+            message.data = await gather(task, ranges, done, step) if step else b""
+            sent = await sock.send(task, message, flags)
+        except (LinuxError, Interrupted):
+            _drop(message)
+            if done:
+                return done
+            raise
+        done += sent
+        if done >= size or sent < step:
+            return done
+
+
+def _drop(message: Message) -> None:
+    files, message.files = message.files, ()
+    for file in files:
+        file.put()
+
+
+async def sendto(task: Task, fd: Fd, buf: Addr, count: Size, flags: U32, address: Addr, length: U32) -> int:
+    """sendto(2)."""
+    sock = socket_of(task, fd)
+    sock.get()
+    try:
+        name = await read_address(task, address, length) if address else None
+        return await _send(task, sock, single(buf, count), Message(b"", name or None), flags)
+    finally:
+        sock.put()
+
+
+async def _send_header(task: Task, sock: Socket, header: int, flags: int) -> int:
+    name_at, name_size, iov, count, control_at, control_size, _ = abi.MSGHDR.unpack(
+        await task.copy_in(header, abi.MSGHDR.size)
+    )
+    if count > abi.UIO_MAXIOV:
+        raise EMSGSIZE
+    if control_size > CONTROL_MAX:
+        raise ENOBUFS
+    message = Message(b"")
+    if name_at and name_size:
+        message.address = await read_address(task, name_at, min(name_size, abi.SOCKADDR_MAX))
+    ranges = await vector(task, iov, count)
+    if control_size:
+        parse_control(task, await task.copy_in(control_at, control_size), message)
+    return await _send(task, sock, ranges, message, flags)
+
+
+async def sendmsg(task: Task, fd: Fd, header: Addr, flags: U32) -> int:
+    """sendmsg(2)."""
+    sock = socket_of(task, fd)
+    sock.get()
+    try:
+        return await _send_header(task, sock, header, flags)
+    finally:
+        sock.put()
+
+
+async def sendmmsg(task: Task, fd: Fd, headers: Addr, count: U32, flags: U32) -> int:
+    """sendmmsg(2): how many messages were sent; an error of a later one is told by the next call."""
+    sock = socket_of(task, fd)
+    sock.get()
+    done = 0
+    try:
+        for _ in range(min(count, abi.UIO_MAXIOV)):
+            at = headers + done * abi.MMSGHDR_SIZE
+            try:
+                sent = await _send_header(task, sock, at, flags)
+                await task.copy_out(at + abi.MSGHDR.size, abi.INT.pack(sent))
+            except (LinuxError, Interrupted):
+                if done:
+                    break
+                raise
+            done += 1
+        return done
+    finally:
+        sock.put()
+
+
+async def recvfrom(task: Task, fd: Fd, buf: Addr, count: Size, flags: U32, address: Addr, length: Addr) -> int:
+    """recvfrom(2)."""
+    sock = socket_of(task, fd)
+    sock.get()
+    try:
+        ranges = single(buf, count)
+        received = await sock.receive(task, min(total(ranges), RECEIVE_MAX), flags & _RECEIVE_FLAGS)
+    finally:
+        sock.put()
+    received.drop_files()
+    await scatter(task, ranges, 0, received.data, last=not address)
+    if address:
+        await write_address(task, received.address or b"", address, length)
+    return _result(sock, received, flags)
+
+
+def _result(sock: Socket, received: Received, flags: int) -> int:
+    """MSG_TRUNC asks for the length of a datagram, whatever was copied."""
+    if flags & abi.MSG_TRUNC and sock.type != abi.SOCK_STREAM:
+        return received.length
+    return len(received.data)
+
+
+async def _receive_header(task: Task, sock: Socket, header: int, flags: int) -> int:
+    name_at, name_room, iov, count, control_at, control_room, _ = abi.MSGHDR.unpack(
+        await task.copy_in(header, abi.MSGHDR.size)
+    )
+    if count > abi.UIO_MAXIOV:
+        raise EMSGSIZE
+    if name_room >> 31:
+        raise EINVAL
+    ranges = await vector(task, iov, count)
+    size = min(total(ranges), RECEIVE_MAX) if ranges else 0
+    received = await sock.receive(task, size, flags & _RECEIVE_FLAGS)
+    try:
+        if received.data:
+            await scatter(task, ranges, 0, received.data, last=False)
+        if name_at:
+            name = received.address or b""
+            await task.copy_out(name_at, name[:name_room])
+            name_room = len(name)
+        control = build_control(
+            task,
+            received,
+            control_room if control_at else 0,
+            passcred=bool(sock.options.get(abi.SO_PASSCRED)),
+            cloexec=bool(flags & abi.MSG_CMSG_CLOEXEC),
+        )
+        if control:
+            await task.copy_out(control_at, control)
+    finally:
+        received.drop_files()
+    shown = received.flags | flags & abi.MSG_CMSG_CLOEXEC
+    await task.copy_out(header, abi.MSGHDR.pack(name_at, name_room, iov, count, control_at, len(control), shown))
+    return _result(sock, received, flags)
+
+
+async def recvmsg(task: Task, fd: Fd, header: Addr, flags: U32) -> int:
+    """recvmsg(2)."""
+    sock = socket_of(task, fd)
+    sock.get()
+    try:
+        return await _receive_header(task, sock, header, flags)
+    finally:
+        sock.put()
+
+
+async def recvmmsg(task: Task, fd: Fd, headers: Addr, count: U32, flags: U32, timeout: Addr) -> int:
+    """recvmmsg(2): the timeout is looked at between messages only, as in Linux."""
+    sock = socket_of(task, fd)
+    deadline = None
+    if timeout:
+        deadline = now() + timespec_ns(await task.copy_in(timeout, TIMESPEC.size))
+    sock.get()
+    done = 0
+    try:
+        for _ in range(min(count, abi.UIO_MAXIOV)):
+            at = headers + done * abi.MMSGHDR_SIZE
+            try:
+                size = await _receive_header(task, sock, at, flags)
+                await task.copy_out(at + abi.MSGHDR.size, abi.INT.pack(size))
+            except (LinuxError, Interrupted):
+                if done:
+                    break
+                raise
+            done += 1
+            if flags & abi.MSG_WAITFORONE:
+                flags |= abi.MSG_DONTWAIT
+            if deadline is not None and deadline <= now():
+                break
+        if deadline is not None:
+            left = max(0, deadline - now())
+            await task.copy_out(timeout, TIMESPEC.pack(*divmod(left, 1_000_000_000)))
+        return done
+    finally:
+        sock.put()
