@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi._dispatch import ffi, lib
-from pysc.cabi.linux.errors import EPERM, LinuxError
+from pysc.cabi.linux.errors import EAGAIN, EPERM
 
 if TYPE_CHECKING:
     from pysc.sentry.platform.space import SystrapSpace
@@ -70,12 +70,15 @@ class Births:
     def _birth(self, note: int, pid: int, token: int) -> None:
         """A forked child's first act: give it its own socket and doorbell in its parent's places."""
         space = self._platform.births.pop(token, None)
-        if space is None or pid in self._platform.spaces:
+        if pid in self._platform.spaces:
             self._refuse(note)
             return
         try:
+            if space is None:
+                raise EAGAIN
             space.born_as(pid)
-        except LinuxError:
+        except EAGAIN:
+            self._platform.kill_stray(pid)
             self._refuse(note)
             return
         listener = self._listener

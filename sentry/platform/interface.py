@@ -167,6 +167,9 @@ class Thread(Protocol):
     async def set_registers(self, registers: Registers) -> None:
         """Change them; the guest half drops what a guest may not have (flags, segments)."""
 
+    def set_ids(self, pid: int, tid: int, ppid: int, uid: int, euid: int, gid: int, egid: int) -> None:
+        """Set what the guest half answers getpid and its kin from; call it at birth and whenever one changes."""
+
     # New threads.  They are stopped: the kernel sets their owner and gives the verdict (reply(0) in the usual case).
     async def fork(self) -> Thread:
         """Make a new space, a copy of this one, with one thread that is a copy of this one.  EAGAIN, ENOMEM."""

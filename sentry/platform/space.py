@@ -111,6 +111,26 @@ class SystrapSpace:
             self.kill()
         self.settle()
 
+    def expect(self, pid: int) -> None:
+        """Give up if the child that its parent claims to have made ends before it is born."""
+        if self.host_pid or self.dead or pid in self.platform.spaces or pid == self.platform.zygote_pid:
+            return
+        try:
+            child = os.pidfd_open(pid)
+            os.waitid(os.P_PIDFD, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except OSError:  # no child of ours: the parent lies, and waits for nobody
+            self.abandon()
+            return
+
+        def on_end(_ready: int) -> None:
+            self.platform.unwatch(child)
+            os.close(child)
+            if not self.host_pid:
+                os.waitpid(pid, os.WNOHANG)
+                self.abandon()
+
+        self.platform.watch(child, 1, on_end)
+
     def settle(self) -> None:
         """Once both the process and its first thread's report are there: the space is born."""
         if self.host_pid and not self.born.done:

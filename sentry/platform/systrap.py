@@ -92,6 +92,11 @@ class Systrap:
         future_write = 0x10
         fcntl.fcntl(self._shared, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | future_write)
 
+    @property
+    def zygote_pid(self) -> int:
+        """The zygote's host pid."""
+        return self._zygote.pid
+
     # Blanks
     def new_space(self, base: int | None = None) -> SystrapSpace:
         """Make a space without a process.  EAGAIN, ENOMEM."""
@@ -141,6 +146,24 @@ class Systrap:
             space.abandon()
             raise
         return thread
+
+    def kill_stray(self, pid: int) -> None:
+        """Kill and reap a child that nobody waits for."""
+        try:
+            stray = os.pidfd_open(pid)
+        except OSError:
+            return
+
+        def reap(_ready: int) -> None:
+            self.unwatch(stray)
+            try:
+                os.waitid(os.P_PIDFD, stray, os.WEXITED | os.WNOHANG)
+            except ChildProcessError:
+                pass
+            os.close(stray)
+
+        self.watch(stray, _EPOLLIN, reap)
+        signal.pidfd_send_signal(stray, signal.SIGKILL)
 
     # The loop
     def wait(self, timeout_ns: int | None) -> Sequence[Event]:

@@ -341,6 +341,7 @@ class SystrapThread:
                 result = self._result(index)
                 if result < 0:
                     raise linux_error(-result)
+                child.expect(result)
                 await child.born
             except ThreadGone:
                 child.abandon()

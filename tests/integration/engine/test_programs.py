@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import struct
+import time
+
 import pytest
 
+from pysc.cabi.linux.errors import E2BIG, EFAULT, ENAMETOOLONG
 from tests.integration.engine.conftest import Compile
-from tests.integration.engine.kernel import TestKernel
+from tests.integration.engine.kernel import Task, TestKernel, load
 
 
 def test_hello(kernel: TestKernel, compile_guest: Compile) -> None:
@@ -20,7 +25,93 @@ def test_forks(kernel: TestKernel, compile_guest: Compile) -> None:
     assert sorted(kernel.output.split()) == [b"child", b"grandchild", b"parent"]
 
 
-@pytest.mark.parametrize("name", ["libc", "signals", "preempt"])
+@pytest.mark.parametrize("name", ["libc", "signals", "preempt", "many", "robust"])
 def test_program(kernel: TestKernel, compile_guest: Compile, name: str) -> None:
     """Programs with a C library that check themselves."""
     assert kernel.run(compile_guest(name, libc=True), [name.encode()]) == 0, kernel.output
+
+
+def test_register_states(kernel: TestKernel, compile_guest: Compile) -> None:
+    """Calls with AC and DF set, no valid stack, the red zone in use; foreign call conventions are ENOSYS."""
+    assert kernel.run(compile_guest("flags"), [b"flags"]) == 0, kernel.output
+
+
+def test_exec(kernel: TestKernel, compile_guest: Compile) -> None:
+    """A program replaces itself: a fresh space, the old one killed."""
+    hello = compile_guest("hello")
+
+    async def execve(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> None:
+        assert await task.thread.copy_in_string(args[0], 100) == b"/hello"
+        argv = await task.thread.copy_in_strings(args[1], 1000)
+        assert argv == [b"hello", b"x" * 300 + b"\n"]
+        image, heap = load(hello, argv)
+        old = task.thread
+        thread = await old.exec(image)
+        for file in image.files:
+            os.close(file)
+        old.owner = None
+        old.space.kill()
+        task.thread, task.heap = thread, heap
+        thread.owner = task
+        thread.resume()
+
+    kernel.calls[59] = execve
+    assert kernel.run(compile_guest("exec"), [b"exec"]) == 7, kernel.output
+    assert kernel.output == b"x" * 300 + b"\n"
+
+
+def test_kill_of_running(kernel: TestKernel, compile_guest: Compile) -> None:
+    """A space that computes for ever ends when it is killed, and says so."""
+    kernel.calls[500] = kill_later
+    assert kernel.run(compile_guest("loop"), [b"loop"]) == 137
+    assert all(task.gone for task in kernel.tasks)
+
+
+async def kill_later(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+    kernel.scheduler.call_at(time.monotonic_ns() + 20_000_000, lambda: kernel.kill_all(137))
+    return 0
+
+
+def test_copies(kernel: TestKernel, compile_guest: Compile) -> None:
+    """Copies of all sizes, at page ends, into what cannot be read or written."""
+
+    async def check(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        thread, (area, hole) = task.thread, args[:2]  # area: 1 MiB, then a page that cannot be touched
+        data = bytes(range(256)) * 4096
+        await thread.copy_out(area, data)
+        assert await thread.copy_in(area, len(data)) == data
+        assert await thread.copy_in(hole - 3, 3) == data[-3:]
+        for address, size in ((hole - 3, 4), (hole, 1), (0x30000, 8), (0, 1), (2**63, 8), (2**64 - 4, 8)):
+            with pytest.raises(EFAULT):
+                await thread.copy_in(address, size)
+            with pytest.raises(EFAULT):
+                await thread.copy_out(address, bytes(size))
+        await thread.copy_out(hole - 4, b"abc\0")
+        assert await thread.copy_in_string(hole - 4, 4) == b"abc"
+        await thread.copy_out(hole - 4, b"abcd")
+        with pytest.raises(EFAULT):
+            await thread.copy_in_string(hole - 4, 100)
+        with pytest.raises(ENAMETOOLONG):
+            await thread.copy_in_string(hole - 4, 4)
+        await thread.copy_out(area, b"y" * 100_000 + b"\0")
+        assert await thread.copy_in_string(area, 200_000) == b"y" * 100_000
+        await thread.copy_out(hole - 32, struct.pack("<4Q", area, area + 99_990, area, 0))
+        with pytest.raises(E2BIG):
+            await thread.copy_in_strings(hole - 32, 150_000)
+        assert await thread.copy_in_strings(hole - 32, 300_000) == [b"y" * 100_000, b"y" * 10, b"y" * 100_000]
+        thread.put(area, b"first")
+        await thread.copy_in(area + 8, 8)
+        thread.put(area + 64, b"second")
+        with pytest.raises(ValueError, match="60 KiB"):
+            thread.put(area, bytes(61 * 1024))
+        return 0
+
+    async def bad_put(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        task.thread.put(args[0], b"x")
+        if args[1]:
+            await task.thread.copy_in(args[1], 8)
+        return 5
+
+    kernel.calls[500] = check
+    kernel.calls[501] = bad_put
+    assert kernel.run(compile_guest("copies"), [b"copies"]) == 0, kernel.output
