@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pysc.cabi.linux.errors import EBADF, EINVAL, ENODEV, ENOTDIR, ENOTTY, ESPIPE
+from pysc.cabi.linux.errors import EBADF, EINVAL, ENODEV, ENOTDIR, ENOTTY, ENXIO, ESPIPE
 from pysc.sentry.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
@@ -113,6 +113,10 @@ class FileDescription:
     async def ioctl(self, task: Task, request: int, argument: int) -> int:
         """ioctl(2); ``argument`` is a guest address or an int.  ENOTTY for an unknown request."""
         raise ENOTTY
+
+    async def reopen(self, flags: int) -> FileDescription:
+        """Return another description of the same object (opening /proc/PID/fd/N of what has no path).  ENXIO."""
+        raise ENXIO
 
     # Readiness
     def poll(self) -> int:

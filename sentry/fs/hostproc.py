@@ -40,3 +40,18 @@ def read(path: str) -> bytes:
 def reopen_read_only(fd: int) -> int:
     """Return a new descriptor of the same file, open for reading only."""
     return os.open(b"%d" % fd, os.O_RDONLY | os.O_CLOEXEC, dir_fd=prepare())
+
+
+def read_memory(pid: int, address: int, size: int) -> bytes:
+    """Return memory of a guest's process, as far as it can be read."""
+    prepare()
+    try:
+        fd = os.open(f"{pid}/mem", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=_Opened.proc)
+    except OSError:
+        return b""
+    try:
+        return os.pread(fd, size, address)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pysc.cabi.linux.errors import ENOSPC
 from pysc.cabi.linux.mount import (
     MS_NOATIME,
     MS_NODEV,
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pysc.sentry.fs.inode import Filesystem, Inode
 
 _mount_ids: Final = count(20)
+MOUNTS_MAX: Final = 100_000
+"""Of one namespace (fs.mount-max)."""
 NEGATIVE_MAX: Final = 4096
 """Absent names that one directory remembers."""
 
@@ -161,6 +164,12 @@ class MountNamespace:
     def root_path(self) -> Path:
         """The topmost place of the namespace."""
         return top(Path(self.root, self.root.root))
+
+    def new_mount(self, fs: Filesystem, root: Dentry | None, flags: int, source: bytes) -> Mount:
+        """Return a mount to be attached; ``root`` None is the top of the file system.  ENOSPC: too many."""
+        if len(self.mounts) >= MOUNTS_MAX:
+            raise ENOSPC
+        return Mount(fs, Dentry(b"/", None, fs.root) if root is None else root, flags, source)
 
     def attach(self, mount: Mount, place: Path) -> None:
         """Mount at ``place``, which must be in this namespace; over what is mounted there already."""

@@ -36,6 +36,10 @@ class FDTable:
     def __len__(self) -> int:
         return len(self._files)
 
+    def __contains__(self, fd: int) -> bool:
+        """Whether the number is open."""
+        return fd in self._files
+
     def __iter__(self) -> Iterator[int]:
         """Iterate the open numbers, ascending, as they are now."""
         return iter(sorted(self._files))

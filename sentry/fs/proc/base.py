@@ -1,0 +1,223 @@
+"""Inodes of procfs and sysfs: folders that are tables, files that are functions, links."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT, EPERM
+from pysc.cabi.linux.fcntl import O_ACCMODE, O_RDONLY, SEEK_CUR, SEEK_SET
+from pysc.cabi.linux.stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
+from pysc.sentry.fs.file import FileDescription
+from pysc.sentry.fs.inode import Attributes, Changes, Entry, Filesystem, Inode, clock
+
+if TYPE_CHECKING:
+    from pysc.sentry.fs.path import Path
+    from pysc.sentry.kernel.task import Task
+
+Reader = Callable[["Task"], bytes]
+"""Returns the whole text, for the task that reads.  May raise LinuxErrors."""
+Writer = Callable[["Task", bytes], None]
+Factory = Callable[["PseudoFs"], "PseudoInode"]
+WRITE_MAX: Final = 4096
+
+
+class PseudoFs(Filesystem):
+    """A file system that is made up: numbers and the time of its making."""
+
+    __slots__ = ("_inos", "born")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._inos = count(1)
+        self.born = clock()
+
+    def new_ino(self) -> int:
+        """Return a number for an inode that stays."""
+        return next(self._inos)
+
+
+class PseudoInode(Inode):
+    """What all types share."""
+
+    __slots__ = ()
+
+    fs: PseudoFs
+    blksize: ClassVar[int] = 1024
+
+    def links(self) -> int:
+        """Return st_nlink."""
+        return 1
+
+    async def attributes(self) -> Attributes:
+        born = self.fs.born
+        return Attributes(
+            self.fs.dev,
+            self.ino,
+            self.mode,
+            self.links(),
+            self.uid,
+            self.gid,
+            0,
+            0,
+            self.blksize,
+            0,
+            born,
+            born,
+            born,
+        )
+
+    async def set_attributes(self, changes: Changes) -> None:
+        if changes != Changes(size=changes.size, mtime=changes.mtime):
+            raise EPERM
+
+
+class Folder(PseudoInode):
+    """A directory whose names never change; children are made when they are first looked up."""
+
+    __slots__ = ("_children", "_table")
+
+    def __init__(self, fs: PseudoFs, table: Mapping[bytes, Factory], mode: int = 0o555, ino: int = 0) -> None:
+        super().__init__(fs, ino or fs.new_ino(), S_IFDIR | mode)
+        self._table = table
+        self._children: dict[bytes, PseudoInode] = {}
+
+    def links(self) -> int:
+        return 2
+
+    async def lookup(self, name: bytes) -> Inode:
+        return self.child(name)
+
+    def child(self, name: bytes) -> PseudoInode:
+        """Return a child.  ENOENT."""
+        inode = self._children.get(name)
+        if inode is None:
+            factory = self._table.get(name)
+            if factory is None:
+                raise ENOENT
+            inode = self._children[name] = factory(self.fs)
+        return inode
+
+    async def entries(self) -> list[Entry]:
+        found = []
+        for name in self._table:
+            inode = self.child(name)
+            found.append(Entry(name, inode.ino, inode.mode & S_IFMT))
+        return found
+
+    async def create(self, name: bytes, mode: int, owner: object) -> Inode:
+        raise ENOENT
+
+    async def mkdir(self, name: bytes, mode: int, owner: object) -> Inode:
+        raise ENOENT
+
+
+class TextFile(PseudoInode):
+    """A file whose contents are what a function returns; maybe one that takes what is written."""
+
+    __slots__ = ("_read", "_write")
+
+    def __init__(self, fs: PseudoFs, read: Reader, write: Writer | None = None, mode: int = 0, ino: int = 0) -> None:
+        mode = mode or (0o444 if write is None else 0o644)
+        super().__init__(fs, ino or fs.new_ino(), S_IFREG | mode)
+        self._read = read
+        self._write = write
+
+    async def open(self, task: Task, path: Path, flags: int) -> FileDescription:
+        if self._write is None and flags & O_ACCMODE != O_RDONLY:
+            raise EACCES
+        return TextDescription(self, self._read, self._write, task, flags, path)
+
+
+class TextDescription(FileDescription):
+    """An open :class:`TextFile`: the text is made anew by each read at its start."""
+
+    __slots__ = ("_inode", "_read", "_task", "_text", "_write")
+
+    def __init__(self, inode: Inode, read: Reader, write: Writer | None, task: Task, flags: int, path: Path) -> None:
+        super().__init__(flags, path)
+        self._inode = inode
+        self._read = read
+        self._write = write
+        self._task = task
+        self._text: bytes | None = None
+
+    async def attributes(self) -> Attributes:
+        return await self._inode.attributes()
+
+    async def read(self, size: int) -> bytes:
+        data = await self.pread(size, self.offset)
+        self.offset += len(data)
+        return data
+
+    async def pread(self, size: int, offset: int) -> bytes:
+        if self._text is None or offset == 0:
+            self._text = self._read(self._task)
+        return self._text[offset : offset + size]
+
+    async def write(self, data: bytes) -> int:
+        if self._write is None:
+            raise EINVAL
+        if len(data) > WRITE_MAX:
+            raise EINVAL
+        self._write(self._task, data)
+        self.offset += len(data)
+        return len(data)
+
+    async def pwrite(self, data: bytes, offset: int) -> int:
+        return await self.write(data)
+
+    async def seek(self, offset: int, whence: int) -> int:
+        if whence == SEEK_CUR:
+            offset += self.offset
+        elif whence != SEEK_SET:
+            raise EINVAL
+        if offset < 0:
+            raise EINVAL
+        self.offset = offset
+        return offset
+
+
+class TextLink(PseudoInode):
+    """A symbolic link whose text is what a function returns."""
+
+    __slots__ = ("_read",)
+
+    def __init__(self, fs: PseudoFs, read: Reader, ino: int = 0) -> None:
+        super().__init__(fs, ino or fs.new_ino(), S_IFLNK | 0o777)
+        self._read = read
+
+    async def readlink(self, task: Task) -> bytes:
+        return self._read(task)
+
+
+def text(read: Reader, write: Writer | None = None, mode: int = 0) -> Factory:
+    """Declare a file."""
+    return lambda fs: TextFile(fs, read, write, mode)
+
+
+def constant(data: bytes, mode: int = 0) -> Factory:
+    """Declare a file that always says the same."""
+    return lambda fs: TextFile(fs, lambda _task: data, None, mode)
+
+
+def folder(table: Mapping[bytes, Factory], mode: int = 0o555) -> Factory:
+    """Declare a directory."""
+    return lambda fs: Folder(fs, table, mode)
+
+
+def link(read: Reader) -> Factory:
+    """Declare a symbolic link."""
+    return lambda fs: TextLink(fs, read)
+
+
+def number(data: bytes, low: int = 0, high: int = (1 << 63) - 1) -> int:
+    """Return the decimal number that was written.  EINVAL."""
+    digits = data.strip(b" \t\n\0")
+    if len(digits) > 20 or not digits.lstrip(b"-").isdigit():
+        raise EINVAL
+    value = int(digits)
+    if not low <= value <= high:
+        raise EINVAL
+    return value

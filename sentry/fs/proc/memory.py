@@ -1,0 +1,119 @@
+"""What /proc/PID shows of memory: maps, cmdline, environ.  The host's own view, without the guest half.
+
+Guests' memory is read where it lies, so what a program does to its arguments shows (setproctitle).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pysc.sentry.fs import hostproc
+from pysc.sentry.platform.interface import LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pysc.sentry.kernel.task import Task
+
+PAGE: Final = 4096
+STRINGS_MAX: Final = 1 << 17
+NAME_COLUMN: Final = 73
+
+
+def _memory(task: Task, start: int, end: int) -> bytes:
+    if task.group.exited or task.memory.ended or end <= start:
+        return b""
+    return hostproc.read_memory(task.memory.space.host_pid, start, min(end - start, STRINGS_MAX))
+
+
+def command_line(task: Task) -> bytes:
+    """Return argv, each with its NUL."""
+    return _memory(task, task.memory.arg_start, task.memory.arg_end)
+
+
+def environment(task: Task) -> bytes:
+    """Return envp, each with its NUL."""
+    return _memory(task, task.memory.env_start, task.memory.env_end)
+
+
+class Range(NamedTuple):
+    """One line of maps."""
+
+    start: int
+    end: int
+    rights: bytes
+    offset: int
+    device: int
+    inode: int
+    name: bytes
+
+    def line(self) -> bytes:
+        """Return it as /proc/PID/maps has it."""
+        head = b"%08x-%08x %s %08x %02x:%02x %d " % (
+            self.start,
+            self.end,
+            self.rights,
+            self.offset,
+            os.major(self.device),
+            os.minor(self.device),
+            self.inode,
+        )
+        return head.ljust(NAME_COLUMN) + self.name if self.name else head
+
+
+def ranges(task: Task) -> Iterator[Range]:
+    """Read the host's maps and say what each range is to the guest."""
+    memory = task.memory
+    if task.group.exited or memory.ended:
+        return
+    try:
+        text = hostproc.read(f"{memory.space.host_pid}/maps")
+    except OSError:
+        return
+    for line in text.splitlines():
+        fields = line.split(None, 5)
+        start, _dash, end = fields[0].partition(b"-")
+        low, high = int(start, 16), int(end, 16)
+        if high <= LIMIT or low >= 1 << 47:
+            continue
+        yield _range(task, low, high, fields)
+
+
+def _range(task: Task, start: int, end: int, fields: list[bytes]) -> Range:
+    memory = task.memory
+    major, _colon, minor = fields[3].partition(b":")
+    key = (os.makedev(int(major, 16), int(minor, 16)), int(fields[4]))
+    donated = memory.donated.get(key) if key[1] else None
+    if donated is not None:
+        return Range(start, end, fields[1], int(fields[2], 16), donated.device, donated.inode, donated.path)
+    name = b""
+    if memory.brk_start <= start < max(memory.brk, memory.brk_start + 1):
+        name = b"[heap]"
+    elif start < memory.stack_top <= end:
+        name = b"[stack]"
+    return Range(start, end, fields[1], 0, 0, 0, name)
+
+
+def maps(task: Task) -> bytes:
+    """Return /proc/PID/maps."""
+    return b"".join(found.line() + b"\n" for found in ranges(task))
+
+
+def smaps(task: Task) -> bytes:
+    """Return /proc/PID/smaps: sizes of the ranges; what is resident is not told."""
+    lines = []
+    for found in ranges(task):
+        size = (found.end - found.start) >> 10
+        lines.append(found.line() + b"\n")
+        lines.append(b"Size:           %8d kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n" % size)
+        lines.append(b"Rss:            %8d kB\nPss:            %8d kB\n" % (size, size))
+        lines.append(b"Shared_Clean:          0 kB\nShared_Dirty:          0 kB\nPrivate_Clean:         0 kB\n")
+        lines.append(b"Private_Dirty:  %8d kB\nReferenced:     %8d kB\n" % (size, size))
+        lines.append(b"Anonymous:             0 kB\nSwap:                  0 kB\nLocked:                0 kB\n")
+        flags = b" ".join(_FLAGS[right] for right in found.rights[:3] if right in _FLAGS)
+        lines.append(b"VmFlags: %s \n" % flags)
+    return b"".join(lines)
+
+
+_FLAGS: Final = {ord("r"): b"rd", ord("w"): b"wr", ord("x"): b"ex"}

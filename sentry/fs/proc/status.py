@@ -1,0 +1,198 @@
+"""stat, statm and status of a process or a thread (proc_pid_stat(5), proc_pid_status(5))."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pysc.sentry.fs import hostproc
+
+if TYPE_CHECKING:
+    from pysc.sentry.kernel.task import Task
+
+PAGE_KIB: Final = 4
+PAGE: Final = 4096
+TICK: Final = 10_000_000
+_STATES: Final = {
+    b"R": b"R (running)",
+    b"S": b"S (sleeping)",
+    b"T": b"T (stopped)",
+    b"X": b"X (dead)",
+    b"Z": b"Z (zombie)",
+}
+
+
+def _state(reader: Task | None, task: Task) -> bytes:
+    if task.group.exited:
+        return b"Z"
+    if task is reader:
+        return b"R"
+    if task.group.stopped:
+        return b"T"
+    return task.state.value.encode()
+
+
+def _sizes(task: Task) -> tuple[int, int, int]:
+    """Return the pages of virtual memory, resident, and shared ones; zeros if it is gone."""
+    if task.group.exited or task.memory.ended:
+        return 0, 0, 0
+    try:
+        fields = hostproc.read(f"{task.memory.space.host_pid}/statm").split()
+        return int(fields[0]), int(fields[1]), int(fields[2])
+    except (OSError, ValueError, IndexError):
+        return 0, 0, 0
+
+
+def statm(task: Task) -> bytes:
+    """Return /proc/PID/statm."""
+    size, resident, shared = _sizes(task)
+    return b"%d %d %d 0 0 %d 0\n" % (size, resident, shared, max(0, resident - shared))
+
+
+def _parent(task: Task) -> int:
+    parent = task.group.parent
+    return parent.tgid if parent is not None else 0
+
+
+def _times(task: Task) -> tuple[int, int]:
+    from pysc.sentry.kernel.exit import space_usage
+
+    group = task.group
+    user, system = group.usage.user, group.usage.system
+    if not group.exited and not task.memory.ended:
+        now_user, now_system = space_usage(task.memory.space.host_pid)
+        user, system = user + now_user, system + now_system
+    return user // TICK, system // TICK
+
+
+def stat(reader: Task, task: Task) -> bytes:
+    """Return /proc/PID/stat."""
+    group, memory = task.group, task.memory
+    size, resident, _shared = _sizes(task)
+    user, system = _times(task)
+    process_group = group.process_group
+    tty = process_group.session.tty
+    terminal = getattr(tty, "rdev", 0)
+    foreground = process_group.session.foreground
+    fields: list[int] = [
+        _parent(task),
+        process_group.pgid,
+        process_group.session.sid,
+        terminal,
+        foreground.pgid if foreground is not None else -1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        user,
+        system,
+        group.children_usage.user // TICK,
+        group.children_usage.system // TICK,
+        20 + task.nice,
+        task.nice,
+        len(group.tasks),
+        0,
+        (task.start_time - task.kernel.boot_time) // TICK,
+        size * PAGE,
+        resident,
+        group.limits[5][0],
+        0,
+        0,
+        memory.stack_top,
+        0,
+        0,
+        task.pending.mask & 0x7FFF_FFFF,
+        task.mask & 0x7FFF_FFFF,
+        task.handlers.ignored & 0x7FFF_FFFF,
+        task.handlers.caught & 0x7FFF_FFFF,
+        0,
+        0,
+        0,
+        group.exit_signal,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        memory.brk_start,
+        memory.arg_start,
+        memory.arg_end,
+        memory.env_start,
+        memory.env_end,
+        group.exit_status or 0,
+    ]
+    numbers = b" ".join(b"%d" % field for field in fields)
+    return b"%d (%s) %s %s\n" % (task.tid, task.comm, _state(reader, task), numbers)
+
+
+def status(task: Task) -> bytes:
+    """Return /proc/PID/status."""
+    group, creds = task.group, task.creds
+    size, resident, shared = _sizes(task)
+    limit = group.limits[11][0]
+    rows: list[tuple[bytes, bytes]] = [
+        (b"Name", task.comm),
+        (b"Umask", b"%04o" % task.fs.umask),
+        (b"State", _STATES[_state(None, task)]),
+        (b"Tgid", b"%d" % group.tgid),
+        (b"Ngid", b"0"),
+        (b"Pid", b"%d" % task.tid),
+        (b"PPid", b"%d" % _parent(task)),
+        (b"TracerPid", b"0"),
+        (b"Uid", b"%d\t%d\t%d\t%d" % (creds.uid, creds.euid, creds.suid, creds.fsuid)),
+        (b"Gid", b"%d\t%d\t%d\t%d" % (creds.gid, creds.egid, creds.sgid, creds.fsgid)),
+        (b"FDSize", b"%d" % max(64, 1 << (max(1, len(task.fds)) - 1).bit_length())),
+        (b"Groups", b"".join(b"%d " % gid for gid in creds.groups)),
+        (b"NStgid", b"%d" % group.tgid),
+        (b"NSpid", b"%d" % task.tid),
+        (b"NSpgid", b"%d" % group.process_group.pgid),
+        (b"NSsid", b"%d" % group.process_group.session.sid),
+    ]
+    if not group.exited:
+        rows += [
+            (name, b"%8d kB" % (pages * PAGE_KIB))
+            for name, pages in (
+                (b"VmPeak", size),
+                (b"VmSize", size),
+                (b"VmLck", 0),
+                (b"VmPin", 0),
+                (b"VmHWM", resident),
+                (b"VmRSS", resident),
+                (b"RssAnon", max(0, resident - shared)),
+                (b"RssFile", shared),
+                (b"RssShmem", 0),
+                (b"VmData", size),
+                (b"VmStk", 33),
+                (b"VmExe", 0),
+                (b"VmLib", 0),
+                (b"VmPTE", 0),
+                (b"VmSwap", 0),
+            )
+        ]
+    rows += [
+        (b"Threads", b"%d" % len(group.tasks)),
+        (b"SigQ", b"0/%d" % min(limit, 1 << 32)),
+        (b"SigPnd", b"%016x" % task.pending.mask),
+        (b"ShdPnd", b"%016x" % group.pending.mask),
+        (b"SigBlk", b"%016x" % task.mask),
+        (b"SigIgn", b"%016x" % task.handlers.ignored),
+        (b"SigCgt", b"%016x" % task.handlers.caught),
+        (b"CapInh", b"%016x" % creds.inheritable),
+        (b"CapPrm", b"%016x" % creds.permitted),
+        (b"CapEff", b"%016x" % creds.effective),
+        (b"CapBnd", b"%016x" % creds.bounding),
+        (b"CapAmb", b"%016x" % creds.ambient),
+        (b"NoNewPrivs", b"%d" % creds.no_new_privs),
+        (b"Seccomp", b"0"),
+        (b"Seccomp_filters", b"0"),
+        (b"Cpus_allowed", b"%x" % ((1 << task.kernel.cpu_count) - 1)),
+        (b"Cpus_allowed_list", b"0-%d" % (task.kernel.cpu_count - 1)),
+        (b"Mems_allowed", b"1"),
+        (b"Mems_allowed_list", b"0"),
+        (b"voluntary_ctxt_switches", b"0"),
+        (b"nonvoluntary_ctxt_switches", b"0"),
+    ]
+    return b"".join(name + b":\t" + value + b"\n" for name, value in rows)
