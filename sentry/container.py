@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from pysc.cabi.linux.errors import EACCES, ENOENT, ENOTDIR, LinuxError
+from pysc.cabi.linux.errors import EACCES, ENODEV, ENOENT, ENOTDIR, LinuxError
 from pysc.cabi.linux.fcntl import AT_FDCWD
 from pysc.cabi.linux.mount import MS_NOATIME, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
 from pysc.cabi.linux.resource import DEFAULT_LIMITS
@@ -14,9 +14,10 @@ from pysc.sentry.fs.context import FsContext
 from pysc.sentry.fs.hostfile import open_host_file
 from pysc.sentry.fs.hostfs import HostFilesystem
 from pysc.sentry.fs.inode import Filesystem, Owner
+from pysc.sentry.fs.mounting import make, mount_at, parse_options
 from pysc.sentry.fs.namei import make_directory
 from pysc.sentry.fs.open import open_exec
-from pysc.sentry.fs.path import Dentry, Mount, MountNamespace, Path
+from pysc.sentry.fs.path import MountNamespace, Path
 from pysc.sentry.fs.tree import Tree
 from pysc.sentry.fs.walk import DIRECTORY, FOLLOW, resolve
 from pysc.sentry.kernel.credentials import Credentials
@@ -100,20 +101,22 @@ class Container:
             (request.noatime, MS_NOATIME),
         ):
             flags |= flag if wanted else 0
-        fs = await self._filesystem(request)
-        if fs is None:
+        try:
+            fs = await self._filesystem(request)
+        except ENODEV:
             self._kernel.log.warning(f"mount {request.target!r}: type {request.type} is not supported, skipped")
             return
-        namespace = place.mount.namespace
-        assert namespace is not None
-        namespace.attach(Mount(fs, Dentry(b"/", None, fs.root), flags, request.source or request.type.encode()), place)
+        mount_at(fs, place, flags, request.source or request.type.encode())
 
-    async def _filesystem(self, request: MountRequest) -> Filesystem | None:
+    async def _filesystem(self, request: MountRequest) -> Filesystem:
         if request.gofer_mount >= 0:
             return await HostFilesystem.attach(
                 self._tree(request.gofer_mount), shared=request.shared, readonly=request.readonly
             )
-        return None
+        # The OCI's default devices are the runtime's to supply where /dev is a tmpfs.
+        kind = "devtmpfs" if request.target == b"/dev" and request.type == "tmpfs" else request.type
+        options = parse_options(",".join(request.options).encode())
+        return make(self._kernel, kind.encode(), request.source, options)
 
     async def _working_directory(self, setup: Task) -> Path:
         cwd = self._boot.cwd or b"/"
