@@ -23,7 +23,7 @@ class FDTable:
     and may hold some that were taken since (skipped when they come up).
     """
 
-    __slots__ = ("_cloexec", "_files", "_free", "_next", "users")
+    __slots__ = ("_cloexec", "_files", "_free", "_next", "lock_waits", "users")
 
     def __init__(self) -> None:
         self._files: dict[int, FileDescription] = {}
@@ -32,6 +32,8 @@ class FDTable:
         self._next = 0
         self.users = 1
         """Tasks that share the table."""
+        self.lock_waits: list[object] = []
+        """Owners of the POSIX locks that tasks of this table wait for (locks.py)."""
 
     def __len__(self) -> int:
         return len(self._files)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -13,15 +13,19 @@ import msgspec
 from pysc.cabi.linux.errors import EAGAIN
 from pysc.sentry.kernel.scheduler import Scheduler, now
 from pysc.sentry.kernel.signals import pending_interrupt
+from pysc.sentry.loader.hwcap import read_processor
+from pysc.sentry.net.namespace import NetNamespace
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.session import ProcessGroup
     from pysc.sentry.kernel.task import Task
     from pysc.sentry.kernel.thread_group import ThreadGroup
     from pysc.sentry.platform.interface import Platform
+    from pysc.sentry.strace import Strace
     from pysc.sentry.syscalls.table import SyscallTable
 
 PID_MAX: Final = 32768
+BUGS_PER_SECOND: Final = 100
 
 
 class Log(Protocol):
@@ -82,9 +86,11 @@ class Kernel:
         "groups",
         "init",
         "log",
+        "net",
         "next_pid",
         "platform",
         "process_groups",
+        "processor",
         "scheduler",
         "strace",
         "table",
@@ -113,12 +119,14 @@ class Kernel:
         self.exit_status: int | None = None
         """The wait(2) status of init once it has ended: the container's."""
         self.uts = Uts()
+        self.net = NetNamespace()
+        self.processor = read_processor()
         self.boot_time = now()
         """On the clock of the scheduler; CLOCK_BOOTTIME of the guest counts from here in /proc/uptime."""
         self.next_pid = 1
         self.frozen = False
-        self.strace: Callable[[str], None] | None = None
-        """Takes a line for each system call."""
+        self.strace: Strace | None = None
+        """Prints a line for each system call, if asked."""
         self.compat_seen: set[int] = set()
         """Numbers that were asked for and refused: one line each in the log."""
         self.bugs: list[int] = []
@@ -131,6 +139,16 @@ class Kernel:
     def _on_spawned_exit(self, _value: None, error: BaseException | None) -> None:
         if error is not None:
             self.log.error("a kernel routine failed: " + "".join(traceback.format_exception(error)))
+
+    def report_bug(self, where: str, error: BaseException) -> None:
+        """Log a contained bug; over a hundred in a second end the sandbox."""
+        text = "".join(traceback.format_exception(error))[-8000:]
+        self.log.error(f"bug contained in {where}: {text}")
+        time_now = now()
+        self.bugs = [when for when in self.bugs if time_now - when < 1_000_000_000]
+        self.bugs.append(time_now)
+        if len(self.bugs) > BUGS_PER_SECOND:
+            raise SystemExit("too many internal errors in a second: the sandbox ends")
 
     def allocate_pid(self) -> int:
         """Return a free number for a task.  EAGAIN if there is none."""

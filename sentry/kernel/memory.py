@@ -35,6 +35,7 @@ class Memory:
         "brk_start",
         "donated",
         "dumpable",
+        "ended",
         "env_end",
         "env_start",
         "exe",
@@ -63,6 +64,8 @@ class Memory:
         self.stack_top = 0
         self.scratch = 0
         """A page of the kernel's own in the guest, for the deadlines of native waits; 0: none yet."""
+        self.ended = False
+        """The space was killed, or has ended by itself."""
         self.dumpable = True
         self.donated: dict[tuple[int, int], Donated] = {}
         """By (st_dev, st_ino) of the host: the files that maps name."""

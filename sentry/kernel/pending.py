@@ -124,10 +124,14 @@ class PendingSignals:
         for signo in [signo for signo in self._queues if dropped >> (signo - 1) & 1]:
             del self._queues[signo]
 
+    def has_timer(self, signo: int, timer: int) -> bool:
+        """Whether the signal of POSIX timer ``timer`` is queued."""
+        return any(info.layout == "timer" and info.timer == timer for info in self._queues.get(signo, ()))
+
     def drop_timer(self, timer: int) -> None:
         """Drop the signals of a deleted POSIX timer."""
         for signo in list(self._queues):
-            left = [info for info in self._queues[signo] if info.timer != timer or info.layout != "timer"]
+            left = [info for info in self._queues[signo] if info.layout != "timer" or info.timer != timer]
             if left:
                 self._queues[signo] = left
             else:

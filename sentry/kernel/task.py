@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.scheduler import Routine
     from pysc.sentry.kernel.thread_group import ThreadGroup
     from pysc.sentry.platform.interface import Thread
-    from pysc.sentry.syscalls.table import HostCall, Restart
+    from pysc.sentry.syscalls.table import Restart
 
 
 class TaskState(Enum):
@@ -59,11 +59,12 @@ class Task:
     """
 
     __slots__ = (
+        "_creds",
         "altstack",
         "attention",
         "clear_tid",
         "comm",
-        "creds",
+        "exit_code",
         "fds",
         "fs",
         "group",
@@ -107,8 +108,7 @@ class Task:
         self.group = group
         """The thread group (process); ``group.tgid`` is what getpid(2) returns; it has rlimits, session, signals."""
         self.thread = thread
-        self.creds = creds
-        """Immutable; setuid(2) and friends replace it."""
+        self._creds = creds
         self.fs = fs
         """Root, working directory, umask: shared with CLONE_FS."""
         self.fds = fds
@@ -144,10 +144,12 @@ class Task:
 
         None when a call begins; kept when the kernel runs the same call again.
         """
-        self.native: tuple[Return, HostCall] | None = None
-        """The native call that the thread makes by itself."""
+        self.native: Return | None = None
+        """The call whose native part the thread carries out by itself."""
 
         # Birth and end
+        self.exit_code = 0
+        """The wait(2) status that exit(2) gave."""
         self.clear_tid = 0
         self.robust_list = 0
         self.pdeath_signal = 0
@@ -157,6 +159,42 @@ class Task:
         """What this task, a vfork's parent, waits for."""
         self.nice = 0
         self.timer_slack = 50_000
+
+    @property
+    def creds(self) -> Credentials:
+        """Who it is.  Immutable; setuid(2) and friends replace it."""
+        return self._creds
+
+    @creds.setter
+    def creds(self, creds: Credentials) -> None:
+        self._creds = creds
+        self.publish_ids()
+
+    def publish_ids(self) -> None:
+        """Tell the guest half what getpid(2) and its kin answer; after every change of that."""
+        parent = self.group.parent
+        creds = self._creds
+        self.thread.set_ids(
+            self.group.tgid,
+            self.tid,
+            0 if parent is None else parent.tgid,
+            creds.uid,
+            creds.euid,
+            creds.gid,
+            creds.egid,
+        )
+
+    def attach(self, thread: Thread) -> None:
+        """Make ``thread`` this task's."""
+        self.thread = thread
+        thread.owner = self
+        thread.on_frame_fault(self._on_frame_fault)
+        self.publish_ids()
+
+    def _on_frame_fault(self) -> None:
+        from pysc.sentry.kernel.delivery import on_frame_fault
+
+        on_frame_fault(self)
 
     def deadline(self, timeout_ns: int) -> int:
         """Return the absolute deadline of a relative timeout: that of the first run if the call was run again."""

@@ -24,6 +24,10 @@ class Usage(msgspec.Struct):
     user: int = 0
     system: int = 0
 
+    def plus(self, other: Usage) -> Usage:
+        """Return the sum."""
+        return Usage(self.user + other.user, self.system + other.system)
+
     def add(self, other: Usage) -> None:
         """Add another's."""
         self.user += other.user

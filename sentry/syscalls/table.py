@@ -109,6 +109,8 @@ class HostCall:
 
     nr: int
     args: tuple[int, ...]
+    restart: Restart | None = None
+    """What an interruption of it becomes, if not what the handler's policy says."""
 
 
 class NoReply:

@@ -1,0 +1,33 @@
+"""Clocks and timers (clock_gettime(2), timer_create(2)): numbers and layouts."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+CLOCK_REALTIME: Final = 0
+CLOCK_MONOTONIC: Final = 1
+CLOCK_PROCESS_CPUTIME_ID: Final = 2
+CLOCK_THREAD_CPUTIME_ID: Final = 3
+CLOCK_MONOTONIC_RAW: Final = 4
+CLOCK_REALTIME_COARSE: Final = 5
+CLOCK_MONOTONIC_COARSE: Final = 6
+CLOCK_BOOTTIME: Final = 7
+CLOCK_REALTIME_ALARM: Final = 8
+CLOCK_BOOTTIME_ALARM: Final = 9
+CLOCK_TAI: Final = 11
+
+TIMER_ABSTIME: Final = 1
+SIGEV_SIGNAL: Final = 0
+SIGEV_NONE: Final = 1
+SIGEV_THREAD: Final = 2
+SIGEV_THREAD_ID: Final = 4
+
+TIMESPEC: Final = struct.Struct("<qq")
+ITIMERSPEC: Final = struct.Struct("<qqqq")
+"""it_interval, it_value."""
+ITIMERVAL: Final = struct.Struct("<qqqq")
+SIGEVENT: Final = struct.Struct("<Qiii")
+"""sigev_value, sigev_signo, sigev_notify, the thread."""
+SIGEVENT_SIZE: Final = 64
+TMS: Final = struct.Struct("<qqqq")

@@ -1,0 +1,192 @@
+"""Events of threads become system calls of tasks, faults become signals.
+
+A bug in a handler is contained: its call fails with EIO and the log has the traceback.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pysc.cabi.linux.errors import EIO, ENOSYS, LinuxError
+from pysc.cabi.linux.signals import SI_KERNEL, SIGKILL, SIGSEGV
+from pysc.sentry.kernel.delivery import return_to_guest
+from pysc.sentry.kernel.exit import end_group, exit_task
+from pysc.sentry.kernel.scheduler import Interrupted
+from pysc.sentry.kernel.signals import SigInfo, force_signal, notify, set_mask
+from pysc.sentry.kernel.task import Return, Task, TaskState
+from pysc.sentry.platform.interface import Event, Kind, ThreadGone
+from pysc.sentry.syscalls.table import HostCall, NoReply, Restart, Row
+
+if TYPE_CHECKING:
+    from pysc.sentry.kernel.kernel import Kernel
+
+_FATAL_NAMES = frozenset({"exit", "exit_group", "execve", "execveat", "rt_sigreturn"})
+"""Calls after whose failure by a bug the task cannot go on."""
+
+
+def on_event(kernel: Kernel, event: Event) -> None:
+    """Handle one report of the platform's."""
+    task = event.thread.owner
+    if not isinstance(task, Task) or task.state is TaskState.DEAD or task.thread is not event.thread:
+        if event.kind is not Kind.GONE:
+            event.thread.exit(0, 0)
+        return
+    if event.kind is Kind.GONE:
+        _on_gone(task)
+        return
+    task.state = TaskState.KERNEL
+    native, task.native = task.native, None
+    if task.killed:
+        exit_task(task)
+        return
+    match event.kind:
+        case Kind.SYSCALL:
+            task.record = None
+            dispatch(task, event.nr, event.args)
+        case Kind.PREEMPTED:
+            task.attention = True
+            return_to_guest(task, Return())
+        case Kind.INTERRUPTED:
+            task.attention = True
+            if native is None:
+                row = kernel.table.rows.get(event.nr)
+                native = Return(event.nr, event.args, None, Restart.BLOCK if row is None else row.restart)
+            return_to_guest(task, native)
+        case Kind.FAULT:
+            signo, code, address = event.args[:3]
+            if not 1 <= signo <= 31:
+                signo = SIGSEGV
+            code = code & 0xFFFF_FFFF
+            code = code - (1 << 32) if code >> 31 else code
+            info = SigInfo.kernel(signo) if code == SI_KERNEL else SigInfo.fault(signo, code, address)
+            force_signal(task, info)
+            return_to_guest(task, Return())
+        case Kind.SIGRETURN:
+            if kernel.strace is not None:
+                kernel.strace.on_sigreturn(task, event.args[0])
+            set_mask(task, event.args[0])
+            return_to_guest(task, Return())
+
+
+def _on_gone(task: Task) -> None:
+    """The host thread has ended under a living task: killed with its space, or by the host."""
+    task.memory.ended = True
+    end_group(task.group, SIGKILL)
+    if task.routine is None:
+        exit_task(task, gone=True)
+
+
+def dispatch(task: Task, nr: int, args: tuple[int, ...]) -> None:
+    """Carry out a system call of a stopped task."""
+    kernel = task.kernel
+    row = kernel.table.rows.get(nr)
+    if kernel.strace is not None:
+        kernel.strace.on_enter(task, nr, row, args)
+    if row is None or row.handler is None:
+        _note_refused(kernel, task, nr, row)
+        result = -ENOSYS.errno if row is None else -row.errno
+        if kernel.strace is not None:
+            kernel.strace.on_exit(task, nr, row, args, result)
+        return_to_guest(task, Return(nr, args, result))
+        return
+    if row.is_async or row.has_path:
+        call = _Call(task, nr, args, row)
+        routine = kernel.scheduler.start(_run(task, row, args), task, call)
+        if not routine.done:
+            task.routine = routine
+        return
+    try:
+        result = row.handler(task, *row.decode(args))
+    except BaseException as error:  # contained: see finish
+        finish(task, nr, args, row, None, error)
+    else:
+        finish(task, nr, args, row, result, None)
+
+
+async def _run(task: Task, row: Row, args: tuple[int, ...]) -> Any:
+    assert row.handler is not None
+    if not row.has_path:
+        result = row.handler(task, *row.decode(args))
+    else:
+        values: list[Any] = []
+        for decode, value in zip(row.decoders, args, strict=False):
+            values.append(await task.copy_in_string(value) if decode is None else decode(value))
+        result = row.handler(task, *values)
+    return await result if row.is_async else result
+
+
+class _Call:
+    """A call in progress that may wait; called at its end."""
+
+    __slots__ = ("args", "nr", "row", "task")
+
+    def __init__(self, task: Task, nr: int, args: tuple[int, ...], row: Row) -> None:
+        self.task = task
+        self.nr = nr
+        self.args = args
+        self.row = row
+
+    def __call__(self, value: Any, error: BaseException | None) -> None:
+        task = self.task
+        task.routine = None
+        if task.state is TaskState.DEAD:
+            return
+        if task.memory.ended and not isinstance(value, NoReply):
+            exit_task(task, gone=True)
+            return
+        finish(task, self.nr, self.args, self.row, value, error)
+
+
+def finish(task: Task, nr: int, args: tuple[int, ...], row: Row, value: Any, error: BaseException | None) -> None:
+    """Answer a call with what its handler returned or raised."""
+    kernel = task.kernel
+    back = Return(nr, args)
+    if error is None:
+        if value is None:
+            back.result = 0
+        elif isinstance(value, HostCall):
+            _start_native(task, Return(nr, args, None, value.restart or row.restart), value)
+            return
+        elif isinstance(value, NoReply):
+            return
+        else:
+            back.result = int(value)
+    elif isinstance(error, LinuxError):
+        back.result = -error.errno
+    elif isinstance(error, Interrupted):
+        back.restart = row.restart
+        task.attention = True
+    elif isinstance(error, ThreadGone):
+        _on_gone(task)
+        return
+    else:
+        kernel.report_bug(f"{row.name} of task {task.tid}", error)
+        if row.name in _FATAL_NAMES:
+            end_group(task.group, SIGKILL)
+        back.result = -EIO.errno
+    if kernel.strace is not None:
+        kernel.strace.on_exit(task, nr, row, args, back.result, error)
+    return_to_guest(task, back)
+
+
+def _start_native(task: Task, back: Return, call: HostCall) -> None:
+    if task.killed:
+        exit_task(task)
+        return
+    kernel = task.kernel
+    if kernel.strace is not None:
+        kernel.strace.on_native(task, back.nr, kernel.table.rows[back.nr], back.args)
+    task.native = back
+    task.state = TaskState.GUEST
+    task.thread.run_host_call(call.nr, *call.args)
+    if task.attention:
+        notify(task)
+
+
+def _note_refused(kernel: Kernel, task: Task, nr: int, row: Row | None) -> None:
+    if nr in kernel.compat_seen or len(kernel.compat_seen) > 1024:
+        return
+    kernel.compat_seen.add(nr)
+    name = f"number {nr}" if row is None else row.name
+    why = "unknown" if row is None else row.note or "refused"
+    kernel.log.info(f"unsupported system call {name} by {task.comm!r}: {why}")

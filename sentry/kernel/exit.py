@@ -1,0 +1,186 @@
+"""The end of tasks and processes (exit(2), exit_group(2), reparenting, reaping)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pysc.cabi.linux.signals import SIGCONT, SIGHUP, SIGKILL
+from pysc.sentry.kernel.siginfo import SigInfo
+from pysc.sentry.kernel.task import Task, TaskState
+
+if TYPE_CHECKING:
+    from pysc.sentry.kernel.memory import Memory
+    from pysc.sentry.kernel.thread_group import ThreadGroup
+
+
+def end_group(group: ThreadGroup, status: int) -> None:
+    """Begin the end of a process with this wait(2) status: no task of it runs guest code again."""
+    if group.exiting:
+        return
+    group.exiting = True
+    group.exit_status = status
+    group.stop_pending = 0
+    tasks = list(group.tasks.values())
+    for memory in {id(task.memory): task.memory for task in tasks}.values():
+        sharers = sum(task.memory is memory for task in tasks)
+        running = any(task.memory is memory and task.state is TaskState.GUEST for task in tasks)
+        if memory.users == sharers and running:
+            note_usage(group, memory)
+            memory.ended = True
+            memory.space.kill()
+    for task in tasks:
+        kill_task(task)
+
+
+def kill_task(task: Task) -> None:
+    """Make a task end at its next chance."""
+    from pysc.sentry.kernel.signals import notify
+
+    task.killed = True
+    if task.vfork_wait is not None:
+        task.vfork_wait.resolve(None)
+    notify(task)
+
+
+def exit_task(task: Task, *, gone: bool = False) -> None:
+    """End a task whose thread is stopped (or ``gone``), and its process with the last one."""
+    if task.state is TaskState.DEAD:
+        return
+    kernel, group, memory = task.kernel, task.group, task.memory
+    task.state = TaskState.DEAD
+    task.killed = True
+    kernel.tasks.pop(task.tid, None)
+    group.tasks.pop(task.tid, None)
+    if not group.tasks:
+        for timer in (*group.alarm_timers.values(), *group.posix_timers.values()):
+            timer.disarm()
+        group.posix_timers.clear()
+    task.fds.leave(task)
+    shared = memory.users > 1
+    if not shared and not memory.ended:
+        note_usage(group, memory)
+    memory.leave()
+    if not gone and not memory.ended:
+        task.thread.exit(task.clear_tid if shared else 0, task.robust_list)
+    if task.vfork is not None:
+        task.vfork.resolve(None)
+        task.vfork = None
+    if not group.tasks:
+        _end_process(group)
+        return
+    left = group.pending.mask
+    if left:
+        from pysc.sentry.kernel.signals import wake_for
+
+        wake_for(group, left)
+    if len(group.tasks) == 1 and group.dethreaded is not None:
+        group.dethreaded.resolve(None)
+    if group.stop_pending:
+        from pysc.sentry.kernel.jobs import note_held
+
+        note_held(group)
+
+
+def reap(group: ThreadGroup) -> None:
+    """Forget a zombie: its parent has waited for it, or nobody will."""
+    kernel = group.kernel
+    group.reaped = True
+    kernel.groups.pop(group.tgid, None)
+    group.process_group.leave(kernel, group)
+    if group.parent is not None:
+        group.parent.children.pop(group.tgid, None)
+        group.parent.children_usage.add(group.usage)
+        group.parent.children_usage.add(group.children_usage)
+
+
+def note_usage(group: ThreadGroup, memory: Memory) -> None:
+    """Add the processor time of a space that is about to end."""
+    user, system = space_usage(memory.space.host_pid)
+    group.usage.user += user
+    group.usage.system += system
+
+
+def space_usage(host_pid: int) -> tuple[int, int]:
+    """Return the user and system time of a host process in nanoseconds; zeros if it is gone."""
+    if host_pid <= 0:
+        return 0, 0
+    clock = (~host_pid << 3) & 0xFFFF_FFFF
+    if clock & 0x8000_0000:
+        clock -= 1 << 32
+    try:
+        both = time.clock_gettime_ns(clock)  # CPUCLOCK_PROF of another process: it needs no rights and cannot block
+        user = time.clock_gettime_ns(clock | 1)
+    except OSError:
+        return 0, 0
+    return user, max(0, both - user)
+
+
+def _end_process(group: ThreadGroup) -> None:
+    kernel = group.kernel
+    group.exiting = True
+    if group.exit_status is None:
+        group.exit_status = group.leader.exit_code
+    group.exited = True
+    group.stopped = False
+    group.stop_unreported = 0
+    group.continue_unreported = False
+    if group.is_init:
+        kernel.exit_status = group.exit_status
+        for other in list(kernel.groups.values()):
+            end_group(other, SIGKILL)
+    _leave_session(group)
+    _hand_over_children(group)
+    group.process_group.hang_up_if_orphaned(group.parent, group)
+    from pysc.sentry.kernel.jobs import report_exit
+
+    nobody_waits = report_exit(group)
+    group.exit_waiters.wake_all()
+    if nobody_waits:
+        reap(group)
+
+
+def _leave_session(group: ThreadGroup) -> None:
+    session = group.session
+    if session.leader is not group:
+        return
+    session.leader = None
+    if session.tty is not None:
+        foreground = session.foreground
+        session.tty = None
+        if foreground is not None:
+            foreground.send(SigInfo.kernel(SIGHUP))
+            foreground.send(SigInfo.kernel(SIGCONT))
+
+
+def _hand_over_children(group: ThreadGroup) -> None:
+    from pysc.sentry.kernel.jobs import report_exit
+    from pysc.sentry.kernel.signals import send_signal
+
+    heir = _heir(group)
+    for child in list(group.children.values()):
+        del group.children[child.tgid]
+        child.parent = heir
+        if heir is not None:
+            heir.children[child.tgid] = child
+        for task in child.tasks.values():
+            task.publish_ids()
+        for task in child.tasks.values():
+            if task.pdeath_signal:
+                send_signal(child, SigInfo.kill(task.pdeath_signal, group.tgid, group.leader.creds.uid))
+                break
+        if child.exited:
+            if report_exit(child):
+                reap(child)
+        else:
+            child.process_group.hang_up_if_orphaned(group)
+
+
+def _heir(group: ThreadGroup) -> ThreadGroup | None:
+    ancestor = group.parent
+    while ancestor is not None:
+        if ancestor.is_subreaper and not ancestor.exiting:
+            return ancestor
+        ancestor = ancestor.parent
+    init = group.kernel.init
+    return init if init is not None and init is not group and not init.exited else None

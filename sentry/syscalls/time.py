@@ -1,0 +1,153 @@
+"""Clocks and sleeping: clock_gettime(2), clock_nanosleep(2), gettimeofday(2), times(2)."""
+
+from __future__ import annotations
+
+import time as host
+from typing import TYPE_CHECKING, Final
+
+from pysc.cabi.linux import clock as abi
+from pysc.cabi.linux.capability import CAP_SYS_TIME
+from pysc.cabi.linux.errors import EINVAL, EOPNOTSUPP, EPERM
+from pysc.sentry.kernel.scheduler import Interrupted, now, park
+from pysc.sentry.kernel.timers import cpu_time
+from pysc.sentry.syscalls.table import I32, Addr, Restart, restarts
+from pysc.sentry.syscalls.waiting import SECOND, TIMESPEC, timespec_ns
+
+if TYPE_CHECKING:
+    from pysc.sentry.kernel.task import Task
+
+TICK: Final = 10_000_000
+"""USER_HZ of times(2), in nanoseconds."""
+COARSE: Final = 4_000_000
+_HOST: Final = {
+    abi.CLOCK_REALTIME: host.CLOCK_REALTIME,
+    abi.CLOCK_MONOTONIC: host.CLOCK_MONOTONIC,
+    abi.CLOCK_MONOTONIC_RAW: host.CLOCK_MONOTONIC_RAW,
+    abi.CLOCK_REALTIME_COARSE: abi.CLOCK_REALTIME_COARSE,
+    abi.CLOCK_MONOTONIC_COARSE: abi.CLOCK_MONOTONIC_COARSE,
+    abi.CLOCK_BOOTTIME: host.CLOCK_BOOTTIME,
+    abi.CLOCK_REALTIME_ALARM: host.CLOCK_REALTIME,
+    abi.CLOCK_BOOTTIME_ALARM: host.CLOCK_BOOTTIME,
+    abi.CLOCK_TAI: host.CLOCK_TAI,
+}
+REALTIME_CLOCKS: Final = frozenset({abi.CLOCK_REALTIME, abi.CLOCK_REALTIME_ALARM, abi.CLOCK_TAI})
+MONOTONIC_CLOCKS: Final = frozenset({abi.CLOCK_MONOTONIC, abi.CLOCK_BOOTTIME, abi.CLOCK_BOOTTIME_ALARM})
+
+
+def read_clock(task: Task, clock: int) -> int:
+    """Return a clock's time in nanoseconds.  EINVAL."""
+    number = _HOST.get(clock)
+    if number is not None:
+        return host.clock_gettime_ns(number)
+    if clock in (abi.CLOCK_PROCESS_CPUTIME_ID, abi.CLOCK_THREAD_CPUTIME_ID):
+        return cpu_time(task.group)
+    if clock < 0:
+        pid = ~(clock >> 3)
+        if clock & 4:
+            other = task if pid == 0 else task.kernel.tasks.get(pid)
+            if other is not None and other.group is task.group:
+                return cpu_time(other.group)
+        else:
+            group = task.group if pid == 0 else task.kernel.groups.get(pid)
+            if group is not None:
+                return cpu_time(group)
+    raise EINVAL
+
+
+def pack_timespec(nanoseconds: int) -> bytes:
+    """Return a struct timespec."""
+    return TIMESPEC.pack(nanoseconds // SECOND, nanoseconds % SECOND)
+
+
+def clock_gettime(task: Task, clock: I32, address: Addr) -> int:
+    """Return a clock's time."""
+    task.put(address, pack_timespec(read_clock(task, clock)))
+    return 0
+
+
+def clock_getres(task: Task, clock: I32, address: Addr) -> int:
+    """Return a clock's resolution."""
+    read_clock(task, clock)
+    if address:
+        coarse = clock in (abi.CLOCK_REALTIME_COARSE, abi.CLOCK_MONOTONIC_COARSE)
+        task.put(address, pack_timespec(COARSE if coarse else 1))
+    return 0
+
+
+async def clock_settime(task: Task, clock: I32, address: Addr) -> int:
+    """Refuse: the host's clock is not a guest's to set."""
+    timespec_ns(await task.copy_in(address, TIMESPEC.size))
+    if clock != abi.CLOCK_REALTIME:
+        raise EINVAL
+    raise EPERM
+
+
+async def settimeofday(task: Task, timeval: Addr, timezone: Addr) -> int:
+    """Refuse, as clock_settime(2); a time zone alone is taken and ignored by the privileged."""
+    if not timeval and timezone and task.creds.has_capability(CAP_SYS_TIME):
+        return 0
+    raise EPERM
+
+
+def gettimeofday(task: Task, timeval: Addr, timezone: Addr) -> int:
+    """Return the time of day; the time zone is UTC."""
+    if timeval:
+        microseconds = host.time_ns() // 1000
+        task.put(timeval, TIMESPEC.pack(microseconds // 1_000_000, microseconds % 1_000_000))
+    if timezone:
+        task.put(timezone, bytes(8))
+    return 0
+
+
+def time(task: Task, address: Addr) -> int:
+    """Return the seconds since the epoch."""
+    seconds = int(host.time())
+    if address:
+        task.put(address, seconds.to_bytes(8, "little"))
+    return seconds
+
+
+def times(task: Task, address: Addr) -> int:
+    """Return ticks since boot, and the processor times of the process and its children."""
+    from pysc.sentry.syscalls.system import group_usage
+
+    if address:
+        own, children = group_usage(task.group), task.group.children_usage
+        values = (own.user, own.system, children.user, children.system)
+        task.put(address, abi.TMS.pack(*(value // TICK for value in values)))
+    return now() // TICK
+
+
+@restarts(Restart.BLOCK)
+async def nanosleep(task: Task, request: Addr, remainder: Addr) -> int:
+    """Sleep.  EINTR with what is left of it."""
+    duration = timespec_ns(await task.copy_in(request, TIMESPEC.size))
+    return await _sleep_until(task, task.deadline(duration), remainder)
+
+
+@restarts(Restart.BLOCK)
+async def clock_nanosleep(task: Task, clock: I32, flags: I32, request: Addr, remainder: Addr) -> int:
+    """Sleep for a time, or until one with TIMER_ABSTIME."""
+    if clock not in REALTIME_CLOCKS | MONOTONIC_CLOCKS:
+        if clock == abi.CLOCK_PROCESS_CPUTIME_ID or clock < 0:
+            raise EOPNOTSUPP("sleeping on processor time")
+        raise EINVAL
+    requested = timespec_ns(await task.copy_in(request, TIMESPEC.size))
+    if not flags & abi.TIMER_ABSTIME:
+        return await _sleep_until(task, task.deadline(requested), remainder)
+    while True:
+        left = requested - read_clock(task, clock)
+        if left <= 0:
+            return 0
+        await park(deadline=now() + min(left, SECOND if clock in REALTIME_CLOCKS else left))
+
+
+async def _sleep_until(task: Task, deadline: int, remainder: int) -> int:
+    try:
+        while now() < deadline:
+            await park(deadline=deadline)
+    except Interrupted:
+        if remainder:
+            task.put(remainder, pack_timespec(max(0, deadline - now())))
+        raise
+    return 0
