@@ -104,7 +104,8 @@ pysc_load_filter(const void *program, uint64_t count)
 
     struct sock_fprog filter = {.len = (unsigned short)count, .filter = (struct sock_filter *)(uintptr_t)program};
 
-    return answer(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter));
+    long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter);
+    return result > 0 ? -EBUSY : answer(result); /* the id of a thread that has another filter of its own */
 }
 
 int32_t

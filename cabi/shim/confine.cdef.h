@@ -15,7 +15,7 @@ uint64_t pysc_auxiliary(uint64_t type);
 /* Set all three sets of capabilities of the calling thread to the same masks. */
 int32_t pysc_capset(uint64_t effective, uint64_t permitted, uint64_t inheritable);
 
-/* Install a filter of `count` struct sock_filter; no_new_privs or CAP_SYS_ADMIN must be there. */
+/* Install a filter of `count` struct sock_filter in all threads; no_new_privs or CAP_SYS_ADMIN must be there. */
 int32_t pysc_load_filter(const void *program, uint64_t count);
 
 /* Answer ENOSYS to io_uring_setup, _enter and _register from now on. */

@@ -9,7 +9,6 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Crash, Fetch, Opened, Poke, Sum, Swap, Take, Tick
 
 from pysc.cabi.linux.errors import EDOM, EIO, EMSGSIZE
 from pysc.urpc import aio
@@ -17,6 +16,7 @@ from pysc.urpc.blocking import Disconnected
 from pysc.urpc.codec import BadFrame
 from pysc.urpc.fds import RegularFd
 from pysc.urpc.message import CREDITS, Event
+from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Crash, Fetch, Opened, Poke, Sum, Swap, Take, Tick
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Crash, Fetch, Opened, Poke, Sum, Swap, Take
 
 from pysc.cabi.linux.errors import EDOM, EIO, EMSGSIZE
 from pysc.urpc.blocking import Client, Disconnected, serve
 from pysc.urpc.codec import BadFrame
 from pysc.urpc.fds import OwnedFd, RegularFd
 from pysc.urpc.message import Event
+from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Crash, Fetch, Opened, Poke, Sum, Swap, Take
 
 
 def crash(_: Crash) -> None:

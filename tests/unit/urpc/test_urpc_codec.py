@@ -6,12 +6,12 @@ import os
 from typing import Any
 
 import pytest
-from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Opened, Poke, Sum, Swap, Take, Tick
 
 from pysc.cabi.linux.errors import EMSGSIZE, ENOENT, EPROTO
 from pysc.urpc.codec import HEADER, Answered, Asked, BadFrame, Codec, Frame, Greeted, Refused, Told, Type
 from pysc.urpc.fds import RegularFd
 from pysc.urpc.message import CREDITS
+from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Opened, Poke, Sum, Swap, Take, Tick
 
 
 def carry(frame: Frame, to: Codec) -> Any:

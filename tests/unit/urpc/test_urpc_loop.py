@@ -3,62 +3,20 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Crash, Fetch, Opened, Poke, Sum, Swap, Take, Tick
 
 from pysc.cabi.linux.errors import EDOM, EIO, EMSGSIZE
-from pysc.sentry.kernel.scheduler import Completion, Scheduler
+from pysc.sentry.kernel.scheduler import Completion
 from pysc.urpc import blocking, loop
 from pysc.urpc.fds import OwnedFd, RegularFd
 from pysc.urpc.message import CREDITS, Event
-
-
-class Loop:
-    """epoll and a scheduler: the little of a kernel that the transport needs."""
-
-    def __init__(self) -> None:
-        self.scheduler = Scheduler()
-        self._epoll = select.epoll()
-        self._callbacks: dict[int, Callable[[int], None]] = {}
-
-    def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
-        self._epoll.register(fd, events)
-        self._callbacks[fd] = callback
-
-    def unwatch(self, fd: int) -> None:
-        self._epoll.unregister(fd)
-        del self._callbacks[fd]
-
-    def run_until(self, condition: Callable[[], bool], seconds: float = 10) -> None:
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, "nothing happened"
-            self.scheduler.run_ready()
-            if not condition():
-                for fd, events in self._epoll.poll(0 if self.scheduler.deadline() == 0 else 0.05):
-                    self._callbacks[fd](events)
-
-    def run(self, *coroutines: Any) -> list[Any]:
-        """Run all to their ends; an exception is a result."""
-        results: dict[int, Any] = {}
-        for number, coroutine in enumerate(coroutines):
-            self.scheduler.start(
-                coroutine,
-                None,
-                lambda value, error, number=number: results.__setitem__(number, value if error is None else error),
-            )
-        self.run_until(lambda: len(results) == len(coroutines))
-        return [results[number] for number in range(len(coroutines))]
-
-    def close(self) -> None:
-        self._epoll.close()
+from tests.support.kernel_loop import Loop
+from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Crash, Fetch, Opened, Poke, Sum, Swap, Take, Tick
 
 
 @pytest.fixture
