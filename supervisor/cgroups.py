@@ -67,14 +67,16 @@ class Cgroups:
         for hierarchy in hierarchies():
             if hierarchy.controller and not path and not limited:
                 continue
-            place = path if path.startswith("/") else f"{_parent(hierarchy)}/{path or 'pysc-' + container}"
+            # Two state directories may hold the same id: the pid tells them apart.
+            name = path or f"pysc-{container}-{os.getpid()}"
+            place = path if path.startswith("/") else f"{_parent(hierarchy)}/{name}"
             directory = hierarchy.mount + os.path.normpath("/" + place)
             try:
                 made = _make(directory, hierarchy.mount)
                 self.directories += made
                 _fill_cpuset(hierarchy, directory)
-                for name, value in _settings(hierarchy.controller, resources):
-                    _put(os.path.join(directory, name), value)
+                for setting, value in _settings(hierarchy.controller, resources):
+                    _put(os.path.join(directory, setting), value)
                 _put(os.path.join(directory, "cgroup.procs"), "0")
                 self._origin.append(f"{hierarchy.mount}{hierarchy.own}")
             except OSError as error:

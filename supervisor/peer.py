@@ -7,7 +7,6 @@ peer is cut off.
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import time
@@ -163,26 +162,21 @@ class Loop:
             times = [when for when, _ in self._timers.values()]
             if end is not None:
                 times.append(end)
-            wait = None if not times else max(0.0, min(times) - now) * MILLISECOND + 1
-            for fd, _ in self._poll.poll(wait):
-                callback = self._callbacks.get(fd)  # an earlier one may have removed it
-                if callback is not None:
-                    callback()
-                if done():
-                    return True
-            now = time.monotonic()
-            for key, (when, callback) in list(self._timers.items()):
-                if when <= now and self._timers.pop(key, None) is not None:
-                    callback()
+            self._turn(None if not times else max(0.0, min(times) - now) * MILLISECOND + 1, done)
         return True
 
+    def catch_up(self) -> None:
+        """Serve what is there already."""
+        self._turn(0, lambda: False)
 
-def watch_process(loop: Loop, pidfd: int, callback: Callable[[], None]) -> None:
-    """Call back once when the process of ``pidfd`` has ended; the descriptor is closed then."""
-
-    def ended() -> None:
-        loop.unwatch(pidfd)
-        os.close(pidfd)
-        callback()
-
-    loop.watch(pidfd, ended)
+    def _turn(self, wait: float | None, done: Callable[[], bool]) -> None:
+        for fd, _ in self._poll.poll(wait):
+            callback = self._callbacks.get(fd)  # an earlier one may have removed it
+            if callback is not None:
+                callback()
+            if done():
+                return
+        now = time.monotonic()
+        for key, (when, callback) in list(self._timers.items()):
+            if when <= now and self._timers.pop(key, None) is not None:
+                callback()

@@ -344,6 +344,7 @@ class Sandbox:
             self.reason = reason
 
     def _check_cancelled(self) -> None:
+        self.loop.catch_up()
         if self.cancelled:
             raise Failure(f"stopped by {names.signal_name(self.cancelled)}", 128 + self.cancelled)
 

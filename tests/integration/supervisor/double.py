@@ -7,6 +7,7 @@ signal N arrives, then 128+N; TERM ends it with 7), ``identity``, ``crash`` (an 
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
@@ -15,7 +16,6 @@ import time
 import types
 from typing import Any, NoReturn
 
-import pysc.gofer
 from pysc.cabi.linux.errors import ENOENT
 from pysc.sentry import confinement
 from pysc.supervisor.cli import main
@@ -113,7 +113,7 @@ def module(name: str, **functions: Any) -> None:
     made.__dict__.update(functions)
     sys.modules[name] = made
     package, _, attribute = name.rpartition(".")
-    setattr(sys.modules[package], attribute, made)
+    setattr(importlib.import_module(package), attribute, made)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,21 @@
+"""A supervisor under test, and the proof that nothing of it is left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.supervisor.runtime import Runtime, eventually
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, namespaces: None) -> Iterator[Runtime]:
+    """Return a runtime; afterwards no process, no cgroup and no file of it may be left."""
+    made = Runtime(tmp_path)
+    yield made
+    for container in [path.name for path in made.state.glob("[!.]*")]:
+        made.run("delete", "--force", container)
+    eventually(lambda: not made.processes(), f"processes are left: {made.processes()}")
+    assert not list(made.state.glob("*")) + list(made.state.glob(".*"))

@@ -1,0 +1,107 @@
+"""SIGKILL of any one process of a sandbox, at any moment, leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.integration.supervisor.runtime import Runtime, eventually
+
+ROLES = ("supervisor", "spawner", "sentry", "netstackd")
+REASONS = {
+    "spawner": "the spawner was killed",
+    "sentry": "the sentry was killed by SIGKILL",
+    "netstackd": "the netstackd was killed by SIGKILL",
+}
+
+
+def running(runtime: Runtime, *flags: str) -> tuple[subprocess.Popen[str], dict[str, int]]:
+    process = runtime.start(*flags, "run", "-b", runtime.bundle("forked"), "box")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "running\n"
+    state = runtime.read_state("box")
+    return process, state["daemons"] | {"supervisor": state["pid"]}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_foreground(runtime: Runtime, role: str) -> None:
+    process, pids = running(runtime)
+    assert len(runtime.processes()) == 5 + 2  # the program has two children
+    os.kill(pids[role], signal.SIGKILL)
+    _, errors = process.communicate(timeout=10)
+    if role == "supervisor":
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 128
+        assert errors.startswith(f"pysc: {REASONS[role]}")
+        assert errors.count("\n") == 1
+        assert not runtime.processes()  # all is gone when the command is
+        assert not runtime.cgroups("box")
+    eventually(lambda: not runtime.processes(), "processes are left")
+    eventually(lambda: not runtime.cgroups("box"), "a cgroup is left")
+    eventually(lambda: not list(runtime.state.iterdir()), "the state is left")
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("started", [False, True], ids=["created", "started"])
+def test_detached(runtime: Runtime, role: str, started: bool) -> None:
+    runtime.run("create", "-b", runtime.bundle("forked"), "box", capture_output=False, stdout=subprocess.DEVNULL)
+    if started:
+        assert runtime.run("start", "box").returncode == 0
+    state = runtime.read_state("box")
+    pids = state["daemons"] | {"supervisor": state["pid"]}
+    os.kill(pids[role], signal.SIGKILL)
+    eventually(lambda: not runtime.processes(), "processes are left")
+    eventually(lambda: not runtime.cgroups("box"), "a cgroup is left")
+    shown = json.loads(runtime.run("state", "box").stdout)
+    assert (shown["status"], shown["pid"]) == ("stopped", 0)
+    assert REASONS.get(role, "") in shown.get("reason", "")
+    assert runtime.run("delete", "box").returncode == 0
+
+
+def test_the_gofer_is_restarted(runtime: Runtime) -> None:
+    process, pids = running(runtime)
+    for _ in range(2):
+        before = runtime.read_state("box")["daemons"]["gofer"]
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda before=before: runtime.read_state("box")["daemons"]["gofer"] != before, "no new gofer")
+    assert process.poll() is None
+    assert len(runtime.processes()) == 5 + 2
+    assert runtime.run("kill", "box", "TERM").returncode == 0
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 7
+    assert errors.count("the gofer died and was restarted") == 2
+    assert pids["gofer"] not in runtime.processes()
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.08, 0.11, 0.14, 0.17, 0.2, 0.25, 0.3])
+@pytest.mark.parametrize("command", ["run", "create"])
+def test_the_command_is_killed_while_it_starts(runtime: Runtime, command: str, delay: float) -> None:
+    process = runtime.start(
+        command, "-b", runtime.bundle("sleep"), "box", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    time.sleep(delay)
+    process.kill()
+    process.wait(10)
+    if command == "create" and runtime.run("state", "box").stdout.find('"created"') > 0:
+        return  # it was faster: the fixture deletes the container
+    eventually(lambda: not runtime.processes(), "processes are left")
+    eventually(lambda: not runtime.cgroups("box"), "a cgroup is left")
+    left = runtime.state.exists() and list(runtime.state.iterdir())
+    assert not left or command == "create"
+
+
+def test_term_while_it_starts_ends_it(runtime: Runtime) -> None:
+    slow = {"prestart": [{"path": "/bin/sleep", "args": ["sleep", "0.5"]}]}
+    process = runtime.start("run", "-b", runtime.bundle("sleep", hooks=slow), "box")
+    eventually(lambda: bool(runtime.state.exists() and list(runtime.state.glob("box"))), "it does not start")
+    time.sleep(0.2)
+    process.terminate()
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert errors == "pysc: stopped by SIGTERM\n"

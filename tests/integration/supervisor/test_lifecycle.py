@@ -1,0 +1,250 @@
+"""The life of a container, in the foreground and detached, with the texts and files that clients rely on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.integration.supervisor.runtime import Runtime, eventually
+
+
+@pytest.mark.parametrize(("program", "status"), [(["exit", "5"], 5), (["killed", "9"], 137), (["echo", "x"], 0)])
+def test_run_exits_with_the_programs_status(runtime: Runtime, program: list[str], status: int) -> None:
+    done = runtime.run("run", "--bundle", runtime.bundle(*program), "box")
+    assert (done.returncode, done.stderr) == (status, "")
+    assert done.stdout == ("x\n" if program[0] == "echo" else "")
+
+
+def test_run_leaves_nothing(runtime: Runtime) -> None:
+    runtime.run("run", "--bundle", runtime.bundle("exit", "0"), "box")
+    assert not runtime.processes()
+    assert not list(runtime.state.iterdir())
+    assert not runtime.cgroups("box")
+
+
+def test_do_runs_on_the_host_root_with_everything_inherited(runtime: Runtime) -> None:
+    done = runtime.run("do", "--", "echo", "hello")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n", "")
+
+
+def test_the_sentry_is_pid_1_nobody_and_has_a_tree(runtime: Runtime) -> None:
+    assert runtime.run("do", "--", "identity").stdout == "1 65534 65534 [0]\n"
+
+
+def test_direct_access_off_means_no_trees(runtime: Runtime) -> None:
+    runtime.flags = ["--file-access-direct=off"]
+    assert runtime.run("do", "--", "identity").stdout == "1 65534 65534 []\n"
+
+
+def test_create_start_kill_delete(runtime: Runtime) -> None:
+    pid_file = runtime.place / "pid"
+    bundle = runtime.bundle("sleep")
+    log = runtime.place / "out"
+    with log.open("w") as out:
+        created = runtime.run("create", "-b", bundle, "--pid-file", pid_file, "box", capture_output=False, stdout=out)
+    assert created.returncode == 0
+    assert pid_file.read_text() == str(runtime.read_state("box")["pid"])
+
+    state = json.loads(runtime.run("state", "box").stdout)
+    assert (state["id"], state["status"], state["pid"]) == ("box", "created", int(pid_file.read_text()))
+    assert log.read_text() == ""
+
+    assert runtime.run("start", "box").returncode == 0
+    assert log.read_text() == "running\n"
+    again = runtime.run("start", "box")
+    assert (again.returncode, again.stderr) == (128, "pysc: cannot start an already running container\n")
+    refused = runtime.run("delete", "box")
+    assert "cannot delete container box that is not stopped: running" in refused.stderr
+
+    assert runtime.run("kill", "box", "TERM").returncode == 0
+    eventually(lambda: json.loads(runtime.run("state", "box").stdout)["status"] == "stopped", "it does not stop")
+    stopped = json.loads(runtime.run("state", "box").stdout)
+    assert (stopped["pid"], stopped["exitStatus"]) == (0, 7)
+    assert "container not running" in runtime.run("kill", "box").stderr
+    assert runtime.run("kill", "--all", "box", "9").returncode == 0
+    assert runtime.run("delete", "box").returncode == 0
+    assert "container does not exist" in runtime.run("state", "box").stderr
+
+
+def test_the_supervisor_exits_with_the_status_for_its_reaper(runtime: Runtime) -> None:
+    reaper = (
+        "import ctypes,os,subprocess,sys; ctypes.CDLL(None).prctl(36,1,0,0,0);"
+        "subprocess.check_call(sys.argv[2:]); pid=int(open(sys.argv[1]).read());"
+        "print(os.waitstatus_to_exitcode(os.waitpid(pid,0)[1]))"
+    )
+    pid_file = str(runtime.place / "pid")
+    command = runtime.command("run", "-d", "-b", runtime.bundle("exit", "9"), "--pid-file", pid_file, "box")
+    done = subprocess.run(
+        ["python3", "-c", reaper, pid_file, *command],
+        env=runtime.environment(), capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.stdout == "9\n", done.stderr
+
+
+def test_only_the_sentry_holds_the_callers_pipes(runtime: Runtime) -> None:
+    reader, writer = os.pipe()
+    pipe = os.readlink(f"/proc/self/fd/{writer}")
+    # As buildah does, a third descriptor of it is left open.
+    created = runtime.run(
+        "create", "-b", runtime.bundle("sleep"), "box",
+        capture_output=False, stdout=writer, stderr=writer, pass_fds=(writer,),
+    )  # fmt: skip
+    os.close(writer)
+    assert created.returncode == 0
+    holders = [
+        pid
+        for pid in runtime.processes()
+        if any(os.readlink(entry) == pipe for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink())
+    ]
+    assert holders == [runtime.read_state("box")["daemons"]["sentry"]]
+    runtime.run("delete", "-f", "box")
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+
+
+def test_kill_of_a_created_container_ends_it(runtime: Runtime) -> None:
+    runtime.run("create", "-b", runtime.bundle("sleep"), "box", capture_output=False)
+    assert "container not running" in runtime.run("kill", "box", "TERM").stderr
+    assert runtime.run("kill", "box", "KILL").returncode == 0
+    eventually(lambda: not runtime.processes(), "processes are left")
+
+
+def test_list(runtime: Runtime) -> None:
+    assert runtime.run("list", "--format", "json").stdout == "null\n"
+    runtime.run("create", "-b", runtime.bundle("sleep"), "one", capture_output=False)
+    runtime.run("create", "-b", runtime.bundle("sleep"), "two", capture_output=False)
+    assert runtime.run("list", "-q").stdout == "one\ntwo\n"
+    header, first, _ = runtime.run("list").stdout.splitlines()
+    assert header.split() == ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]
+    assert first.split()[0] == "one"
+    assert first.split()[2] == "created"
+    assert [entry["id"] for entry in json.loads(runtime.run("list", "--format=json").stdout)] == ["one", "two"]
+
+
+def test_delete_force_of_nothing_is_fine_without_an_environment(runtime: Runtime) -> None:
+    command = runtime.command("delete", "--force", "nothing")
+    for _ in range(2):
+        done = subprocess.run(command, env={"XDG_RUNTIME_DIR": ""}, capture_output=True, timeout=20, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_ps(runtime: Runtime) -> None:
+    runtime.run("run", "-d", "-b", runtime.bundle("sleep"), "box", capture_output=False)
+    assert runtime.run("ps", "box").stdout.splitlines()[1].split() == ["0", "1", "0", "S", "sleep"]
+    assert json.loads(runtime.run("ps", "--format=json", "box").stdout) == [1]
+
+
+def test_signals_to_a_foreground_run_reach_the_program(runtime: Runtime) -> None:
+    process = runtime.start("run", "-b", runtime.bundle("sleep"), "box")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "running\n"
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=10)
+    assert (process.returncode, out) == (7, "signal 15\n")
+
+
+def test_run_in_the_foreground_obeys_other_commands(runtime: Runtime) -> None:
+    process = runtime.start("run", "-b", runtime.bundle("sleep"), "box")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "running\n"
+    assert runtime.run("kill", "box", "USR1").returncode == 0
+    process.communicate(timeout=10)
+    assert process.returncode == 128 + signal.SIGUSR1
+
+
+def test_hooks_get_the_state_and_can_refuse(runtime: Runtime) -> None:
+    seen = runtime.place / "seen"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"cat > {seen}"]}
+    bundle = runtime.bundle("exit", "0", hooks={"prestart": [hook]})
+    assert runtime.run("run", "-b", bundle, "box").returncode == 0
+    state = json.loads(seen.read_text())
+    assert (state["id"], state["status"]) == ("box", "creating")
+    assert state["pid"] > 0
+
+    bundle = runtime.bundle(
+        "exit", "0", hooks={"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "echo no; exit 3"]}]}
+    )
+    done = runtime.run("run", "-b", bundle, "box")
+    assert done.returncode == 128
+    assert done.stderr == "pysc: createRuntime hook /bin/sh failed with status 3: no\n"
+
+
+def test_supervise_restarts_by_policy_and_notifies(runtime: Runtime) -> None:
+    import socket
+
+    address = str(runtime.place / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(address)
+        sock.settimeout(10)
+        done = subprocess.run(
+            runtime.command("supervise", "--restart=on-failure", "--max-restarts=2", runtime.bundle("exit", "3")),
+            env=runtime.environment() | {"NOTIFY_SOCKET": address},
+            capture_output=True, timeout=30, check=False,
+        )  # fmt: skip
+        told = [sock.recv(4096).decode() for _ in range(6)]
+    assert done.returncode == 3
+    assert [text.partition("\n")[0] for text in told] == [
+        "READY=1", "STATUS=restarting after status 3",
+        "READY=1", "STATUS=restarting after status 3",
+        "READY=1", "STOPPING=1",
+    ]  # fmt: skip
+
+
+def test_supervise_does_not_restart_success(runtime: Runtime) -> None:
+    assert runtime.run("supervise", "--restart=on-failure", runtime.bundle("exit", "0")).returncode == 0
+
+
+def test_supervise_shows_health_and_stops_on_term(runtime: Runtime) -> None:
+    process = runtime.start(
+        "supervise", "--restart=always", "--id=box", "--health-cmd=echo ill; exit 1", "--health-interval=0.05",
+        "--health-retries=2", runtime.bundle("sleep"),
+    )  # fmt: skip
+
+    def unhealthy() -> bool:
+        shown = runtime.run("state", "box")
+        return shown.returncode == 0 and json.loads(shown.stdout).get("health", {}).get("status") == "unhealthy"
+
+    eventually(unhealthy, "it does not become unhealthy")
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=10)
+    assert process.returncode == 7
+    assert out == "running\nsignal 15\n"
+
+
+def test_confinement_is_what_the_documents_say(runtime: Runtime, root_user: None) -> None:
+    runtime.flags = []
+    command = runtime.command("create", "-b", runtime.bundle("sleep"), "box")
+    command.insert(command.index(str(Path(__file__).parent / "double.py")) + 1, "real-gofer")
+    subprocess.run(command, env=runtime.environment(), timeout=20, check=True)
+    shown = json.loads(runtime.run("debug", "--confinement", "--format=json", "box").stdout)
+    processes = {process["role"]: process for process in shown}
+    own = {"user", "mnt", "pid", "net", "ipc", "uts"}
+    for role in ("sentry", "gofer", "netstackd"):
+        process = processes[role]
+        assert {kind for kind, whose in process["namespaces"].items() if whose == "own"} == own
+        assert process["no_new_privs"]
+        assert process["seccomp"] == "filter"
+        assert process["source"].startswith("the kernel")
+        assert process["allowed"] + process["allowed_by_argument"] < 140
+        assert not any("io_uring" in kind for kind in process["descriptors"])
+        assert not process["groups"]
+    for role in ("sentry", "netstackd"):
+        assert not any(processes[role]["capabilities"].values())
+        assert processes[role]["uids"] == processes["sentry"]["uids"] != ["0"] * 4
+    caps = ["CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID"]
+    gofer = processes["gofer"]["capabilities"]
+    assert gofer["effective"] == gofer["permitted"] == gofer["bounding"] == caps
+    assert processes["sentry"]["root"] == ["proc"]
+    assert processes["gofer"]["root"] == processes["netstackd"]["root"] == []
+
+
+def test_two_sandboxes_have_two_identities(runtime: Runtime, root_user: None) -> None:
+    for name in ("one", "two"):
+        runtime.run("create", "-b", runtime.bundle("sleep"), name, capture_output=False)
+    assert runtime.read_state("one")["kuid"] != runtime.read_state("two")["kuid"]
+    assert os.geteuid() not in (runtime.read_state("one")["kuid"], runtime.read_state("two")["kuid"])
