@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pysc.sentry.fs.epoll import EpollItem
     from pysc.sentry.fs.inode import Attributes
     from pysc.sentry.fs.path import Path
+    from pysc.sentry.kernel.fd_table import FDTable
     from pysc.sentry.kernel.task import Task
 
 O_ACCMODE: Final = 0o3
@@ -65,13 +66,19 @@ class FileDescription:
         if self.references == 0:
             for item in tuple(self.epoll_items or ()):
                 item.detach()
+            self._release_locks(self)
             self.release()
 
     def release(self) -> None:
         """Free what it holds.  Called once; never waits (what must wait is started as a routine of the kernel)."""
 
     def flush(self, task: Task) -> None:
-        """A descriptor of ``task``'s table was closed (dnotify, POSIX locks)."""
+        """A descriptor of ``task``'s table was closed: so end the POSIX locks that were taken through the table."""
+        self._release_locks(task.fds)
+
+    def _release_locks(self, owner: FileDescription | FDTable) -> None:
+        if self.path is not None and self.path.inode.locks is not None:
+            self.path.inode.locks.release_owner(owner)
 
     # Modes
     @property

@@ -124,10 +124,13 @@ class HostStream(HostFile):
         return ready[0][1] if ready else 0
 
     def queues(self) -> tuple[WaitQueue, ...]:
-        """The queue; whoever asks is about to wait, so the host is watched from now on."""
+        """Return the queue; whoever asks is about to wait, so the host is watched from now on."""
         if not self._watched:
+            try:
+                self._platform.watch(self.fd, EVENTS | EPOLLET, self._on_ready)
+            except PermissionError:  # epoll_ctl(2)'s word for what is always ready
+                return ()
             self._watched = True
-            self._platform.watch(self.fd, EVENTS | EPOLLET, self._on_ready)
         return (self.wait,)
 
     def _on_ready(self, events: int) -> None:

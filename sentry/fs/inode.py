@@ -20,6 +20,7 @@ from pysc.sentry.fs.mutex import Mutex
 if TYPE_CHECKING:
     from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.fs.path import Path
+    from pysc.sentry.kernel.locks import FileLocks
     from pysc.sentry.kernel.task import Task
 
 BLOCK: Final = 4096
@@ -146,8 +147,8 @@ class Inode:
         self.gid = gid
         self.special: object | None = None
         """What a FIFO's or a socket's inode stands for: its pipe, the bound socket (special.py)."""
-        self.locks: object | None = None
-        """flock(2) and fcntl(2) locks, kept by whoever implements them."""
+        self.locks: FileLocks | None = None
+        """flock(2) and fcntl(2) locks, if there ever were any."""
         self._mutex: Mutex | None = None
 
     @property

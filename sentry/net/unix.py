@@ -273,7 +273,7 @@ class UnixSocket(Socket):
         if self.bound_inode is not None:
             self.bound_inode.special = None
             self.bound_inode = None
-        had_data = bool(self.queue_bytes) or bool(self.pending)
+        had_data = bool(self.queue_bytes) or len(self.queue) > 1 or bool(self.pending)
         peer = self.peer
         if self.connected_type and peer is not None:
             if had_data:
@@ -460,9 +460,9 @@ class UnixSocket(Socket):
         if len(data) > self.sndbuf - 32:
             raise EMSGSIZE
         while True:
+            self.raise_error()
             if self.down & 2:
                 raise EPIPE
-            self.raise_error_for_send()
             target = named or self.peer
             if target is None:
                 raise ENOTCONN
@@ -470,6 +470,7 @@ class UnixSocket(Socket):
                 if target.dead:
                     if named is None:
                         self._join(None)
+                        self.purge()
                     raise ECONNREFUSED
                 if not self._may_send(target):
                     raise EPERM

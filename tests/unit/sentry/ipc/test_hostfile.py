@@ -169,4 +169,5 @@ def test_null(watches: Any) -> None:
     assert run.run(file.read(10)) == b""
     assert run.run(file.write(b"x" * 100_000)) == 100_000
     assert file.poll() & (POLLIN | POLLOUT) == POLLIN | POLLOUT
+    assert file.queues() == (), "as regular files: epoll refuses it"
     file.put()

@@ -1,0 +1,129 @@
+"""flock(2), and the locks of fcntl(2)."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from pysc.cabi.linux.errors import EBADF, EINVAL, EOVERFLOW
+from pysc.cabi.linux.fcntl import (
+    F_GETLK,
+    F_OFD_GETLK,
+    F_OFD_SETLK,
+    F_OFD_SETLKW,
+    F_SETLKW,
+    O_PATH,
+)
+from pysc.sentry.fs import special
+from pysc.sentry.kernel.locks import END, FileLocks, RecordLock
+from pysc.sentry.syscalls.table import U32, Fd
+
+if TYPE_CHECKING:
+    from pysc.sentry.fs.file import FileDescription
+    from pysc.sentry.kernel.task import Task
+
+FLOCK: Final = Struct("<hh4xqqi4x")
+"""struct flock: type, whence, start, len, pid."""
+F_RDLCK: Final = 0
+F_WRLCK: Final = 1
+F_UNLCK: Final = 2
+
+LOCK_SH: Final = 1
+LOCK_EX: Final = 2
+LOCK_NB: Final = 4
+LOCK_UN: Final = 8
+
+
+def locks_of(file: FileDescription) -> FileLocks | None:
+    """Return the locks of a file's inode; None for what has no place in a file system: nobody else could lock it."""
+    if file.path is None:
+        return None
+    inode = file.path.inode
+    if inode.locks is None:
+        inode.locks = FileLocks()
+    return inode.locks
+
+
+async def flock(task: Task, fd: Fd, operation: U32) -> None:
+    """flock(2)."""
+    file = task.fds.get(fd)
+    wait = not operation & LOCK_NB
+    operation &= ~LOCK_NB
+    if operation not in (LOCK_SH, LOCK_EX, LOCK_UN):
+        raise EINVAL
+    if file.flags & O_PATH:
+        raise EBADF
+    locks = locks_of(file)
+    if locks is None:
+        return
+    file.get()
+    try:
+        if operation == LOCK_UN:
+            locks.unflock(file)
+        else:
+            await locks.flock(file, operation == LOCK_EX, wait=wait)
+    finally:
+        file.put()
+
+
+async def record_lock(task: Task, file: FileDescription, command: int, address: int) -> int:
+    """fcntl(2) with F_GETLK and its kin."""
+    kind, whence, start, length, pid = FLOCK.unpack(await task.copy_in(address, FLOCK.size))
+    of_description = command in (F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW)
+    if of_description and pid:
+        raise EINVAL
+    first, last = await _range(file, whence, start, length)
+    owner = file if of_description else task.fds
+    locks = locks_of(file) or FileLocks()
+    wanted = RecordLock(owner, -1 if of_description else task.group.tgid, kind == F_WRLCK, first, last)
+    if command in (F_GETLK, F_OFD_GETLK):
+        if kind not in (F_RDLCK, F_WRLCK):
+            raise EINVAL
+        task.put(address, _found(locks.conflict(wanted), whence, start, length, pid))
+        return 0
+    if kind == F_UNLCK:
+        locks.unlock(owner, first, last)
+        return 0
+    if kind not in (F_RDLCK, F_WRLCK):
+        raise EINVAL
+    if not (file.writable if kind == F_WRLCK else file.readable):
+        raise EBADF
+    file.get()
+    try:
+        await locks.lock(wanted, wait=command in (F_SETLKW, F_OFD_SETLKW))
+    finally:
+        file.put()
+    return 0
+
+
+def _found(lock: RecordLock | None, whence: int, start: int, length: int, pid: int) -> bytes:
+    if lock is None:
+        return FLOCK.pack(F_UNLCK, whence, start, length, pid)
+    size = 0 if lock.end == END else lock.end - lock.start + 1
+    return FLOCK.pack(F_WRLCK if lock.exclusive else F_RDLCK, 0, lock.start, size, lock.pid)
+
+
+async def _range(file: FileDescription, whence: int, start: int, length: int) -> tuple[int, int]:
+    """Return the first and the last byte of a struct flock.  EINVAL, EOVERFLOW."""
+    if whence == 0:
+        base = 0
+    elif whence == 1:
+        base = file.offset
+    elif whence == 2:
+        base = (await file.attributes()).size
+    else:
+        raise EINVAL
+    first = base + start
+    if first > END:
+        raise EOVERFLOW
+    last = END if not length else first + length - 1
+    if length < 0:
+        first, last = first + length, first - 1
+    if first < 0:
+        raise EINVAL
+    if last > END:
+        raise EOVERFLOW
+    return first, last
+
+
+special.record_lock = record_lock

@@ -1,0 +1,121 @@
+"""Advisory locks, beside the host's."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pysc.cabi.linux.errors import EAGAIN, EDEADLK
+from pysc.sentry.fs.file import O_RDWR, FileDescription
+from pysc.sentry.kernel.fd_table import FDTable
+from pysc.sentry.kernel.locks import END, FileLocks, RecordLock
+from pysc.sentry.kernel.scheduler import Interrupted
+from pysc.sentry.syscalls.locks import FLOCK
+from tests.unit.sentry.ipc.helpers import Runner
+
+F_OFD_GETLK, F_OFD_SETLK = 36, 37
+
+
+def record(owner: Any, exclusive: bool, start: int, end: int = END) -> RecordLock:
+    return RecordLock(owner, 1, exclusive, start, end)
+
+
+def test_waiters_get_it_when_it_is_released() -> None:
+    run, locks = Runner(), FileLocks()
+    first, second = FDTable(), FDTable()
+    run.run(locks.lock(record(first, True, 0, 9), wait=False))
+    with pytest.raises(EAGAIN):
+        run.run(locks.lock(record(second, False, 9, 20), wait=False))
+    waiting = run.start(locks.lock(record(second, False, 9, 20), wait=True))
+    locks.unlock(first, 0, 4)
+    run.settle()
+    assert not waiting.done
+    locks.release_owner(first)
+    run.settle()
+    waiting.result()
+    assert [(lock.start, lock.end) for lock in locks.records()] == [(9, 20)]
+
+
+def test_deadlock_is_found() -> None:
+    run, locks, other = Runner(), FileLocks(), FileLocks()
+    first, second = FDTable(), FDTable()
+    run.run(locks.lock(record(first, True, 0), wait=False))
+    run.run(other.lock(record(second, True, 0), wait=False))
+    waiting = run.start(locks.lock(record(second, True, 0), wait=True))
+    with pytest.raises(EDEADLK):
+        run.run(other.lock(record(first, True, 0), wait=True))
+    run.interrupt(waiting)
+    with pytest.raises(Interrupted):
+        waiting.result()
+    assert not second.lock_waits
+
+
+def test_flock() -> None:
+    run, locks = Runner(), FileLocks()
+    a, b = FileDescription(O_RDWR), FileDescription(O_RDWR)
+    run.run(locks.flock(a, False, wait=False))
+    run.run(locks.flock(b, False, wait=False))
+    with pytest.raises(EAGAIN):
+        run.run(locks.flock(a, True, wait=False))
+    waiting = run.start(locks.flock(a, True, wait=True))
+    locks.unflock(b)
+    run.settle()
+    waiting.result()
+    with pytest.raises(EAGAIN):
+        run.run(locks.flock(b, False, wait=False))
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.sampled_from([fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK]),
+        st.integers(0, 8),
+        st.integers(0, 5),
+        st.sampled_from([fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK]),
+        st.integers(0, 8),
+        st.integers(0, 5),
+    ),
+    max_size=30,
+)
+
+
+@given(STEPS)
+@settings(max_examples=100, deadline=None)
+def test_records_same_as_the_hosts(steps: list[tuple[int, int, int, int]]) -> None:
+    """Locks of three descriptions: the same answers, and the same locks left."""
+    run, locks = Runner(), FileLocks()
+    owners = [FileDescription(O_RDWR) for _ in range(3)]
+    with tempfile.NamedTemporaryFile() as file:
+        fds = [os.open(file.name, os.O_RDWR) for _ in owners]
+        prober = os.open(file.name, os.O_RDWR)
+        try:
+            for index, kind, start, length in steps:
+                end = start + length - 1 if length else END
+                mine = native = 0
+                try:
+                    if kind == fcntl.F_UNLCK:
+                        locks.unlock(owners[index], start, end)
+                    else:
+                        run.run(locks.lock(record(owners[index], kind == fcntl.F_WRLCK, start, end), wait=False))
+                except EAGAIN as error:
+                    mine = error.errno
+                try:
+                    fcntl.fcntl(fds[index], F_OFD_SETLK, FLOCK.pack(kind, 0, start, length, 0))
+                except OSError as error:
+                    native = error.errno or -1
+                assert mine == native
+                for byte in range(14):
+                    ours = locks.conflict(record(None, True, byte, byte))
+                    answer = FLOCK.unpack(fcntl.fcntl(prober, F_OFD_GETLK, FLOCK.pack(fcntl.F_WRLCK, 0, byte, 1, 0)))
+                    assert (ours is None) == (answer[0] == fcntl.F_UNLCK)
+                    if ours is not None:
+                        assert ours.exclusive == (answer[0] == fcntl.F_WRLCK)
+        finally:
+            for fd in [*fds, prober]:
+                os.close(fd)
