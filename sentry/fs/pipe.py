@@ -133,6 +133,10 @@ class Pipe:
                 self._packets.popleft()
         return data
 
+    def peek(self, size: int) -> bytes:
+        """Return up to ``size`` bytes and leave them (tee(2))."""
+        return self._bytes.peek(size)
+
     def opened(self, readable: bool, writable: bool) -> None:
         """One description more."""
         if readable:

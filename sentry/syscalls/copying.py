@@ -1,0 +1,242 @@
+"""sendfile(2), copy_file_range(2), splice(2), tee(2), vmsplice(2): moved in steps through the sentry."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from pysc.cabi.linux.errors import EAGAIN, EBADF, EINVAL, EISDIR, ESPIPE, EXDEV, LinuxError
+from pysc.cabi.linux.stat import S_IFDIR, S_IFIFO, S_IFMT, S_IFREG
+from pysc.sentry.fs.file import O_APPEND, O_NONBLOCK, FileDescription
+from pysc.sentry.fs.pipe import PipeFile
+from pysc.sentry.fs.regular import RegularFile
+from pysc.sentry.kernel.scheduler import Interrupted, park, yield_now
+from pysc.sentry.syscalls.buffers import MAX_RW_COUNT, STEP, gather, scatter, total, vector
+from pysc.sentry.syscalls.table import U32, Addr, Fd, Size
+
+if TYPE_CHECKING:
+    from pysc.sentry.kernel.task import Task
+
+SPLICE_F_MOVE: Final = 1
+SPLICE_F_NONBLOCK: Final = 2
+SPLICE_F_MORE: Final = 4
+SPLICE_F_GIFT: Final = 8
+SPLICE_FLAGS: Final = 15
+PIPE_STEP: Final = 1 << 16
+_OFFSET: Final = struct.Struct("<q")
+
+
+async def _offset(task: Task, address: int) -> int | None:
+    if not address:
+        return None
+    (offset,) = _OFFSET.unpack(await task.copy_in(address, 8))
+    if offset < 0:
+        raise EINVAL
+    return int(offset)
+
+
+async def _move(
+    source: FileDescription,
+    start: int | None,
+    target: FileDescription,
+    place: int | None,
+    count: int,
+    step: int = STEP,
+) -> int:
+    """Copy up to ``count`` bytes; None is the description's own offset.  Stops at a short read or write.
+
+    A source with an offset of its own does not lose what the target did not take.
+    """
+    done = 0
+    try:
+        while done < count:
+            size = min(count - done, step)
+            begin = source.offset
+            data = await (source.read(size) if start is None else source.pread(size, start + done))
+            if not data:
+                break
+            taken = 0
+            try:
+                while taken < len(data):
+                    piece = data[taken:]
+                    taken += await (
+                        target.write(piece) if place is None else target.pwrite(piece, place + done + taken)
+                    )
+            finally:
+                done += taken
+                if start is None and taken < len(data) and isinstance(source, RegularFile):
+                    source.offset = begin + taken
+            if len(data) < size and not isinstance(source, RegularFile):
+                break
+            await yield_now()
+    except (LinuxError, Interrupted):
+        if not done:
+            raise
+    return done
+
+
+async def sendfile(task: Task, out_fd: Fd, in_fd: Fd, offset: Addr, count: Size) -> int:
+    """sendfile(2)."""
+    source, target = task.fds.get(in_fd), task.fds.get(out_fd)
+    if not source.readable or not target.writable:
+        raise EBADF
+    start = await _offset(task, offset)
+    if not isinstance(source, RegularFile):
+        kind = (await source.attributes()).mode & S_IFMT
+        if kind != S_IFREG and start is not None:
+            raise ESPIPE if kind == S_IFIFO else EINVAL
+        if kind == S_IFDIR:
+            raise EINVAL
+    if target.flags & O_APPEND:
+        raise EINVAL
+    if count >> 63:
+        raise EINVAL
+    source.get()
+    target.get()
+    try:
+        done = await _move(source, start, target, None, min(count, MAX_RW_COUNT))
+    finally:
+        source.put()
+        target.put()
+    if start is not None:
+        task.put(offset, _OFFSET.pack(start + done))
+    return done
+
+
+async def copy_file_range(
+    task: Task, in_fd: Fd, in_offset: Addr, out_fd: Fd, out_offset: Addr, count: Size, flags: U32
+) -> int:
+    """copy_file_range(2)."""
+    if flags:
+        raise EINVAL
+    source, target = task.fds.get(in_fd), task.fds.get(out_fd)
+    start, place = await _offset(task, in_offset), await _offset(task, out_offset)
+    for file in (source, target):
+        if (await file.attributes()).mode & S_IFMT == S_IFDIR:
+            raise EISDIR
+    if not isinstance(source, RegularFile) or not isinstance(target, RegularFile):
+        raise EINVAL
+    if not source.readable or not target.writable or target.flags & O_APPEND:
+        raise EBADF
+    if source.inode.fs is not target.inode.fs and type(source.inode.fs) is not type(target.inode.fs):
+        raise EXDEV
+    count = min(count, MAX_RW_COUNT)
+    if source.inode is target.inode:
+        begin = source.offset if start is None else start
+        end = target.offset if place is None else place
+        if begin < end + count and end < begin + count:
+            raise EINVAL
+    source.get()
+    target.get()
+    try:
+        done = await _move(source, start, target, place, count)
+    finally:
+        source.put()
+        target.put()
+    if start is not None:
+        task.put(in_offset, _OFFSET.pack(start + done))
+    if place is not None:
+        task.put(out_offset, _OFFSET.pack(place + done))
+    return done
+
+
+async def splice(task: Task, in_fd: Fd, in_offset: Addr, out_fd: Fd, out_offset: Addr, count: Size, flags: U32) -> int:
+    """splice(2): one end at least is a pipe."""
+    if flags & ~SPLICE_FLAGS:
+        raise EINVAL
+    source, target = task.fds.get(in_fd), task.fds.get(out_fd)
+    if not source.readable or not target.writable:
+        raise EBADF
+    if not count:
+        return 0
+    if (in_offset and isinstance(source, PipeFile)) or (out_offset and isinstance(target, PipeFile)):
+        raise ESPIPE
+    if not isinstance(source, PipeFile) and not isinstance(target, PipeFile):
+        raise EINVAL
+    if target.flags & O_APPEND or source is target:
+        raise EINVAL
+    if isinstance(source, PipeFile) and isinstance(target, PipeFile) and source.pipe is target.pipe:
+        raise EINVAL
+    start, place = await _offset(task, in_offset), await _offset(task, out_offset)
+    nonblocking = bool(flags & SPLICE_F_NONBLOCK)
+    count = min(count, MAX_RW_COUNT)
+    if isinstance(target, PipeFile) and not isinstance(source, PipeFile):
+        if target.pipe.readers and not target.pipe.room and (nonblocking or target.flags & O_NONBLOCK):
+            raise EAGAIN
+        count = min(count, target.pipe.room or PIPE_STEP)
+    if isinstance(source, PipeFile):
+        if nonblocking and not len(source.pipe) and source.pipe.writers:
+            raise EAGAIN
+        count = min(count, PIPE_STEP if not len(source.pipe) else len(source.pipe))
+        if isinstance(target, PipeFile) and nonblocking:
+            if not target.pipe.room:
+                raise EAGAIN
+            count = min(count, target.pipe.room)
+    source.get()
+    target.get()
+    try:
+        done = await _move(source, start, target, place, count, PIPE_STEP)
+    finally:
+        source.put()
+        target.put()
+    if start is not None:
+        task.put(in_offset, _OFFSET.pack(start + done))
+    if place is not None:
+        task.put(out_offset, _OFFSET.pack(place + done))
+    return done
+
+
+async def vmsplice(task: Task, fd: Fd, iov: Addr, iovcnt: Size, flags: U32) -> int:
+    """vmsplice(2): copies."""
+    if flags & ~SPLICE_FLAGS:
+        raise EINVAL
+    file = task.fds.get(fd)
+    if not isinstance(file, PipeFile):
+        raise EBADF
+    ranges = await vector(task, iov, iovcnt)
+    size = min(total(ranges), STEP)
+    if not size:
+        return 0
+    nonblocking = bool(flags & SPLICE_F_NONBLOCK)
+    file.get()
+    try:
+        if file.writable:
+            if nonblocking and not file.pipe.room:
+                raise EAGAIN
+            return await file.write(await gather(task, ranges, 0, size))
+        if nonblocking and not len(file.pipe) and file.pipe.writers:
+            raise EAGAIN
+        data = await file.read(size)
+        await scatter(task, ranges, 0, data, last=True)
+        return len(data)
+    finally:
+        file.put()
+
+
+async def tee(task: Task, in_fd: Fd, out_fd: Fd, count: Size, flags: U32) -> int:
+    """tee(2): copies what the first pipe holds to the second, and leaves it."""
+    if flags & ~SPLICE_FLAGS:
+        raise EINVAL
+    source, target = task.fds.get(in_fd), task.fds.get(out_fd)
+    if not isinstance(source, PipeFile) or not isinstance(target, PipeFile) or source.pipe is target.pipe:
+        raise EINVAL
+    if not source.readable or not target.writable:
+        raise EBADF
+    if not count:
+        return 0
+    source.get()
+    target.get()
+    try:
+        while not len(source.pipe):
+            if not source.pipe.writers:
+                return 0
+            if source.nonblock or flags & SPLICE_F_NONBLOCK:
+                raise EAGAIN
+            await park(source.pipe.read_wait)
+        data = source.pipe.peek(min(count, PIPE_STEP))
+        if flags & SPLICE_F_NONBLOCK and not target.pipe.room:
+            raise EAGAIN
+        return await target.write(data)
+    finally:
+        source.put()
+        target.put()
