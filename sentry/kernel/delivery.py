@@ -166,6 +166,8 @@ def _give_frame(task: Task, back: Return, info: SigInfo, action: SigAction, on_s
         exit_task(task)
         return
     bit = sigmask(info.signo)
+    if task.kernel.strace is not None:
+        task.kernel.strace.on_signal(task, info.signo, info)
     old_mask = task.mask if task.saved_mask is None else task.saved_mask
     task.saved_mask = None
     blocked = task.mask | action.mask | (0 if action.flags & SA_NODEFER else bit)

@@ -5,6 +5,7 @@ A bug in a handler is contained: its call fails with EIO and the log has the tra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pysc.cabi.linux.errors import EIO, ENOSYS, LinuxError
@@ -91,7 +92,7 @@ def dispatch(task: Task, nr: int, args: tuple[int, ...]) -> None:
         return
     if row.is_async or row.has_path:
         call = _Call(task, nr, args, row)
-        routine = kernel.scheduler.start(_run(task, row, args), task, call)
+        routine = kernel.scheduler.start(_run(call), task, call)
         if not routine.done:
             task.routine = routine
         return
@@ -103,12 +104,13 @@ def dispatch(task: Task, nr: int, args: tuple[int, ...]) -> None:
         finish(task, nr, args, row, result, None)
 
 
-async def _run(task: Task, row: Row, args: tuple[int, ...]) -> Any:
+async def _run(call: _Call) -> Any:
+    task, row, args = call.task, call.row, call.args
     assert row.handler is not None
     if not row.has_path:
         result = row.handler(task, *row.decode(args))
     else:
-        values: list[Any] = []
+        values = call.values = []
         for decode, value in zip(row.decoders, args, strict=False):
             values.append(await task.copy_in_string(value) if decode is None else decode(value))
         result = row.handler(task, *values)
@@ -118,13 +120,15 @@ async def _run(task: Task, row: Row, args: tuple[int, ...]) -> Any:
 class _Call:
     """A call in progress that may wait; called at its end."""
 
-    __slots__ = ("args", "nr", "row", "task")
+    __slots__ = ("args", "nr", "row", "task", "values")
 
     def __init__(self, task: Task, nr: int, args: tuple[int, ...], row: Row) -> None:
         self.task = task
         self.nr = nr
         self.args = args
         self.row = row
+        self.values: list[Any] = []
+        """The decoded arguments of a call with paths."""
 
     def __call__(self, value: Any, error: BaseException | None) -> None:
         task = self.task
@@ -134,10 +138,18 @@ class _Call:
         if task.memory.ended and not isinstance(value, NoReply):
             exit_task(task, gone=True)
             return
-        finish(task, self.nr, self.args, self.row, value, error)
+        finish(task, self.nr, self.args, self.row, value, error, self.values)
 
 
-def finish(task: Task, nr: int, args: tuple[int, ...], row: Row, value: Any, error: BaseException | None) -> None:
+def finish(
+    task: Task,
+    nr: int,
+    args: tuple[int, ...],
+    row: Row,
+    value: Any,
+    error: BaseException | None,
+    values: Sequence[Any] = (),
+) -> None:
     """Answer a call with what its handler returned or raised."""
     kernel = task.kernel
     back = Return(nr, args)
@@ -165,7 +177,7 @@ def finish(task: Task, nr: int, args: tuple[int, ...], row: Row, value: Any, err
             end_group(task.group, SIGKILL)
         back.result = -EIO.errno
     if kernel.strace is not None:
-        kernel.strace.on_exit(task, nr, row, args, back.result, error)
+        kernel.strace.on_exit(task, nr, row, args, back.result, error, values)
     return_to_guest(task, back)
 
 

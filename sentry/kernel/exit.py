@@ -50,6 +50,8 @@ def exit_task(task: Task, *, gone: bool = False) -> None:
     kernel, group, memory = task.kernel, task.group, task.memory
     task.state = TaskState.DEAD
     task.killed = True
+    if kernel.strace is not None:
+        kernel.strace.on_end(task, task.exit_code if group.exit_status is None else group.exit_status)
     kernel.tasks.pop(task.tid, None)
     group.tasks.pop(task.tid, None)
     if not group.tasks:

@@ -1,0 +1,218 @@
+"""--strace: one line a system call, like strace(1).  Names and types come from the table's own annotations."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from pysc.cabi.linux import fcntl, mman, sched, signals
+from pysc.cabi.linux.errors import BY_NUMBER, EBADF, LinuxError
+from pysc.sentry.kernel.scheduler import Interrupted, now
+
+if TYPE_CHECKING:
+    from pysc.sentry.kernel.task import Task
+    from pysc.sentry.syscalls.table import Row
+
+Formatter = Callable[["Task", int], str]
+
+_STRING_MAX: Final = 256
+_FD_NAMES: Final = frozenset({"fd", "dirfd", "oldfd", "newfd", "olddirfd", "newdirfd", "epfd", "out_fd", "in_fd"})
+_SIGNAL_NAMES: Final = frozenset({"signo", "signum", "sig"})
+_MODE_NAMES: Final = frozenset({"mode"})
+
+
+def _names(module: Any, *prefixes: str, but: Sequence[str] = ()) -> dict[int, str]:
+    found = {
+        value: name
+        for name, value in vars(module).items()
+        if name.startswith(prefixes) and isinstance(value, int) and value and name not in but
+    }
+    return {value: name for value, name in found.items() if value & (value - 1) == 0}
+
+
+_OPEN: Final = _names(fcntl, "O_")
+_PROT: Final = _names(mman, "PROT_")
+_MAP: Final = _names(mman, "MAP_")
+_CLONE: Final = _names(sched, "CLONE_", but=("CLONE_ARGS_SIZE_VER0",))
+_AT: Final = _names(fcntl, "AT_")
+_FLAGS: Final = {
+    ("openat", "flags"): _OPEN,
+    ("open", "flags"): _OPEN,
+    ("pipe2", "flags"): _OPEN,
+    ("dup3", "flags"): _OPEN,
+    ("mmap", "prot"): _PROT,
+    ("mprotect", "prot"): _PROT,
+    ("mmap", "flags"): _MAP,
+    ("clone", "flags"): _CLONE,
+    ("unshare", "flags"): _CLONE,
+    ("newfstatat", "flags"): _AT,
+    ("statx", "flags"): _AT,
+    ("execveat", "flags"): _AT,
+    ("faccessat2", "flags"): _AT,
+    ("fchownat", "flags"): _AT,
+    ("unlinkat", "flags"): _AT,
+    ("linkat", "flags"): _AT,
+}
+
+
+def _fd(task: Task, value: int) -> str:
+    if value == fcntl.AT_FDCWD:
+        return "AT_FDCWD"
+    try:
+        file = task.fds.get(value)
+    except EBADF:
+        return str(value)
+    if file.path is None:
+        return f"{value}<{type(file).__name__}>"
+    from pysc.sentry.fs.path import display
+
+    return f"{value}<{quote(display(file.path, task.fs.root))}>"
+
+
+def _signal(_task: Task, value: int) -> str:
+    return signals.NAMES.get(value, str(value))
+
+
+def _mode(_task: Task, value: int) -> str:
+    return f"{value:#o}"
+
+
+def _number(_task: Task, value: int) -> str:
+    return str(value) if -(1 << 16) < value < 1 << 16 else hex(value)
+
+
+def _flags(names: dict[int, str]) -> Formatter:
+    def show(_task: Task, value: int) -> str:
+        words = [name for bit, name in names.items() if value & bit]
+        rest = value & ~sum(bit for bit in names if value & bit)
+        return "|".join([*words, hex(rest)] if rest or not words else words)
+
+    return show
+
+
+def quote(data: bytes) -> str:
+    """Return bytes as a line may hold them."""
+    text = data[:_STRING_MAX].decode("ascii", "backslashreplace").encode("unicode_escape").decode()
+    return f'"{text}"' + ("..." if len(data) > _STRING_MAX else "")
+
+
+class Strace:
+    """Prints through ``write``; ``names`` limits it to those calls (None: all)."""
+
+    __slots__ = ("_formatters", "_names", "_started", "_write")
+
+    def __init__(self, write: Callable[[str], None], names: frozenset[str] | None = None) -> None:
+        self._write = write
+        self._names = names
+        self._formatters: dict[str, list[Formatter]] = {}
+        self._started: dict[int, int] = {}
+        """When the call in progress of a task began, by tid."""
+
+    def on_enter(self, task: Task, nr: int, row: Row | None, args: tuple[int, ...]) -> None:
+        """A call begins (or begins again)."""
+        del nr, row, args
+        if task.record is None:
+            self._started[task.tid] = now()
+
+    def on_exit(
+        self,
+        task: Task,
+        nr: int,
+        row: Row | None,
+        args: tuple[int, ...],
+        result: int | None,
+        error: BaseException | None = None,
+        values: Sequence[Any] = (),
+    ) -> None:
+        """A call has a result, or (None) was interrupted."""
+        if not self._wants(row):
+            return
+        took = (now() - self._started.get(task.tid, now())) / 1e9
+        self._line(task, f"{self._call(task, nr, row, args, values)} = {_result(result, error)} <{took:.6f}>")
+
+    def on_native(self, task: Task, nr: int, row: Row, args: tuple[int, ...]) -> None:
+        """A call goes to the host."""
+        if self._wants(row):
+            self._line(task, f"{self._call(task, nr, row, args, ())} = <by the host>")
+
+    def on_sigreturn(self, task: Task, mask: int) -> None:
+        """A handler has returned."""
+        self._line(task, f"rt_sigreturn({{mask={mask:#x}}})")
+
+    def on_signal(self, task: Task, signo: int, pack: object) -> None:
+        """A signal is delivered."""
+        self._line(task, f"--- {signals.NAMES.get(signo, signo)} {pack} ---")
+
+    def on_birth(self, task: Task, child: Task) -> None:
+        """A task was made."""
+        kind = "thread" if child.group is task.group else "process"
+        self._line(task, f"+++ new {kind} {child.tid} +++")
+
+    def on_exec(self, task: Task) -> None:
+        """A program was executed."""
+        self._line(task, f"+++ executed as {quote(task.comm)} +++")
+
+    def on_end(self, task: Task, status: int) -> None:
+        """A task has ended; ``status`` as wait(2) encodes it."""
+        self._started.pop(task.tid, None)
+        how = (
+            f"killed by {signals.NAMES.get(status & 0x7F, status & 0x7F)}" if status & 0x7F else f"exited {status >> 8}"
+        )
+        self._line(task, f"+++ {how} +++")
+
+    def _wants(self, row: Row | None) -> bool:
+        return self._names is None or row is None or row.name in self._names
+
+    def _line(self, task: Task, text: str) -> None:
+        self._write(f"[{task.tid:5}] {task.comm.decode('ascii', 'backslashreplace')} {text}")
+
+    def _call(self, task: Task, nr: int, row: Row | None, args: tuple[int, ...], values: Sequence[Any]) -> str:
+        if row is None:
+            return f"syscall_{nr}({', '.join(map(hex, args))})"
+        if row.handler is None:
+            return f"{row.name}({', '.join(map(hex, args))})"
+        formatters = self._formatters.get(row.name)
+        if formatters is None:
+            formatters = self._formatters[row.name] = _formatters(row)
+        shown = []
+        for index, (formatter, decode) in enumerate(zip(formatters, row.decoders, strict=True)):
+            if index < len(values) and isinstance(values[index], bytes):
+                shown.append(quote(values[index]))
+            elif decode is None:
+                shown.append(hex(args[index]))
+            else:
+                try:
+                    shown.append(formatter(task, decode(args[index])))
+                except LinuxError:
+                    shown.append(hex(args[index]))
+        return f"{row.name}({', '.join(shown)})"
+
+
+def _formatters(row: Row) -> list[Formatter]:
+    assert row.handler is not None
+    found: list[Formatter] = []
+    for name in list(inspect.signature(row.handler).parameters)[1:]:
+        names = _FLAGS.get((row.name, name))
+        if names is not None:
+            found.append(_flags(names))
+        elif name in _FD_NAMES:
+            found.append(_fd)
+        elif name in _SIGNAL_NAMES:
+            found.append(_signal)
+        elif name in _MODE_NAMES:
+            found.append(_mode)
+        else:
+            found.append(_number)
+    return found
+
+
+def _result(result: int | None, error: BaseException | None) -> str:
+    if result is None:
+        return f"? ({error.reason.value})" if isinstance(error, Interrupted) else "?"
+    if -4096 < result < 0:
+        kind = BY_NUMBER.get(-result)
+        name = kind.__name__ if kind is not None else "errno"
+        detail = f" ({error})" if isinstance(error, LinuxError) and str(error) else ""
+        return f"-{-result} {name}{detail}"
+    return str(result) if result < 1 << 16 else hex(result)
