@@ -140,7 +140,7 @@ async def pivot_root(task: Task, new_root: Path, put_old: Path) -> None:
         task.fs.root = new
 
 
-def _exchange_roots(namespace: mounting.MountNamespace, old: Mount, new: Mount, place: Place) -> None:
+def _exchange_roots(namespace: MountNamespace, old: Mount, new: Mount, place: Place) -> None:
     """Put ``new`` where ``old`` is, and ``old`` at ``place``, which is inside of ``new``."""
     assert new.parent is not None
     assert new.point is not None
