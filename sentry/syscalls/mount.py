@@ -21,7 +21,7 @@ from pysc.cabi.linux.mount import (
     UMOUNT_NOFOLLOW,
 )
 from pysc.sentry.fs import mounting
-from pysc.sentry.fs.path import Mount, parent
+from pysc.sentry.fs.path import Mount, MountNamespace, parent
 from pysc.sentry.fs.path import Path as Place
 from pysc.sentry.fs.walk import DIRECTORY, FOLLOW, resolve
 from pysc.sentry.syscalls.table import U32, U64, Addr, Path
