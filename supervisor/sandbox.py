@@ -33,6 +33,8 @@ from pysc.urpc.schema import spawner as protocol
 
 START_SECONDS: Final = 30
 END_SECONDS: Final = 10
+PATIENCE: Final = 2
+"""Seconds that the two witnesses of the sentry's death, its socket and the spawner, may be apart."""
 FORWARDED: Final = (
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM,
 )  # fmt: skip
@@ -65,6 +67,7 @@ class Sandbox:
         self._sentry: Peer | None = None
         self._ready = False
         self._failed = ""
+        self._death = ""
         self._pidfds: list[int] = []
         self._cgroups = cgroups.Cgroups()
         self._ended = False
@@ -321,15 +324,17 @@ class Sandbox:
     def _on_sentry_end(self) -> None:
         if self.status is None and not self.reason:
             # The spawner knows more: wait for it a moment.
-            self.loop.run(lambda: bool(self.reason), 2)
-            self._lost(self._failed or "the sentry closed its connection; run with --debug to see more")
+            self.loop.run(lambda: bool(self._death or self.reason), PATIENCE)
+            self._lost(self._failed or self._death or "the sentry closed its connection; run with --debug to see more")
 
     def _on_spawner_event(self, event: Event) -> None:
         if isinstance(event, protocol.Died):
-            how = _how(event.status)
-            if event.role is protocol.Role.SENTRY and self.status is not None:
-                return
-            self._lost(event.reason or f"the {event.role} {how}; run with --debug to see more")
+            reason = event.reason or f"the {event.role} {_how(event.status)}; run with --debug to see more"
+            if event.role is protocol.Role.SENTRY and self._sentry is not None and self._sentry.open:
+                self._death = reason  # its last message is still to be read
+                self.loop.after(PATIENCE, lambda: self._lost(reason))
+            else:
+                self._lost(reason)
         elif isinstance(event, protocol.Restarted):
             self._log.warning(f"the gofer died and was restarted {event.reason}".rstrip())
             self._pidfds.append(event.daemon.pidfd.take())
@@ -340,7 +345,7 @@ class Sandbox:
                 self._sentry.ask(sentry.NewGofer(SocketFd(event.socket.take())), lambda value, error: None)
 
     def _lost(self, reason: str) -> None:
-        if not self.reason:
+        if not self.reason and self.status is None:
             self.reason = reason
 
     def _check_cancelled(self) -> None:
