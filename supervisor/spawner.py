@@ -150,7 +150,7 @@ class Spawner:
         status, words = child.reap()
         if self._children.get(role) is child:
             del self._children[role]
-        if role is Role.GOFER and (status == 0 or not self._sentry_lives()):
+        if role is not Role.SENTRY and (status == 0 or not self._sentry_lives()):
             return  # it saw the sentry's end: that is told by itself
         if role is Role.GOFER and self._restarts < MAX_RESTARTS:
             self._restarts += 1
