@@ -1,0 +1,179 @@
+"""Frames of a hostile peer: random, mutated, with descriptors that nobody asked for."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pysc.urpc import blocking, loop
+from pysc.urpc.codec import HEADER, BadFrame, Codec, Refused, Type
+from pysc.urpc.fds import RegularFd
+from pysc.urpc.schema.gofer import GOFER
+from pysc.urpc.schema.sentry import CONTROL
+from tests.support.kernel_loop import Loop
+from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Crash, Fetch, Opened, Sum, Swap, Take
+
+QUICK = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(QUICK, max_examples=30)
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_fds() -> Iterator[None]:
+    before = set(os.listdir("/proc/self/fd"))
+    yield
+    gc.collect()
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+def crash(_: Crash) -> None:
+    raise ZeroDivisionError
+
+
+HANDLERS: dict[Any, Any] = {
+    Add: lambda request: Sum((request.a + request.b) & 0xFFFF_FFFF),
+    Swap: lambda request: Opened(RegularFd(request.file.take())),
+    Take: lambda request: None,
+    Fetch: lambda request: Blob(bytes(min(request.size, 60000))),
+    Crash: crash,
+}
+
+
+def memfds(count: int) -> list[int]:
+    return [os.memfd_create("fuzz") for _ in range(count)]
+
+
+def greeted(service: Any, *, serves: bool) -> Codec:
+    codec, peer = Codec(service, serves=serves), Codec(service, serves=not serves)
+    codec.receive_untrusted(peer.hello()[0], [])
+    return codec
+
+
+bodies = st.binary(max_size=200) | st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | st.binary(max_size=20) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=20,
+).map(msgspec.msgpack.encode)
+frames = st.binary(max_size=100) | st.builds(
+    lambda kind, id_, body: HEADER.pack(kind, id_) + body, st.integers(0, 8), st.integers(0, 40), bodies
+)
+
+
+@pytest.mark.parametrize("service", [SAMPLE, GOFER, CONTROL], ids=lambda service: service.name)
+@pytest.mark.parametrize("serves", [True, False])
+@QUICK
+@given(sent=st.lists(st.tuples(frames, st.integers(0, 3)), max_size=8))
+def test_a_codec_raises_nothing_but_bad_frame(service: Any, serves: bool, sent: list[tuple[bytes, int]]) -> None:
+    codec = greeted(service, serves=serves)
+    for frame, fds in sent:
+        try:
+            received = codec.receive_untrusted(frame, memfds(fds))
+        except BadFrame:
+            return
+        if isinstance(received, Refused):
+            assert received.answer[0][0] == Type.FAILURE
+        del received
+
+
+@QUICK
+@given(at=st.integers(0, 60), value=st.integers(0, 255), cut=st.integers(0, 60), fds=st.integers(0, 3))
+def test_a_mutated_request_is_refused_or_understood(at: int, value: int, cut: int, fds: int) -> None:
+    client, server = greeted(SAMPLE, serves=False), greeted(SAMPLE, serves=True)
+    _, (data, owned) = client.ask(Take([RegularFd(fd) for fd in memfds(2)]))
+    for fd in owned:
+        fd.close()
+    mutated = bytearray(data)
+    mutated[at % len(mutated)] = value
+    del mutated[len(mutated) - cut % len(mutated) :]
+    try:
+        server.receive_untrusted(mutated, memfds(fds))
+    except BadFrame:
+        pass
+
+
+def flood(sock: socket.socket, sent: list[tuple[bytes, int]]) -> None:
+    """Send all; stop when the other end has hung up."""
+    sock.settimeout(5)
+    try:
+        for frame, count in sent:
+            fds = memfds(count)
+            try:
+                socket.send_fds(sock, [frame], fds)
+            finally:
+                for fd in fds:
+                    os.close(fd)
+    except OSError:
+        pass
+    sock.close()
+
+
+@SLOW
+@given(hello=st.booleans(), sent=st.lists(st.tuples(frames, st.integers(0, 5)), max_size=20))
+def test_the_blocking_server_ends_with_its_peer(hello: bool, sent: list[tuple[bytes, int]]) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ends: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            blocking.serve(theirs, SAMPLE, HANDLERS)
+            ends.append(None)
+        except BaseException as error:
+            ends.append(error.with_traceback(None))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    flood(ours, [(Codec(SAMPLE, serves=False).hello()[0], 0)] * hello + sent)
+    thread.join(10)
+    assert not thread.is_alive(), "the server hangs"
+    assert ends[0] is None or isinstance(ends[0], BadFrame)
+
+
+@SLOW
+@given(hello=st.booleans(), sent=st.lists(st.tuples(frames, st.integers(0, 5)), max_size=20))
+def test_the_loop_ends_with_its_peer(hello: bool, sent: list[tuple[bytes, int]]) -> None:
+    kernel = Loop()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    lost: list[str] = []
+    loop.Server(theirs, SAMPLE, HANDLERS, kernel, kernel.scheduler, on_lost=lost.append)
+    flood(ours, [(Codec(SAMPLE, serves=False).hello()[0], 0)] * hello + sent)
+    kernel.run_until(lambda: bool(lost))
+    kernel.close()
+
+
+def test_the_most_descriptors_a_frame_can_carry() -> None:
+    kernel = Loop()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    lost: list[str] = []
+    loop.Server(theirs, SAMPLE, HANDLERS, kernel, kernel.scheduler, on_lost=lost.append)
+    flood(ours, [(b"x" * 65536, 253)])
+    kernel.run_until(lambda: bool(lost))
+    kernel.close()
+
+
+def test_pipelined_requests_of_a_peer_that_reads_nothing_end_in_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two blocking ends deadlocked here once."""
+    monkeypatch.setattr(blocking, "DRAIN_SECONDS", 1)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    thread = threading.Thread(target=blocking.serve, args=(theirs, SAMPLE, HANDLERS))
+    thread.start()
+    codec = Codec(SAMPLE, serves=False)
+    ours.settimeout(5)
+    ours.send(codec.hello()[0])
+
+    def pipeline() -> None:
+        for number in range(10000):
+            ours.send(HEADER.pack(Type.REQUEST, number) + b"\x92\x04\xcd\xea\x60")
+
+    with pytest.raises(OSError, match=r"Broken pipe|reset|timed out"):
+        pipeline()
+    thread.join(10)
+    assert not thread.is_alive()
+    ours.close()
