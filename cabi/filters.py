@@ -1,15 +1,17 @@
-"""Seccomp filters of the daemons, by libseccomp: what a process of CPython needs anyway, and how to install one.
+"""Seccomp filters of the daemons: what a process of CPython needs anyway, and how to make and install one.
 
-The guest's own filter is not made here: it tests the instruction pointer, which libseccomp cannot say.
+libseccomp compiles them, when pysc is installed (``python -m pysc.supervisor.export_filters``): each lies beside its
+component as ``filter.bpf``, headed by a checksum of what it was made from.  One that is missing or stale is compiled
+when it is needed, which costs 20 ms.  The guest's own filter is not made here: it tests the instruction pointer, which
+libseccomp cannot say.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import Any, Final
-
-import pyseccomp
+from binascii import crc32
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 from pysc.cabi import confine
 
@@ -35,51 +37,87 @@ REFUSED: Final = (
 
 RINGS: Final = ("io_uring_setup", "io_uring_enter", "io_uring_register")
 
+LAST_CALL: Final = 511
+EQ: Final = 4
+MASKED_EQ: Final = 7
+"""How to compare an argument; the numbers are libseccomp's (enum scmp_compare)."""
+
+
+class Arg(NamedTuple):
+    """A condition on argument ``position`` of a call: EQ ``a``, or MASKED_EQ: its bits ``a`` are ``b``."""
+
+    position: int
+    comparison: int
+    a: int
+    b: int = 0
+
+
+Rule = tuple[str, tuple[Arg, ...]]
+
 PROT_EXEC: Final = 4
-NO_NEW_CODE: Final = (
-    ("mmap", (pyseccomp.Arg(2, pyseccomp.MASKED_EQ, PROT_EXEC, 0),)),
-    ("mprotect", (pyseccomp.Arg(2, pyseccomp.MASKED_EQ, PROT_EXEC, 0),)),
+NO_NEW_CODE: Final[tuple[Rule, ...]] = (
+    ("mmap", (Arg(2, MASKED_EQ, PROT_EXEC, 0),)),
+    ("mprotect", (Arg(2, MASKED_EQ, PROT_EXEC, 0),)),
 )
 """Nothing becomes executable any more."""
 
-Rule = tuple[str, tuple[Any, ...]]
+_CHECKSUM_SIZE: Final = 4
 
 
-def build(allowed: Iterable[str], rules: Iterable[Rule] = ()) -> pyseccomp.SyscallFilter:
-    """Return a filter that allows :data:`PYTHON`, ``allowed``, and the calls of ``rules`` with those arguments.
+def load(component: str, allowed: Sequence[str], rules: Sequence[Rule] = ()) -> bytes:
+    """Return the filter of a component, ready to be installed; call it while there are files to read.
 
-    Everything else kills the process, but for what is named in :data:`REFUSED`.
+    It allows :data:`PYTHON`, ``allowed``, and the calls of ``rules`` with those arguments.  Everything else kills the
+    process, but for what is named in :data:`REFUSED`.
     """
+    try:
+        with open(path_of(component), "rb") as file:
+            head, program = file.read(_CHECKSUM_SIZE), file.read()
+        if head == _checksum(allowed, rules):
+            return program
+    except OSError:
+        pass
+    return build(allowed, rules)
+
+
+def path_of(component: str) -> str:
+    """Return where the compiled filter of a component is kept."""
+    return os.path.join(os.path.dirname(confine.__file__), os.pardir, component, "filter.bpf")
+
+
+def export(component: str, allowed: Sequence[str], rules: Sequence[Rule]) -> None:
+    """Compile a filter and write it where :func:`load` looks."""
+    path = path_of(component)
+    with open(path + ".new", "wb") as file:
+        file.write(_checksum(allowed, rules) + build(allowed, rules))
+    os.rename(path + ".new", path)
+
+
+def _checksum(allowed: Sequence[str], rules: Sequence[Rule]) -> bytes:
+    source = repr((PYTHON, REFUSED, RINGS, NO_NEW_CODE, tuple(allowed), tuple(rules)))
+    return crc32(source.encode()).to_bytes(_CHECKSUM_SIZE, "little")
+
+
+def build(allowed: Sequence[str], rules: Sequence[Rule]) -> bytes:
+    """Compile a filter to struct sock_filter[]."""
+    import pyseccomp  # where nothing is compiled, it need not be loaded
+
     made = pyseccomp.SyscallFilter(pyseccomp.KILL_PROCESS)
     plain = dict.fromkeys((*PYTHON, *allowed))
     for name in plain:
-        _add(made, pyseccomp.ALLOW, name)
+        _add(pyseccomp, made, pyseccomp.ALLOW, name)
     with_rules = set()
     for name, arguments in (*NO_NEW_CODE, *rules):
         assert name not in plain, f"{name} is allowed as a whole"
-        _add(made, pyseccomp.ALLOW, name, *arguments)
+        _add(pyseccomp, made, pyseccomp.ALLOW, name, *(pyseccomp.Arg(*argument) for argument in arguments))
         with_rules.add(name)
     for name in with_rules:  # the kernel caches the verdict on those without rules; these are decided first
         made.syscall_priority(name, 255)
     for name in RINGS:
-        _add(made, pyseccomp.ERRNO(ENOSYS), name)
+        _add(pyseccomp, made, pyseccomp.ERRNO(ENOSYS), name)
     for name in REFUSED:
         if name not in plain and name not in with_rules:
-            _add(made, pyseccomp.ERRNO(ENOSYS if name == "clone3" else EACCES), name)
-    return made
-
-
-def _add(made: pyseccomp.SyscallFilter, action: int, name: str, *arguments: Any) -> None:
-    try:
-        number = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)
-    except (OSError, ValueError):
-        return
-    if number >= 0:
-        made.add_rule(action, name, *arguments)
-
-
-def export(made: pyseccomp.SyscallFilter) -> bytes:
-    """Return the filter as struct sock_filter[]."""
+            _add(pyseccomp, made, pyseccomp.ERRNO(ENOSYS if name == "clone3" else EACCES), name)
     fd = os.memfd_create("filter", os.MFD_CLOEXEC)
     with os.fdopen(fd, "w+b") as file:
         made.export_bpf(file)
@@ -87,6 +125,20 @@ def export(made: pyseccomp.SyscallFilter) -> bytes:
         return file.read()
 
 
-def install(made: pyseccomp.SyscallFilter) -> None:
+def _add(pyseccomp: Any, made: Any, action: int, name: str, *arguments: Any) -> None:
+    try:
+        number = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)
+    except (OSError, ValueError):
+        return  # newer than this libseccomp
+    if number >= 0:
+        made.add_rule(action, name, *arguments)
+
+
+def with_value(program: bytes, placeholder: int, value: int) -> bytes:
+    """Return the filter with another number where it compares an argument with ``placeholder``."""
+    return program.replace(placeholder.to_bytes(4, "little"), value.to_bytes(4, "little"))
+
+
+def install(program: bytes) -> None:
     """Lock this process down; no_new_privs must be set."""
-    confine.load_filter(export(made))
+    confine.load_filter(program)

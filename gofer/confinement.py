@@ -9,9 +9,8 @@ from __future__ import annotations
 import stat
 from typing import Final
 
-import pyseccomp
-
 from pysc.cabi import filters
+from pysc.cabi.filters import EQ, MASKED_EQ, Arg
 
 ALLOWED: Final = (
     # Finding, looking, listing
@@ -28,15 +27,15 @@ ALLOWED: Final = (
 F_DUPFD_CLOEXEC: Final = 1030
 
 
-def build() -> pyseccomp.SyscallFilter:
-    """Return the filter."""
-    kind = pyseccomp.Arg(2, pyseccomp.MASKED_EQ, stat.S_IFMT(0o777777), stat.S_IFIFO)
-    socket_kind = pyseccomp.Arg(2, pyseccomp.MASKED_EQ, stat.S_IFMT(0o777777), stat.S_IFSOCK)
-    return filters.build(
-        ALLOWED,
-        (
-            ("mknodat", (kind,)),
-            ("mknodat", (socket_kind,)),
-            ("fcntl", (pyseccomp.Arg(1, pyseccomp.EQ, F_DUPFD_CLOEXEC),)),  # os.dup
-        ),
-    )
+RULES: Final[tuple[filters.Rule, ...]] = (
+    ("mknodat", (Arg(2, MASKED_EQ, stat.S_IFMT(0o777777), stat.S_IFIFO),)),
+    ("mknodat", (Arg(2, MASKED_EQ, stat.S_IFMT(0o777777), stat.S_IFSOCK),)),
+    ("fcntl", (Arg(1, EQ, F_DUPFD_CLOEXEC),)),  # os.dup
+)
+
+_PROGRAM: Final = filters.load("gofer", ALLOWED, RULES)
+
+
+def lock_down() -> None:
+    """Install the filter; there is no way back."""
+    filters.install(_PROGRAM)

@@ -12,7 +12,6 @@ import socket
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pysc.cabi import filters
 from pysc.gofer import confinement, tree
 from pysc.gofer.handlers import handlers
 from pysc.gofer.mounts import ServedMount
@@ -54,7 +53,7 @@ def serve(sock: socket.socket, mounts: Sequence[ServedMount], *, confined: bool 
 
 
 def _lock_down() -> None:
-    filters.install(confinement.build())
+    confinement.lock_down()
 
 
 def _stay_open() -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from pyseccomp import EQ, Arg
-
 from pysc.cabi import filters
+from pysc.cabi.filters import EQ, Arg
 
 FIONBIO: Final = 0x5421
 SOL_SOCKET: Final = 1
@@ -14,12 +13,15 @@ SO_SNDTIMEO: Final = 21
 
 ALLOWED: Final = ("epoll_ctl", "epoll_pwait", "epoll_wait", "recvfrom", "recvmsg", "sendmsg", "sendto", "shutdown")
 
-RULES: Final = (
+RULES: Final[tuple[filters.Rule, ...]] = (
     ("ioctl", (Arg(1, EQ, FIONBIO),)),  # socket.setblocking()
     ("setsockopt", (Arg(1, EQ, SOL_SOCKET), Arg(2, EQ, SO_SNDTIMEO))),
 )
 
 
+_PROGRAM: Final = filters.load("netstackd", ALLOWED, RULES)
+
+
 def lock_down() -> None:
     """Install the filter; there is no way back."""
-    filters.install(filters.build(ALLOWED, RULES))
+    filters.install(_PROGRAM)

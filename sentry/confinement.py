@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from pyseccomp import EQ, MASKED_EQ, Arg
-
 from pysc.cabi import confine, filters
+from pysc.cabi.filters import EQ, MASKED_EQ, Arg
 
 AT_FDCWD: Final = 0xFFFF_FF9C
 NEGATIVE: Final = 0x8000_0000
@@ -19,6 +18,9 @@ NEGATIVE: Final = 0x8000_0000
 
 _READ_ONLY: Final = os.O_ACCMODE | os.O_CREAT | os.O_TRUNC | 0o20000000 | os.O_NOFOLLOW | os.O_PATH
 """Bits of openat's flags that are looked at; 0o20000000 is __O_TMPFILE."""
+
+OWN_DESCRIPTORS: Final = 0x7FFF_FFF0
+"""Stands for a descriptor in the compiled filter; no process has one of this number."""
 
 AF_UNIX: Final = 1
 SOL_SOCKET: Final = 1
@@ -63,6 +65,8 @@ RULES: Final[tuple[filters.Rule, ...]] = (
     # Below a donated read-only tree, or in its own procfs: for reading, no link followed, never from "here".
     ("openat", (_NOT_NEGATIVE, Arg(2, MASKED_EQ, _READ_ONLY, os.O_NOFOLLOW))),
     ("openat", (_NOT_NEGATIVE, Arg(2, MASKED_EQ, _READ_ONLY, os.O_NOFOLLOW | os.O_PATH))),
+    # Below /proc/self/fd of its own alone links are followed: lock_down() puts in which descriptor that is.
+    ("openat", (Arg(0, EQ, OWN_DESCRIPTORS), Arg(2, MASKED_EQ, _READ_ONLY, 0))),
     ("newfstatat", (_NOT_NEGATIVE,)),
     ("statx", (_NOT_NEGATIVE,)),
     ("readlinkat", (_NOT_NEGATIVE,)),
@@ -79,6 +83,9 @@ RULES: Final[tuple[filters.Rule, ...]] = (
 )
 
 
+_PROGRAM: Final = filters.load("sentry", ALLOWED, RULES)
+
+
 def lock_down(descriptors: int = -1) -> None:
     """Install the filter; there is no way back.  Capabilities must be gone already.
 
@@ -87,7 +94,4 @@ def lock_down(descriptors: int = -1) -> None:
     """
     confine.prctl(confine.PR_SET_DUMPABLE, 0)  # no other process of this id may look into its memory
     confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
-    rules = RULES
-    if descriptors >= 0:
-        rules = (*RULES, ("openat", (Arg(0, EQ, descriptors), Arg(2, MASKED_EQ, _READ_ONLY, 0))))
-    filters.install(filters.build(ALLOWED, rules))
+    filters.install(filters.with_value(_PROGRAM, OWN_DESCRIPTORS, descriptors) if descriptors >= 0 else _PROGRAM)

@@ -226,7 +226,6 @@ def test_nothing_is_lost_by_a_restart(tmp_path: Path, start: Callable[..., Gofer
 
 def test_the_filter_keeps_the_gofer_from_everything_else(tmp_path: Path, mounting: None) -> None:
     """Code in a gofer that was taken over: no program, no socket, no plain open, no device, no other process."""
-    from pysc.cabi import filters
     from pysc.gofer import confinement
 
     fd = os.open(tmp_path, os.O_PATH)
@@ -244,7 +243,7 @@ def test_the_filter_keeps_the_gofer_from_everything_else(tmp_path: Path, mountin
         code = 9
         try:
             confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
-            filters.install(confinement.build())
+            confinement.lock_down()
             checks = [
                 refused(lambda: os.open(tmp_path / "file", os.O_RDONLY)),
                 refused(lambda: os.open("file", os.O_RDONLY, dir_fd=fd)),
@@ -269,7 +268,7 @@ def test_the_filter_keeps_the_gofer_from_everything_else(tmp_path: Path, mountin
         if not pid:
             try:
                 confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
-                filters.install(confinement.build())
+                confinement.lock_down()
                 action()
             finally:
                 os._exit(0)
