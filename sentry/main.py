@@ -22,9 +22,11 @@ from pysc.sentry.kernel.dispatch import on_event
 from pysc.sentry.kernel.kernel import Kernel
 from pysc.sentry.kernel.scheduler import Completion, now
 from pysc.sentry.kernel.signals import SigInfo, send_signal
+from pysc.sentry.kernel.workers import WorkerClient
 from pysc.sentry.log import FdLog, LoggingHandler
 from pysc.sentry.platform.interface import PlatformError
 from pysc.sentry.platform.systrap import Systrap
+from pysc.sentry.strace import Strace
 from pysc.sentry.syscalls.x86_64 import X86_64
 from pysc.urpc.loop import Client, Server
 from pysc.urpc.schema import sentry as schema
@@ -49,6 +51,9 @@ class Sentry:
         self.platform = Systrap(fastpath=flags.fastpath and not flags.strace, guest=_read_all(boot.fds.guest))
         self.platform.start()
         self.kernel = Kernel(self.platform, X86_64, log)
+        self.kernel.workers = WorkerClient(self.platform)
+        if flags.strace:
+            self.kernel.strace = Strace(lambda text: log.write("info", text), frozenset(flags.strace_syscalls) or None)
         scheduler = self.kernel.scheduler
         self.gofer = Client(GOFER, self.platform, scheduler, Completion)
         self.gofer.connect(socket.socket(fileno=boot.fds.gofer))
