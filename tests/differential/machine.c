@@ -1,0 +1,384 @@
+/* A guest that interprets programs of system calls.  Standard input holds many programs, each of instructions of eight
+ * bytes: opcode, a, b, c, and a 32-bit number.  Each instruction is one call on a small set of files, pipes and other
+ * descriptors; its result, and a checksum of the bytes that it delivered, are printed.  Nothing that depends on the
+ * machine is printed, and no program can wait: every descriptor that could block is O_NONBLOCK.
+ *
+ * An opcode of 255 ends a program: all descriptors are closed, all files removed, and a line of dashes printed. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+struct instruction {
+    uint8_t opcode, a, b, c;
+    uint32_t number;
+};
+
+enum { FIRST_FD = 3, FDS = 16, SPACE = 1 << 17, END = 255 };
+
+static char buffer[SPACE];
+static const char *const names[] = {"a", "b", "d/a", "d/b", "d", "e", "l", "e/x", "missing/x", ".", "", "a/x", "d/.."};
+static const int open_flags[] = {
+    O_RDONLY, O_WRONLY, O_RDWR, O_RDWR | O_CREAT, O_RDWR | O_CREAT | O_EXCL, O_RDWR | O_CREAT | O_TRUNC,
+    O_WRONLY | O_CREAT | O_APPEND, O_RDWR | O_APPEND, O_RDONLY | O_DIRECTORY, O_RDONLY | O_NOFOLLOW, O_PATH,
+    O_RDONLY | O_CLOEXEC, O_RDWR | O_CREAT | O_NONBLOCK};
+
+#define PICK(array, index) ((array)[(index) % (sizeof(array) / sizeof *(array))])
+#define NAME(index) PICK(names, index)
+
+static int fd_of(uint8_t index) { return FIRST_FD + index % FDS; }
+
+/* Sizes cluster where behaviour changes. */
+static uint32_t size_of(uint32_t number)
+{
+    static const uint32_t edges[] = {0, 1, 7, 8, 9, 100, 4095, 4096, 4097, 8192, 65535, 65536, 65537, 70000};
+    return number & 1 ? PICK(edges, number >> 1) : (number >> 1) % SPACE;
+}
+
+/* How much may go to a descriptor: pipes and sockets never fill, since when they are full is not a matter of bytes. */
+static uint32_t bounded(int fd, uint32_t size)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)) ? size % 1001 : size;
+}
+
+static uint32_t sum(const char *bytes, long count)
+{
+    uint32_t hash = 2166136261u;
+    for (long i = 0; i < count; i++)
+        hash = (hash ^ (unsigned char)bytes[i]) * 16777619u;
+    return hash;
+}
+
+static void fill(uint8_t seed, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        buffer[i] = (char)(seed + i * 7 + i / 256);
+}
+
+/* Make a descriptor that a program may have: never one that blocks, never one beyond the program's own. */
+static long keep(long fd)
+{
+    if (fd >= FIRST_FD + FDS) {
+        close((int)fd);
+        return -9999;
+    }
+    return fd;
+}
+
+static long keep_pair(int result, int pair[2])
+{
+    if (result)
+        return result;
+    return keep(pair[0]) * 100 + keep(pair[1]);
+}
+
+static long result_of(long result, long delivered, uint32_t extra)
+{
+    static int line;
+    if (result < 0)
+        printf("%d %s", line++, result == -9999 ? "full" : strerrorname_np(errno));
+    else
+        printf("%d %ld", line++, result);
+    if (result > 0 && delivered > 0)
+        printf(" %08x", sum(buffer, delivered));
+    printf(extra ? " +%u\n" : "\n", extra);
+    return result;
+}
+
+static void run_reading(const struct instruction *i)
+{
+    long n;
+    int fd = fd_of(i->a);
+    uint32_t size = size_of(i->number);
+    struct iovec parts[2] = {{buffer, size / 3}, {buffer + size / 3, size - size / 3}};
+    switch (i->opcode) {
+    case 0:
+        n = read(fd, buffer, size);
+        break;
+    case 1:
+        n = pread(fd, buffer, size, i->b * 1000 + i->c);
+        break;
+    case 2:
+        n = readv(fd, parts, 2);
+        break;
+    case 3:
+        n = preadv(fd, parts, 2, i->b * 1000);
+        break;
+    default:
+        n = recv(fd, buffer, size, MSG_DONTWAIT | (i->b & 1 ? MSG_PEEK : 0));
+    }
+    result_of(n, n, 0);
+}
+
+static void run_writing(const struct instruction *i)
+{
+    int fd = fd_of(i->a);
+    uint32_t size = bounded(fd, size_of(i->number));
+    struct iovec parts[3] = {{buffer, size / 4}, {buffer, 0}, {buffer + size / 4, size - size / 4}};
+    uint64_t count = i->b & 1 ? i->number : ~0ul - i->c;
+    fill(i->b, size);
+    switch (i->opcode) {
+    case 8:
+        result_of(write(fd, buffer, size), 0, 0);
+        break;
+    case 9:
+        result_of(pwrite(fd, buffer, size, i->c * 1000), 0, 0);
+        break;
+    case 10:
+        result_of(writev(fd, parts, 3), 0, 0);
+        break;
+    case 11:
+        result_of(pwritev(fd, parts, 3, i->c * 100), 0, 0);
+        break;
+    case 12:
+        result_of(write(fd, &count, 8), 0, 0); /* meant for eventfds */
+        break;
+    default:
+        result_of(send(fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL), 0, 0);
+    }
+}
+
+static void run_making(const struct instruction *i)
+{
+    int pair[2] = {0, 0};
+    switch (i->opcode) {
+    case 16:
+    case 17:
+        result_of(keep(open(NAME(i->a), PICK(open_flags, i->b) | O_NONBLOCK, i->c & 1 ? 0644 : 0600)), 0, 0);
+        break;
+    case 18:
+        result_of(keep_pair(pipe2(pair, O_NONBLOCK | (i->a & 1 ? O_CLOEXEC : 0)), pair), 0, 0);
+        break;
+    case 19:
+        result_of(keep(eventfd(i->number & 0xffff, EFD_NONBLOCK | (i->a & 1 ? EFD_SEMAPHORE : 0))), 0, 0);
+        break;
+    case 20:
+        result_of(keep_pair(socketpair(AF_UNIX, (i->a & 1 ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK, 0, pair), pair), 0, 0);
+        break;
+    case 21:
+        result_of(keep(epoll_create1(0)), 0, 0);
+        break;
+    case 22:
+        result_of(keep(dup(fd_of(i->a))), 0, 0);
+        break;
+    case 23:
+        result_of(dup2(fd_of(i->a), fd_of(i->b)), 0, 0);
+        break;
+    case 24:
+        result_of(keep(fcntl(fd_of(i->a), i->b & 1 ? F_DUPFD : F_DUPFD_CLOEXEC, fd_of(i->c))), 0, 0);
+        break;
+    case 25:
+        result_of(keep(openat(fd_of(i->a), NAME(i->b), PICK(open_flags, i->c) | O_NONBLOCK, 0600)), 0, 0);
+        break;
+    default:
+        result_of(close(fd_of(i->a)), 0, 0);
+    }
+}
+
+static void run_looking(const struct instruction *i)
+{
+    int fd = fd_of(i->a), value = 0, whence = i->b % 3;
+    struct stat st = {0};
+    struct flock lock = {.l_type = i->b % 3, .l_start = i->c, .l_len = i->number % 100};
+    struct pollfd polled = {fd, POLLIN | POLLOUT | POLLPRI | POLLRDHUP, 0};
+    long result;
+    static const int whences[] = {SEEK_SET, SEEK_CUR, SEEK_END};
+    switch (i->opcode) {
+    case 32:
+        if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) /* offsets of directories are the file system's own */
+            whence = 0;
+        result_of(lseek(fd, whence ? (int32_t)i->number % 100000 : 0, PICK(whences, whence)), 0, 0);
+        break;
+    case 33:
+        result = fstat(fd, &st);
+        result_of(result, 0, result ? 0 : (uint32_t)(st.st_mode & (S_IFMT | 0777)));
+        if (result == 0 && S_ISREG(st.st_mode))
+            printf("size %ld links %ld\n", (long)st.st_size, (long)st.st_nlink);
+        break;
+    case 34:
+        result_of(fcntl(fd, F_GETFD), 0, 0);
+        break;
+    case 35:
+        result_of(fcntl(fd, F_GETFL), 0, 0);
+        break;
+    case 36:
+        result_of(fcntl(fd, F_SETFD, i->b & 1), 0, 0);
+        break;
+    case 37:
+        result_of(fcntl(fd, F_SETFL, O_NONBLOCK | (i->b & 1 ? O_APPEND : 0)), 0, 0);
+        break;
+    case 38:
+        result = poll(&polled, 1, 0);
+        result_of(result, 0, (uint32_t)polled.revents);
+        break;
+    case 39:
+        result = ioctl(fd, FIONREAD, &value);
+        result_of(result, 0, (uint32_t)value);
+        break;
+    case 40:
+        result_of(fcntl(fd, i->number & 1 ? F_SETLK : F_OFD_SETLK, &lock), 0, 0);
+        break;
+    case 41:
+        result_of(flock(fd, (i->b % 3 == 0 ? LOCK_SH : i->b % 3 == 1 ? LOCK_EX : LOCK_UN) | LOCK_NB), 0, 0);
+        break;
+    default:
+        result_of(ftruncate(fd, size_of(i->number)), 0, 0);
+    }
+}
+
+static void run_naming(const struct instruction *i)
+{
+    struct stat st = {0};
+    const char *a = NAME(i->a), *b = NAME(i->b);
+    long result;
+    switch (i->opcode) {
+    case 48:
+        result_of(mkdir(a, 0755), 0, 0);
+        break;
+    case 49:
+        result_of(rmdir(a), 0, 0);
+        break;
+    case 50:
+        result_of(unlink(a), 0, 0);
+        break;
+    case 51:
+        result_of(rename(a, b), 0, 0);
+        break;
+    case 52:
+        result_of(link(a, b), 0, 0);
+        break;
+    case 53:
+        result_of(symlink(a, b), 0, 0);
+        break;
+    case 54:
+        result = readlink(a, buffer, sizeof buffer);
+        result_of(result, result, 0);
+        break;
+    case 55:
+        result = i->b & 1 ? stat(a, &st) : lstat(a, &st);
+        result_of(result, 0, result ? 0 : (uint32_t)(st.st_mode & (S_IFMT | 0777)));
+        break;
+    case 56:
+        result_of(access(a, i->b & 7), 0, 0);
+        break;
+    case 57:
+        result_of(truncate(a, size_of(i->number)), 0, 0);
+        break;
+    default:
+        result_of(chmod(a, i->number & 0777), 0, 0);
+    }
+}
+
+static void run_moving(const struct instruction *i)
+{
+    int from = fd_of(i->a), to = fd_of(i->b);
+    uint32_t size = bounded(to, size_of(i->number));
+    off_t at = i->c;
+    loff_t start = i->c, goal = i->c * 3;
+    struct epoll_event event = {.events = i->number & 0xf, .data.u32 = i->c}, events[8];
+    long result;
+    switch (i->opcode) {
+    case 64:
+        result_of(sendfile(to, from, i->c & 1 ? &at : NULL, size), 0, 0);
+        break;
+    case 65:
+        result_of(splice(from, NULL, to, NULL, size, SPLICE_F_NONBLOCK), 0, 0);
+        break;
+    case 66:
+        result_of(copy_file_range(from, &start, to, &goal, size, 0), 0, 0);
+        break;
+    case 67:
+        result_of(tee(from, to, size, SPLICE_F_NONBLOCK), 0, 0);
+        break;
+    case 68:
+        result_of(epoll_ctl(from, 1 + i->number / 16 % 3, to, &event), 0, 0);
+        break;
+    case 69:
+        result = epoll_wait(from, events, 8, 0);
+        result_of(result, 0, result > 0 ? events[0].events : 0);
+        break;
+    case 70:
+        result_of(shutdown(from, i->b % 3), 0, 0);
+        break;
+    default:
+        result_of(fcntl(from, i->c & 1 ? F_GETPIPE_SZ : F_SETPIPE_SZ, 65536 << i->b % 3), 0, 0);
+    }
+}
+
+static void clear(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+    while (dir && (entry = readdir(dir))) {
+        char inner[600];
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name);
+        if (unlink(inner) && (errno == EISDIR || errno == EPERM)) {
+            chmod(inner, 0700);
+            clear(inner);
+            rmdir(inner);
+        }
+    }
+    if (dir)
+        closedir(dir);
+}
+
+static void end_program(void)
+{
+    for (int fd = FIRST_FD; fd < FIRST_FD + FDS; fd++)
+        close(fd);
+    chmod(".", 0700);
+    clear(".");
+    printf("----\n");
+}
+
+static void step(const struct instruction *i)
+{
+    if (i->opcode < 8)
+        run_reading(i);
+    else if (i->opcode < 16)
+        run_writing(i);
+    else if (i->opcode < 32)
+        run_making(i);
+    else if (i->opcode < 48)
+        run_looking(i);
+    else if (i->opcode < 64)
+        run_naming(i);
+    else if (i->opcode == END)
+        end_program();
+    else
+        run_moving(i);
+}
+
+int main(void)
+{
+    static char place[] = "/tmp/pysc-machine.XXXXXX";
+    static char output[1 << 16];
+    struct instruction i;
+    signal(SIGPIPE, SIG_IGN);
+    umask(022);
+    setvbuf(stdout, output, _IOFBF, sizeof output);
+    if (!mkdtemp(place) || chdir(place))
+        return 1;
+    while (fread(&i, sizeof i, 1, stdin) == 1)
+        step(&i);
+    fflush(stdout);
+    return chdir("/") || rmdir(place) ? 2 : 0;
+}

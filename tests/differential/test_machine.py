@@ -1,0 +1,103 @@
+"""Hypothesis writes programs of system calls; the host and every mode of a sandbox must say the same of each.
+
+Hundreds of programs run in one sandbox, since starting it is what costs.  A program that disagrees is made smaller in
+batches, too: all programs that are one instruction shorter run at once, and one that still disagrees goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from tests.differential.programs import Program, encode, programs, split, without_each
+from tests.support.builds import compile_guest
+from tests.support.sandbox import Outcome, Sandbox, on_host
+
+BATCH = 250
+Run = Callable[[list[Program]], list[str]]
+
+
+@pytest.fixture(scope="session")
+def machine(need: Callable[[str], str], shared_folder: Path) -> Path:
+    need("cc")
+    return compile_guest(Path(__file__).with_name("machine.c"), "static", shared_folder)
+
+
+@pytest.fixture
+def host(machine: Path, root_user: None) -> Run:
+    return lambda batch: printed(on_host(machine, stdin=encode(batch)))
+
+
+@pytest.fixture
+def guest(machine: Path, sandbox: Sandbox) -> Run:
+    return lambda batch: printed(sandbox.run(machine, stdin=encode(batch)))
+
+
+def printed(outcome: Outcome) -> list[str]:
+    """Return what each program of a batch printed."""
+    assert outcome.status == 0, outcome.explain()
+    return split(outcome.text)
+
+
+def written_programs(count: int) -> list[Program]:
+    """Let hypothesis write ``count`` programs: the same ones under CI, new ones elsewhere."""
+    batch: list[Program] = []
+
+    @settings(
+        max_examples=count,
+        derandomize=os.environ.get("CI") == "true",
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(programs)
+    def note(program: Program) -> None:
+        batch.append(program)
+
+    note()
+    return batch
+
+
+def disagreements(batch: list[Program], host: Run, guest: Run) -> list[tuple[Program, str, str]]:
+    """Return the programs of which the two say different things, and what."""
+    return [
+        (program, native, inside)
+        for program, native, inside in zip(batch, host(batch), guest(batch), strict=True)
+        if native != inside
+    ]
+
+
+def smallest(program: Program, host: Run, guest: Run) -> tuple[Program, str, str]:
+    """Take instructions away while the two still disagree."""
+    known = disagreements([program], host, guest)
+    if not known:
+        return program, "", "it agreed when it ran alone"
+    while shorter := disagreements(without_each(known[0][0]), host, guest):
+        known = shorter[:1]
+    return known[0]
+
+
+def explain(program: Program, native: str, inside: str) -> str:
+    """Say what the program is and where the two part."""
+    steps = "\n".join(f"  {step}" for step in program)
+    return f"\n{steps}\n--- host\n{native}\n--- sandbox\n{inside}"
+
+
+def test_the_machine_is_deterministic(host: Run) -> None:
+    batch = written_programs(BATCH)
+    first = host(batch)
+    assert len(first) == len(batch)
+    assert first == host(batch)
+
+
+@pytest.mark.every_mode
+def test_host_and_sandbox_agree(host: Run, guest: Run) -> None:
+    wrong = disagreements(written_programs(BATCH), host, guest)
+    if wrong:
+        report = "".join(explain(*smallest(program, host, guest)) for program, _, _ in wrong[:3])
+        pytest.fail(f"{len(wrong)} of {BATCH} programs disagree; the first ones made small:{report}")
