@@ -26,7 +26,9 @@ PROGRAMS: Final = (
     Workload("dd, 125 MB in 64 KiB writes", "dd if=/dev/zero of=big bs=65536 count={n} 2>/dev/null; rm big", 1907, 20),
     Workload("grep -r", "grep -r {n}nothing-like-it /usr/share/perl /usr/lib/python3 || true", 0, 1),
     Workload("gcc x5", "for i in $(seq {n}); do gcc -O1 $KIT/hello.c -o hello; done", 5, 1),
-    Workload("git, 8 commits", "git init -q .; for i in $(seq {n}); do echo $i >f; git add f; git commit -qm c; done", 8, 1),
+    Workload(
+        "git, 8 commits", "git init -q .; for i in $(seq {n}); do echo $i >f; git add f; git commit -qm c; done", 8, 1
+    ),
     Workload("sqlite, 300 autocommits", "/usr/bin/python3 $KIT/sqlite.py {n}", 300, 5),
 )  # fmt: skip
 
