@@ -62,13 +62,16 @@ NO_NEW_CODE: Final[tuple[Rule, ...]] = (
 """Nothing becomes executable any more."""
 
 _CHECKSUM_SIZE: Final = 4
+LAST_CALL: Final = 511
+"""No number of x86-64 is higher (512 and on are x32's)."""
 
 
 def load(component: str, allowed: Sequence[str], rules: Sequence[Rule] = ()) -> bytes:
     """Return the filter of a component, ready to be installed; call it while there are files to read.
 
-    It allows :data:`PYTHON`, ``allowed``, and the calls of ``rules`` with those arguments.  Everything else kills the
-    process, but for what is named in :data:`REFUSED`.
+    It allows :data:`PYTHON`, ``allowed``, and the calls of ``rules`` with those arguments.  Every other call that is
+    known kills the process, but for what is named in :data:`REFUSED`; other arguments than the rules allow, and calls
+    that libseccomp does not know yet, are EACCES.
     """
     try:
         with open(path_of(component), "rb") as file:
@@ -94,7 +97,7 @@ def export(component: str, allowed: Sequence[str], rules: Sequence[Rule]) -> Non
 
 
 def _checksum(allowed: Sequence[str], rules: Sequence[Rule]) -> bytes:
-    source = repr((PYTHON, REFUSED, RINGS, NO_NEW_CODE, tuple(allowed), tuple(rules)))
+    source = repr((LAST_CALL, PYTHON, REFUSED, RINGS, NO_NEW_CODE, tuple(allowed), tuple(rules)))
     return crc32(source.encode()).to_bytes(_CHECKSUM_SIZE, "little")
 
 
@@ -102,7 +105,7 @@ def build(allowed: Sequence[str], rules: Sequence[Rule]) -> bytes:
     """Compile a filter to struct sock_filter[]."""
     import pyseccomp  # where nothing is compiled, it need not be loaded
 
-    made = pyseccomp.SyscallFilter(pyseccomp.KILL_PROCESS)
+    made = pyseccomp.SyscallFilter(pyseccomp.ERRNO(EACCES))
     plain = dict.fromkeys((*PYTHON, *allowed))
     for name in plain:
         _add(pyseccomp, made, pyseccomp.ALLOW, name)
@@ -115,14 +118,25 @@ def build(allowed: Sequence[str], rules: Sequence[Rule]) -> bytes:
         made.syscall_priority(name, 255)
     for name in RINGS:
         _add(pyseccomp, made, pyseccomp.ERRNO(ENOSYS), name)
-    for name in REFUSED:
-        if name not in plain and name not in with_rules:
-            _add(pyseccomp, made, pyseccomp.ERRNO(ENOSYS if name == "clone3" else EACCES), name)
+    if "clone3" not in plain:
+        _add(pyseccomp, made, pyseccomp.ERRNO(ENOSYS), "clone3")
+    for name in sorted(_every_call(pyseccomp) - plain.keys() - with_rules - {*REFUSED, *RINGS}):
+        _add(pyseccomp, made, pyseccomp.KILL_PROCESS, name)
     fd = os.memfd_create("filter", os.MFD_CLOEXEC)
     with os.fdopen(fd, "w+b") as file:
         made.export_bpf(file)
         file.seek(0)
         return file.read()
+
+
+def _every_call(pyseccomp: Any) -> set[str]:
+    names = set()
+    for number in range(LAST_CALL + 1):
+        try:
+            names.add(pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, number).decode())
+        except (OSError, ValueError):
+            continue
+    return names
 
 
 def _add(pyseccomp: Any, made: Any, action: int, name: str, *arguments: Any) -> None:
