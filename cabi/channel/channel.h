@@ -10,6 +10,7 @@
 #define PYSC_CHANNEL_VERSION 1
 #define PYSC_SLOTS 4096
 #define PYSC_DATA_SIZE 65536
+#define PYSC_DATA_ROOM 61440     /* for commands; paths that came as hints are above */
 #define PYSC_COMMANDS 64
 #define PYSC_HINTS 4
 #define PYSC_FILTER_LENGTH 512
@@ -17,6 +18,8 @@
 /* Where things are in a guest process. */
 #define PYSC_LOW 0x10000
 #define PYSC_LIMIT 0x400000
+#define PYSC_VDSO 0x40000         /* our own image, what AT_SYSINFO_EHDR says */
+#define PYSC_VDSO_TABLE 0x50000   /* the host's functions */
 #define PYSC_TABLE_START 0x60000
 #define PYSC_TABLE_END 0x70000
 #define PYSC_TASK_SIZE 0x7ffffffff000
@@ -119,19 +122,21 @@ struct pysc_slot {
     uint64_t args[6];
     uint32_t n_hints;
     uint32_t n_commands;
+    uint32_t cpu;                /* where the thread ran when it reported */
+    uint32_t spare;
     struct pysc_hint hints[PYSC_HINTS];
     struct pysc_registers regs;
     struct pysc_frame frame;
     struct pysc_ids ids;
     struct pysc_command commands[PYSC_COMMANDS];
-    uint8_t padding[3064];
+    uint8_t padding[3056];
     uint8_t data[PYSC_DATA_SIZE];
 };
 
 /* One page that all guests map read-only. */
 struct pysc_shared {
     uint32_t asleep;             /* the sentry sleeps, or is about to: ring */
-    uint32_t spins;              /* how often a waiting guest half looks at `turn` before it sleeps */
+    uint32_t spin_cycles;        /* how long (TSC) a waiting guest half looks at `turn` before it sleeps */
 };
 
 struct pysc_channel {

@@ -9,10 +9,11 @@ DISPATCH = CABI / "dispatch"
 CHANNEL = CABI / "channel"
 
 ffibuilder = FFI()
-ffibuilder.cdef((CHANNEL / "channel.h").read_text() + (DISPATCH / "dispatch.h").read_text())
+HEADERS = [CHANNEL / "channel.h", DISPATCH / "objects.h", DISPATCH / "dispatch.h"]
+ffibuilder.cdef("".join(path.read_text() for path in HEADERS))
 ffibuilder.set_source(
     "pysc.cabi._dispatch",
-    '#include <stdint.h>\n#include "channel.h"\n#include "dispatch.h"',
+    '#include <stdint.h>\n#include "channel.h"\n#include "objects.h"\n#include "dispatch.h"',
     sources=sorted(str(path) for path in DISPATCH.glob("*.c")),
     depends=sorted(str(path) for path in [*DISPATCH.glob("*.h"), *CHANNEL.glob("*.h")]),
     include_dirs=[str(DISPATCH), str(CHANNEL)],

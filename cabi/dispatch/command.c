@@ -38,8 +38,10 @@ pysc_flush(struct pysc_engine *engine, uint32_t number)
     slot->n_commands = thread->n_commands;
     thread->state = thread->verdict ? STATE_RUNNING : STATE_BUSY;
     __atomic_store_n(&slot->turn, PYSC_TURN_GUEST, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&slot->sleeping, __ATOMIC_SEQ_CST))
-        syscall(SYS_futex, &slot->turn, FUTEX_WAKE, 1, NULL, NULL, 0);
+    if (!__atomic_load_n(&slot->sleeping, __ATOMIC_SEQ_CST))
+        return 0;
+    engine->counters.wakes++;
+    syscall(SYS_futex, &slot->turn, FUTEX_WAKE, 1, NULL, NULL, 0);
     return 0;
 }
 
@@ -59,12 +61,10 @@ pysc_reserve(struct pysc_engine *engine, uint32_t number, uint64_t size)
 
     if (!thread || thread->state != STATE_STOPPED)
         return -ESRCH;
-    if (size > PYSC_DATA_SIZE - thread->used)
+    if (size > PYSC_DATA_ROOM - thread->used)
         return -ENOBUFS;
     offset = thread->used;
-    thread->used += ((uint32_t)size + 7) & ~7U;
-    if (thread->used > PYSC_DATA_SIZE)
-        thread->used = PYSC_DATA_SIZE;
+    thread->used += ((uint32_t)size + 7) & ~7U; /* PYSC_DATA_ROOM is a multiple of 8 */
     return offset;
 }
 

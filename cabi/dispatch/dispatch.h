@@ -4,8 +4,10 @@
  * validated here; which thread may report at all is this side's own knowledge (`state`).
  */
 struct pysc_engine;
+struct pysc_objects;
 
 #define PYSC_READY 32 /* an event's kind: a watched descriptor (`id`) is ready for args[0] */
+#define PYSC_MOVED 33 /* a fast path changed object `id` of kind `nr`, which somebody waits for: it has args[0] now */
 
 struct pysc_event {
     uint32_t id;
@@ -22,12 +24,23 @@ struct pysc_notification {
     uint64_t args[6];
 };
 
+struct pysc_counters {
+    uint64_t reports;  /* taken out of channels */
+    uint64_t served;   /* of these, answered by fast paths */
+    uint64_t spins;    /* ended with a report */
+    uint64_t vain;     /* spins that did not */
+    uint64_t sleeps;
+    uint64_t wakes;    /* guest threads that had to be woken */
+};
+
 /* Returns NULL when memory or descriptors are short. */
 struct pysc_engine *pysc_engine_new(void);
 void pysc_engine_free(struct pysc_engine *engine);
 
 /* The page that all guests map read-only, shared through the memfd `file`. */
 int64_t pysc_engine_share(struct pysc_engine *engine, int32_t file);
+
+struct pysc_counters *pysc_engine_counters(struct pysc_engine *engine);
 
 /* Map the channel in memfd `file` (borrowed) and listen to `doorbell` (borrowed).  Returns the space's number. */
 int64_t pysc_space_add(struct pysc_engine *engine, int32_t file, int32_t doorbell);
@@ -38,6 +51,11 @@ struct pysc_channel *pysc_space_channel(struct pysc_engine *engine, uint32_t spa
 int64_t pysc_thread_add(struct pysc_engine *engine, uint32_t space, uint32_t slot);
 int64_t pysc_thread_remove(struct pysc_engine *engine, uint32_t thread);
 struct pysc_slot *pysc_thread_slot(struct pysc_engine *engine, uint32_t thread);
+
+/* Answer ordinary calls on these objects here, without an event. */
+void pysc_engine_serve(struct pysc_engine *engine, struct pysc_objects *objects);
+/* The descriptor table that calls of a thread refer to; negative: none, so nothing is answered here. */
+int64_t pysc_thread_use_table(struct pysc_engine *engine, uint32_t thread, int64_t table);
 
 /* epoll(7) by descriptor; EPOLL* events. */
 int64_t pysc_watch(struct pysc_engine *engine, int32_t file, uint32_t events);

@@ -7,7 +7,27 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
+#include <x86intrin.h>
+
+#define GUEST_SPIN_NS 50000
+
+/* The time stamp counter runs at one rate; a millisecond tells which. */
+static uint32_t
+cycles_of_ns(uint32_t ns)
+{
+    struct timespec begin, now;
+    uint64_t first, elapsed;
+
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    first = __rdtsc();
+    do {
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        elapsed = (uint64_t)((now.tv_sec - begin.tv_sec) * 1000000000LL + now.tv_nsec - begin.tv_nsec);
+    } while (elapsed < 1000000);
+    return (uint32_t)((__rdtsc() - first) * ns / elapsed);
+}
 
 struct pysc_engine *
 pysc_engine_new(void)
@@ -37,6 +57,12 @@ pysc_engine_free(struct pysc_engine *engine)
     munmap(engine, sizeof *engine);
 }
 
+struct pysc_counters *
+pysc_engine_counters(struct pysc_engine *engine)
+{
+    return &engine->counters;
+}
+
 int64_t
 pysc_engine_share(struct pysc_engine *engine, int32_t file)
 {
@@ -45,6 +71,9 @@ pysc_engine_share(struct pysc_engine *engine, int32_t file)
     if (page == MAP_FAILED)
         return -errno;
     engine->shared = page;
+    if (sched_getaffinity(0, sizeof engine->cpus, &engine->cpus) == 0)
+        engine->n_cpus = CPU_COUNT(&engine->cpus);
+    engine->spin_cycles = cycles_of_ns(GUEST_SPIN_NS);
     return 0;
 }
 
@@ -100,6 +129,10 @@ pysc_space_remove(struct pysc_engine *engine, uint32_t number)
     }
     free(space->threads);
     space->threads = NULL;
+    for (uint32_t i = 0; i < N_HOT; i++) {
+        if (engine->hot[i] == number + 1)
+            engine->hot[i] = 0;
+    }
     epoll_ctl(engine->epoll, EPOLL_CTL_DEL, space->doorbell, NULL);
     munmap(space->channel, sizeof *space->channel);
     space->channel = NULL;

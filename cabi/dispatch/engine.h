@@ -2,15 +2,17 @@
 #ifndef PYSC_ENGINE_H
 #define PYSC_ENGINE_H
 
+#include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "channel.h"
+#include "object.h"
 #include "dispatch.h"
 
 #define MAX_SPACES 16384
 #define MAX_THREADS 65536
-#define BITMAP_WORDS (PYSC_SLOTS / 64)
+#define N_HOT 4
 
 /* A thread's state, the sentry's own view of the protocol. */
 enum state {
@@ -28,6 +30,8 @@ struct thread {
     uint8_t verdict; /* the batch that is being written ends the stop */
     uint16_t n_commands;
     uint32_t used; /* bytes of the data area in this batch */
+    uint32_t table; /* of descriptors: index + 1 */
+    uint32_t table_generation;
 };
 
 struct space {
@@ -39,16 +43,29 @@ struct space {
 };
 
 struct pysc_engine {
+    struct pysc_objects *objects; /* NULL: no fast paths */
     int32_t epoll;
     struct pysc_shared *shared;
     uint32_t n_spaces, free_space; /* numbers + 1 */
     uint32_t n_threads, free_thread;
+    uint32_t hot[N_HOT]; /* spaces that are looked at while awake: numbers + 1 */
+    uint32_t next_hot, first_hot;
+    cpu_set_t cpus; /* where this thread may run */
+    int32_t n_cpus;
+    uint32_t caller_cpu; /* of the last report; the guest's word for it */
+    int64_t placed;      /* CPU + 1 where the sentry is, negative: which it avoids, 0: anywhere */
+    int32_t dense;       /* reports come close together: spin */
+    uint32_t quick;
+    uint32_t spin_cycles;
+    struct pysc_counters counters;
+    int64_t last_arrival, last_look;
     struct space spaces[MAX_SPACES];
     struct thread threads[MAX_THREADS];
 };
 
-/* Where fast paths plug in: asked before a system call's event goes to Python.  Returns whether it has been answered. */
-typedef int (*fast_path)(struct pysc_engine *engine, uint32_t thread, const struct pysc_event *event);
+/* Where fast paths plug in: asked before a system call's event goes to Python.  Returns whether that is all; if not, the
+ * event goes on, maybe as another one. */
+typedef int (*fast_path)(struct pysc_engine *engine, uint32_t thread, struct pysc_event *event);
 #define N_FAST_PATHS 512
 extern fast_path pysc_fast_paths[N_FAST_PATHS];
 

@@ -1,13 +1,23 @@
-/* The loop's wait: doorbells and watched descriptors in one epoll set, reports out of the channels that rang. */
+/* The loop's wait: doorbells and watched descriptors in one epoll set, reports out of the channels.
+ *
+ * Where requests come close together the sentry spins over the few channels that were busy last ("hot": they need not
+ * ring while it is awake); where they are rare it sleeps, on the caller's core, since to wake a sleeper on another core
+ * costs many times as much.  Idle is asleep. */
 
 #define _GNU_SOURCE
 #include "engine.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <time.h>
+#include <x86intrin.h>
 
 #define MAX_READY 64
+#define QUICK_NS 100000     /* reports this close together are dense */
+#define QUICK_ENOUGH 8      /* so many in a row: spin */
+#define SPIN_NS 50000       /* spin for so long before sleeping */
+#define LOOK_AT_FILES_NS 100000 /* watched descriptors are looked at at least so often while reports are dense */
 
 fast_path pysc_fast_paths[N_FAST_PATHS];
 
@@ -15,6 +25,15 @@ struct batch {
     struct pysc_event *events;
     uint32_t n, max;
 };
+
+static int64_t
+now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
 
 /* Copy a report out of a slot, each word once.  Returns whether it is acceptable. */
 static int
@@ -30,6 +49,19 @@ take_report(const struct pysc_slot *slot, struct pysc_event *event)
            (event->kind >= PYSC_KIND_BORN && event->kind <= PYSC_KIND_EXITING);
 }
 
+/* How much of the data area a buffer that came as a hint takes. */
+static uint32_t
+hinted(const struct pysc_slot *slot)
+{
+    const volatile struct pysc_slot *untrusted = slot;
+    uint32_t size;
+
+    if (untrusted->n_hints == 0 || untrusted->hints[0].offset != 0)
+        return 0;
+    size = untrusted->hints[0].size;
+    return size < PYSC_DATA_ROOM ? (size + 7) & ~7U : PYSC_DATA_ROOM;
+}
+
 static void
 take_turn(struct pysc_engine *engine, uint32_t number, struct batch *batch)
 {
@@ -43,13 +75,17 @@ take_turn(struct pysc_engine *engine, uint32_t number, struct batch *batch)
     if (!take_report(thread->slot, event))
         event->kind = 0; /* the guest half is not ours any more: Python kills the space */
     event->id = number;
+    engine->counters.reports++;
     thread->state = STATE_STOPPED;
     thread->n_commands = 0;
     thread->verdict = 0;
-    thread->used = 0;
+    thread->used = event->kind == PYSC_KIND_SYSCALL ? hinted(thread->slot) : 0;
+    engine->caller_cpu = *(volatile uint32_t *)&thread->slot->cpu;
     if (event->kind == PYSC_KIND_SYSCALL && event->nr >= 0 && event->nr < N_FAST_PATHS && pysc_fast_paths[event->nr] &&
-        pysc_fast_paths[event->nr](engine, number, event))
+        pysc_fast_paths[event->nr](engine, number, event)) {
+        engine->counters.served++;
         return;
+    }
     batch->n++;
 }
 
@@ -88,6 +124,37 @@ scan_space(struct pysc_engine *engine, uint32_t number, struct batch *batch)
     return 0;
 }
 
+/* A space that rang becomes hot, and the one that has been so for longest is not any more. */
+static void
+heat(struct pysc_engine *engine, uint32_t number)
+{
+    uint32_t *place = &engine->hot[engine->next_hot];
+
+    for (uint32_t i = 0; i < N_HOT; i++) {
+        if (engine->hot[i] == number + 1)
+            return;
+    }
+    if (*place && engine->spaces[*place - 1].channel)
+        __atomic_store_n(&engine->spaces[*place - 1].channel->polled, 0, __ATOMIC_SEQ_CST);
+    *place = number + 1;
+    engine->next_hot = (engine->next_hot + 1) % N_HOT;
+    __atomic_store_n(&engine->spaces[number].channel->polled, 1, __ATOMIC_SEQ_CST);
+}
+
+/* Look at the hot spaces, each time beginning with another one. */
+static void
+scan_hot(struct pysc_engine *engine, struct batch *batch)
+{
+    uint32_t first = engine->first_hot++;
+
+    for (uint32_t i = 0; i < N_HOT; i++) {
+        uint32_t hot = engine->hot[(first + i) % N_HOT];
+
+        if (hot && scan_space(engine, hot - 1, batch) < 0)
+            return; /* its bits are still set: next time */
+    }
+}
+
 /* A space that was not emptied must ring again by itself. */
 static void
 ring_again(struct pysc_engine *engine, uint32_t number)
@@ -103,6 +170,8 @@ take_ready(struct pysc_engine *engine, const struct epoll_event *ready, struct b
     uint32_t id = (uint32_t)ready->data.u64;
 
     if (ready->data.u64 >> 32) {
+        if (id < engine->n_spaces && engine->spaces[id].channel)
+            heat(engine, id); /* before the scan: what comes after it is found by the next one */
         if (scan_space(engine, id, batch) < 0)
             ring_again(engine, id);
     } else if (batch->n < batch->max) {
@@ -111,31 +180,123 @@ take_ready(struct pysc_engine *engine, const struct epoll_event *ready, struct b
 }
 
 static int
-sleep_in_epoll(struct pysc_engine *engine, int64_t timeout_ns, struct epoll_event *ready, int max)
+look_at_files(struct pysc_engine *engine, int64_t timeout_ns, struct batch *batch)
 {
     struct timespec timeout = {timeout_ns / 1000000000, timeout_ns % 1000000000};
+    struct epoll_event ready[MAX_READY];
+    uint32_t room = batch->max - batch->n;
     int n;
 
-    if (timeout_ns != 0 && engine->shared)
-        __atomic_store_n(&engine->shared->asleep, 1, __ATOMIC_SEQ_CST);
-    n = epoll_pwait2(engine->epoll, ready, max, timeout_ns < 0 ? NULL : &timeout, NULL);
+    if (room == 0)
+        return 0;
+    n = epoll_pwait2(engine->epoll, ready, room < MAX_READY ? (int)room : MAX_READY, timeout_ns < 0 ? NULL : &timeout, NULL);
     if (n < 0)
-        n = -errno;
+        return errno == EINTR ? 0 : -errno;
     if (timeout_ns != 0 && engine->shared)
         __atomic_store_n(&engine->shared->asleep, 0, __ATOMIC_SEQ_CST);
-    return n;
+    for (int i = 0; i < n; i++)
+        take_ready(engine, &ready[i], batch);
+    return 0;
+}
+
+/* Move this thread to the caller's core (near), or away from it.  Where the host forbids it, nothing is lost but time. */
+static void
+place(struct pysc_engine *engine, int near)
+{
+    uint32_t cpu = engine->caller_cpu;
+    cpu_set_t set = engine->cpus;
+
+    if (cpu >= CPU_SETSIZE || !CPU_ISSET(cpu, &engine->cpus))
+        return;
+    if (engine->placed == (near ? (int64_t)cpu + 1 : -(int64_t)cpu - 1))
+        return;
+    if (near) {
+        CPU_ZERO(&set);
+        CPU_SET(cpu, &set);
+    } else {
+        CPU_CLR(cpu, &set);
+    }
+    if (sched_setaffinity(0, sizeof set, &set) == 0)
+        engine->placed = near ? (int64_t)cpu + 1 : -(int64_t)cpu - 1;
+}
+
+/* Returns whether something was found. */
+static int
+spin(struct pysc_engine *engine, int64_t until, struct batch *batch)
+{
+    do {
+        for (int i = 0; i < 32; i++) {
+            scan_hot(engine, batch);
+            if (batch->n) {
+                engine->counters.spins++;
+                return 1;
+            }
+            __builtin_ia32_pause();
+        }
+    } while (now_ns() < until);
+    engine->counters.vain++;
+    return 0;
+}
+
+/* Keep the record of how dense reports are. */
+static void
+note_arrival(struct pysc_engine *engine)
+{
+    int64_t now = now_ns();
+
+    if (now - engine->last_arrival < QUICK_NS) {
+        if (!engine->dense && ++engine->quick >= QUICK_ENOUGH && engine->n_cpus > 1) {
+            engine->dense = 1;
+            place(engine, 0);
+            engine->shared->spin_cycles = engine->spin_cycles;
+        }
+    } else {
+        engine->quick = 0;
+    }
+    engine->last_arrival = now;
+}
+
+static int
+sleep_until(struct pysc_engine *engine, int64_t timeout_ns, struct batch *batch)
+{
+    int failed;
+
+    engine->counters.sleeps++;
+    engine->dense = 0;
+    engine->quick = 0;
+    engine->shared->spin_cycles = 0;
+    if (engine->n_cpus > 1)
+        place(engine, 1);
+    __atomic_store_n(&engine->shared->asleep, 1, __ATOMIC_SEQ_CST);
+    scan_hot(engine, batch);
+    failed = look_at_files(engine, batch->n ? 0 : timeout_ns, batch);
+    __atomic_store_n(&engine->shared->asleep, 0, __ATOMIC_SEQ_CST);
+    return failed;
 }
 
 int64_t
 pysc_wait(struct pysc_engine *engine, int64_t timeout_ns, struct pysc_event *events, uint32_t max)
 {
     struct batch batch = {events, 0, max};
-    struct epoll_event ready[MAX_READY];
-    int n = sleep_in_epoll(engine, timeout_ns, ready, max < MAX_READY ? (int)max : MAX_READY);
+    int64_t now = now_ns();
+    int failed = 0;
 
-    if (n < 0)
-        return n == -EINTR ? 0 : n;
-    for (int i = 0; i < n; i++)
-        take_ready(engine, &ready[i], &batch);
-    return batch.n;
+    if (!engine->shared)
+        return look_at_files(engine, timeout_ns, &batch) ?: (int64_t)batch.n;
+    scan_hot(engine, &batch);
+    if (now - engine->last_look > LOOK_AT_FILES_NS || (batch.n == 0 && timeout_ns == 0)) {
+        engine->last_look = now;
+        failed = look_at_files(engine, 0, &batch);
+    }
+    if (batch.n == 0 && timeout_ns != 0 && !failed) {
+        int64_t until = engine->last_arrival + SPIN_NS;
+
+        if (timeout_ns > 0 && now + timeout_ns < until)
+            until = now + timeout_ns;
+        if (!engine->dense || !spin(engine, until, &batch))
+            failed = sleep_until(engine, timeout_ns, &batch);
+    }
+    if (batch.n)
+        note_arrival(engine);
+    return failed ? failed : (int64_t)batch.n;
 }

@@ -79,21 +79,29 @@ strings_in(struct context *c, uint64_t address, uint64_t first, uint64_t limit, 
 }
 
 /* The gate of all memory calls of the guest: here images will be told from anonymous memory. */
-static long
-memory_call(long nr, const uint64_t *a, uint64_t sixth)
+void
+gate(long nr, uint64_t *args)
 {
     const uint64_t moves = 2 | 4; /* MREMAP_FIXED, MREMAP_DONTUNMAP: only then is there a new address */
 
-    if (nr == __NR_mremap && !(a[3] & moves))
-        return host6(nr, a[0], a[1], a[2], a[3], 0, 0);
-    return host6(nr, a[0], a[1], a[2], a[3], a[4], sixth);
+    if (nr == __NR_mremap && !(args[3] & moves))
+        args[4] = 0;
+}
+
+long
+memory_call(long nr, const uint64_t *args)
+{
+    uint64_t a[6] = {args[0], args[1], args[2], args[3], args[4], args[5]};
+
+    gate(nr, a);
+    return host6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
 static int64_t
 host_call(struct context *c, const struct pysc_command *command)
 {
     const uint64_t *a = command->args;
-    long result = memory_call((long)a[0], a + 1, command->extra);
+    long result = memory_call((long)a[0], (uint64_t[6]){a[1], a[2], a[3], a[4], a[5], command->extra});
 
     c->regs.fs_base = read_fs_base(); /* it may have been arch_prctl */
     return result;
@@ -157,7 +165,7 @@ map(struct context *c, const struct pysc_command *command)
             return -EBADF;
         file = c->r->files[a[4]];
     }
-    return memory_call(__NR_mmap, (uint64_t[5]){a[0], a[1], a[2], a[3], (uint64_t)file}, a[5]);
+    return memory_call(__NR_mmap, (uint64_t[6]){a[0], a[1], a[2], a[3], (uint64_t)file, a[5]});
 }
 
 static int64_t

@@ -27,7 +27,6 @@ _Static_assert(sizeof(struct pysc_registers) == 152, "registers");
 struct space {
     uint32_t fork_lock;
     uint32_t padding;
-    uint64_t vdso; /* the host's */
 };
 
 /* The private record of a thread: the top 256 bytes of its handler stack.  GS base points at it.  Offsets: entry.S. */
@@ -41,10 +40,11 @@ struct record {
     struct space *space;
     int32_t files[4];
     uint32_t n_files;
+    uint32_t failed_spins, skipped_spins;
     uint32_t padding;
     uint64_t spare[20];
 };
-_Static_assert(sizeof(struct record) == 232, "record");
+_Static_assert(sizeof(struct record) == 240, "record");
 #define RECORD_SIZE 256
 
 struct sigcontext_64 {
@@ -120,6 +120,15 @@ write_fs_base(uint64_t base)
         __asm__ volatile("wrfsbase %0" ::"r"(base) : "memory");
 }
 
+/* The segment limit that the host keeps there for getcpu(3). */
+static inline uint32_t
+current_cpu(void)
+{
+    uint32_t limit = 0;
+    __asm__ volatile("lsl %1, %0" : "=r"(limit) : "r"(0x7b));
+    return limit & 0xfff;
+}
+
 static inline void
 write_gs_base(uint64_t base)
 {
@@ -133,7 +142,7 @@ range_ok(uint64_t address, uint64_t size)
 }
 
 /* entry.S */
-extern char guest_text_start[], guest_text_end[], guest_image_end[];
+extern char guest_text_start[], guest_text_end[], guest_rodata_end[], guest_image_end[];
 extern char exit_check[], exit_end[], exit_pending[], block_check[], block_end[], block_abort[];
 void signal_entry(int signo);
 void signal_restorer(void);
@@ -163,11 +172,28 @@ void on_pending(struct ucontext *uc);
 /* serve.c */
 void report(struct context *c, uint32_t kind, int64_t nr, const uint64_t *args);
 void serve(struct context *c);
+int run_native(struct context *c, long nr, const uint64_t *args);
 void load_registers(struct context *c, const struct ucontext *uc);
 void store_registers(const struct context *c);
 void hand_over(struct record *r);
 
+/* vdso.S, clock.c */
+void fall_clock_gettime(void);
+void fall_gettimeofday(void);
+void fall_time(void);
+void fall_clock_getres(void);
+void fall_getcpu(void);
+void find_clocks(const uint8_t *image, uint64_t *table);
+
+/* native.c */
+int answer_natively(struct context *c, int64_t nr, const uint64_t *args);
+
+/* hints.c */
+void add_hints(struct pysc_slot *slot, int64_t nr, const uint64_t *args);
+
 /* commands.c */
+void gate(long nr, uint64_t *args);
+long memory_call(long nr, const uint64_t *args);
 int64_t run_command(struct context *c, struct pysc_command *command);
 
 /* frame.c */

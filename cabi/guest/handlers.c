@@ -28,10 +28,18 @@ die(void)
         host(__NR_exit_group, 255);
 }
 
+/* Our vDSO image is the guest's code as much as the host's is. */
 static int
 in_guest_half(uint64_t rip)
 {
-    return rip < PYSC_LIMIT;
+    return rip < PYSC_LIMIT && !(rip >= PYSC_VDSO && rip < PYSC_VDSO_TABLE);
+}
+
+/* The guest half calls the host's vDSO, too: there the stack tells whose call it is. */
+static int
+on_own_stack(const struct record *r, uint64_t rsp)
+{
+    return rsp - stack_of(r->channel, r->index) < PYSC_STACK_SIZE;
 }
 
 static int
@@ -62,6 +70,8 @@ on_syscall(struct context *c, const struct siginfo *info)
         else
             report(c, PYSC_KIND_FAULT, 0, (uint64_t[6]){SIGSEGV, 0x80, 0, 0, 0, 0}); /* SI_KERNEL */
     } else {
+        if (c->r->channel->fastpath && answer_natively(c, info->syscall, args))
+            return;
         report(c, PYSC_KIND_SYSCALL, info->syscall, args);
     }
     serve(c);
@@ -88,7 +98,7 @@ on_signal(int signo, struct siginfo *info, struct ucontext *uc)
     int inside = in_guest_half(uc->mcontext.rip);
     struct context c;
 
-    if (signo == PYSC_SIGNAL_PREEMPT && inside) {
+    if (signo == PYSC_SIGNAL_PREEMPT && (inside || on_own_stack(r, uc->mcontext.rsp))) {
         note_preempt(r, uc);
         return 1;
     }

@@ -43,16 +43,43 @@ hand_over(struct record *r)
         host(__NR_write, PYSC_FD_DOORBELL, &one, 8);
 }
 
+/* Look for the turn for a while, if that has paid for this thread lately. */
+static int
+spin(struct record *r)
+{
+    struct pysc_slot *slot = r->slot;
+    uint32_t cycles = r->shared->spin_cycles;
+    uint64_t start;
+
+    if (__atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE) == PYSC_TURN_GUEST)
+        return 1;
+    if (cycles == 0 || r->shared->asleep)
+        return 0;
+    if (++r->skipped_spins < (1U << r->failed_spins) >> 1)
+        return 0;
+    r->skipped_spins = 0;
+    start = __builtin_ia32_rdtsc();
+    do {
+        for (int i = 0; i < 4; i++) {
+            __builtin_ia32_pause();
+            if (__atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE) == PYSC_TURN_GUEST) {
+                r->failed_spins = 0;
+                return 1;
+            }
+        }
+    } while (__builtin_ia32_rdtsc() - start < cycles);
+    if (r->failed_spins < 7)
+        r->failed_spins++;
+    return 0;
+}
+
 static void
 wait_turn(struct record *r)
 {
     struct pysc_slot *slot = r->slot;
 
-    for (uint32_t spins = r->shared->spins; spins > 0; spins--) {
-        if (__atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE) == PYSC_TURN_GUEST)
-            return;
-        __builtin_ia32_pause();
-    }
+    if (spin(r))
+        return;
     __atomic_store_n(&slot->sleeping, 1, __ATOMIC_SEQ_CST);
     while (__atomic_load_n(&slot->turn, __ATOMIC_SEQ_CST) != PYSC_TURN_GUEST)
         host(__NR_futex, &slot->turn, FUTEX_WAIT, PYSC_TURN_SENTRY, 0);
@@ -71,6 +98,9 @@ report(struct context *c, uint32_t kind, int64_t nr, const uint64_t *args)
         c->args[i] = slot->args[i] = args[i];
     slot->n_hints = 0;
     slot->regs = c->regs;
+    if (kind == PYSC_KIND_SYSCALL)
+        add_hints(slot, nr, args);
+    slot->cpu = current_cpu();
     hand_over(c->r);
 }
 
@@ -85,26 +115,34 @@ take_registers(struct context *c)
     c->regs.eflags = (eflags & ~user_flags) | (c->regs.eflags & user_flags) | 0x202;
 }
 
-/* A native call that may block.  Returns whether it was undone, and so reported. */
-static int
-run_native(struct context *c, const struct pysc_command *command)
+/* A native call that may block.  Returns whether it was undone, and so reported: then serve. */
+int
+run_native(struct context *c, long nr, const uint64_t *args)
 {
-    uint64_t args[6] = {command->args[1], command->args[2], command->args[3],
-                        command->args[4], command->args[5], command->extra};
-    long result;
+    long result = block_syscall(nr, args, &c->r->preempt);
 
-    if (command->flags & PYSC_FLAG_PREEMPT)
-        c->r->preempt = 1;
-    result = block_syscall((long)command->args[0], args, &c->r->preempt);
     if (result == -EINTR && c->r->preempt) {
+        uint64_t call[6];
+
+        for (int i = 0; i < 6; i++)
+            call[i] = c->args[i];
         c->r->preempt = 0;
-        report(c, PYSC_KIND_INTERRUPTED, c->nr, (uint64_t[6]){c->args[0], c->args[1], c->args[2], c->args[3],
-                                                              c->args[4], c->args[5]});
+        report(c, PYSC_KIND_INTERRUPTED, c->nr, call);
         return 1;
     }
     c->regs.rax = (uint64_t)result;
     c->regs.fs_base = read_fs_base(); /* it may have been arch_prctl */
     return 0;
+}
+
+static int
+run_command_natively(struct context *c, const struct pysc_command *command)
+{
+    const uint64_t *a = command->args;
+    uint64_t args[6] = {a[1], a[2], a[3], a[4], a[5], command->extra};
+
+    gate((long)a[0], args);
+    return run_native(c, (long)a[0], args);
 }
 
 /* Returns whether the stop is over. */
@@ -122,7 +160,9 @@ give_verdict(struct context *c, struct pysc_command *command, int put_failed)
         c->regs.rip -= 2;
         break;
     case PYSC_CMD_RUN:
-        if (run_native(c, command))
+        if (command->flags & PYSC_FLAG_PREEMPT)
+            c->r->preempt = 1;
+        if (run_command_natively(c, command))
             return 0;
         break;
     case PYSC_CMD_EXIT:

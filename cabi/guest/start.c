@@ -258,9 +258,13 @@ blank(uint64_t *stack)
     birth->channel = channel;
     birth->stack_start = ((uint64_t)stack & -PAGE) - 0x40000;
     birth->stack_end = ((uint64_t)name + 8 + PAGE - 1) & -PAGE;
-    record_at((uint64_t)birth)->space->vdso = auxiliary(stack, AT_SYSINFO_EHDR);
+    map_or_die(PYSC_VDSO_TABLE, PAGE, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    find_clocks((const uint8_t *)auxiliary(stack, AT_SYSINFO_EHDR), (uint64_t *)PYSC_VDSO_TABLE);
+    host(__NR_mprotect, PYSC_VDSO_TABLE, PAGE, PROT_READ);
     fill_hole(PYSC_LOW, (uint64_t)guest_text_start);
-    fill_hole((uint64_t)guest_image_end, PYSC_LIMIT);
+    fill_hole((uint64_t)guest_rodata_end, PYSC_VDSO);
+    fill_hole((uint64_t)guest_image_end, PYSC_VDSO_TABLE);
+    fill_hole(PYSC_VDSO_TABLE + PAGE, PYSC_LIMIT);
     host(NR_MSEAL, PYSC_LOW, PYSC_LIMIT - PYSC_LOW, 0); /* where there is one */
     switch_stack((uint64_t)birth, blank_main, (uint64_t)birth);
 }

@@ -38,6 +38,8 @@ _EVENT: Final = struct.Struct("<IIq6Q")
 _BATCH: Final = 64
 _EPOLLIN: Final = 1
 _KINDS: Final = (None, *Kind)
+VDSO: Final = lib.PYSC_VDSO
+"""Our own vDSO image in every guest process: what AT_SYSINFO_EHDR says, where fast paths are on."""
 _POOL: Final = 1
 """Blanks kept ready: execve does not wait for one."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from pysc.cabi._dispatch import ffi, lib
@@ -22,6 +22,7 @@ _MAX_PUT: Final = 60 * 1024
 _SLOT_REGS: Final[int] = ffi.offsetof("struct pysc_slot", "regs")
 _SLOT_FRAME: Final[int] = ffi.offsetof("struct pysc_slot", "frame")
 _SLOT_HINTS: Final[int] = ffi.offsetof("struct pysc_slot", "n_hints")
+_SLOT_HINTS_LIST: Final[int] = ffi.offsetof("struct pysc_slot", "hints")
 _SLOT_DATA: Final[int] = ffi.offsetof("struct pysc_slot", "data")
 _ENOBUFS: Final = -105
 _IDS: Final = struct.Struct("<IiiiIIII")
@@ -175,23 +176,39 @@ class SystrapThread:
         return lib.pysc_result(self.engine, self.number, index)
 
     # Memory
+    def _hints(self) -> Iterator[tuple[int, int, int]]:
+        if self._memory is None:
+            return
+        count = int.from_bytes(self._memory[_SLOT_HINTS : _SLOT_HINTS + 4], "little")
+        if count:
+            hints = self._memory[_SLOT_HINTS_LIST : _SLOT_HINTS_LIST + _HINT.size * min(count, lib.PYSC_HINTS)]
+            for start, length, offset in _HINT.iter_unpack(hints):
+                if offset + length <= lib.PYSC_DATA_SIZE:
+                    yield start, length, offset
+
     def prefetched(self, address: int, size: int) -> bytes | None:
         """Return guest bytes that came with the request, or None.  Never waits."""
-        if self._memory is None:
-            return None
-        hints = self._memory[_SLOT_HINTS : _SLOT_HINTS + 8 + _HINT.size * lib.PYSC_HINTS]
-        for i in range(min(int.from_bytes(hints[:4], "little"), lib.PYSC_HINTS)):
-            start, length, offset = _HINT.unpack_from(hints, 8 + i * _HINT.size)
-            skip = address - start
-            if skip >= 0 and skip + size <= length and offset + length <= lib.PYSC_DATA_SIZE:
-                return self._data(offset + skip, size)
+        for start, length, offset in self._hints():
+            if 0 <= address - start and address - start + size <= length:
+                return self._data(offset + address - start, size)
+        return None
+
+    def _prefetched_string(self, address: int) -> bytes | None:
+        for start, length, offset in self._hints():
+            if start == address:
+                string, nul, _ = self._data(offset, length).partition(b"\0")
+                if nul:
+                    return string
         return None
 
     async def copy_in(self, address: int, size: int) -> bytes:
         """Copy ``size`` bytes from the guest.  EFAULT if any is unreadable."""
+        hint = self.prefetched(address, size)
+        if hint is not None:
+            return hint
         parts = []
         while size > 0:
-            part = min(size, lib.PYSC_DATA_SIZE)
+            part = min(size, lib.PYSC_DATA_ROOM)
             offset = await self._reserve(part)
             index = self._command(lib.PYSC_CMD_COPY_IN, address, part, offset)
             await self._batch()
@@ -204,9 +221,12 @@ class SystrapThread:
 
     async def copy_in_string(self, address: int, limit: int) -> bytes:
         """Copy a NUL-terminated string without its NUL.  ENAMETOOLONG if no NUL within ``limit`` bytes; EFAULT."""
+        hint = self._prefetched_string(address)
+        if hint is not None and len(hint) < limit:
+            return hint
         parts = b""
         while True:
-            part = min(limit - len(parts), lib.PYSC_DATA_SIZE)
+            part = min(limit - len(parts), lib.PYSC_DATA_ROOM)
             if part <= 0:
                 raise ENAMETOOLONG
             offset = await self._reserve(part)
@@ -224,13 +244,13 @@ class SystrapThread:
         strings: list[bytes] = []
         total = 0
         while True:
-            offset = await self._reserve(lib.PYSC_DATA_SIZE)
-            index = self._command(lib.PYSC_CMD_STRINGS_IN, address, len(strings), lib.PYSC_DATA_SIZE, offset)
+            offset = await self._reserve(lib.PYSC_DATA_ROOM)
+            index = self._command(lib.PYSC_CMD_STRINGS_IN, address, len(strings), lib.PYSC_DATA_ROOM, offset)
             await self._batch()
             count = self._result(index)
-            if not 0 <= count < lib.PYSC_DATA_SIZE:
+            if not 0 <= count < lib.PYSC_DATA_ROOM:
                 raise EFAULT
-            data = self._data(offset, lib.PYSC_DATA_SIZE)
+            data = self._data(offset, lib.PYSC_DATA_ROOM)
             new = data[8:].split(b"\0", count)[:count]
             strings += new
             total += sum(map(len, new)) + count
@@ -250,7 +270,7 @@ class SystrapThread:
         """Copy ``data`` to the guest now.  EFAULT if any of it is unwritable (a prefix may have been written)."""
         view = memoryview(data).cast("B")
         while len(view):
-            part = view[: lib.PYSC_DATA_SIZE]
+            part = view[: lib.PYSC_DATA_ROOM]
             offset = await self._reserve(len(part))
             start = _SLOT_DATA + offset
             self._memory[start : start + len(part)] = part

@@ -13,7 +13,7 @@ from typing import Any
 from pysc.cabi.linux.errors import LinuxError
 from pysc.sentry.kernel.scheduler import Scheduler
 from pysc.sentry.platform.interface import Event, Image, Kind, MapEntry, Registers, SignalFrame, ThreadGone
-from pysc.sentry.platform.systrap import Systrap
+from pysc.sentry.platform.systrap import VDSO, Systrap
 
 PAGE = 4096
 STACK = 0x7000_0000_0000
@@ -22,7 +22,7 @@ HEAP_SIZE = 0x100_0000
 FIXED, PRIVATE, ANONYMOUS, NORESERVE = 0x10, 2, 0x20, 0x4000
 
 
-def load(path: Path, argv: list[bytes]) -> tuple[Image, int]:
+def load(path: Path, argv: list[bytes], vdso: int = 0) -> tuple[Image, int]:
     """Make the image of a static ELF (not PIE); the caller closes its files.  Returns where the heap starts, too."""
     elf = os.open(path, os.O_RDONLY)
     header = os.pread(elf, 64, 0)
@@ -49,6 +49,8 @@ def load(path: Path, argv: list[bytes]) -> tuple[Image, int]:
         end = max(end, bss_end)
     strings = b"".join(arg + b"\0" for arg in argv)
     auxv = [(3, phdr), (4, phentsize), (5, phnum), (6, PAGE), (9, entry), (11, 0), (12, 0), (13, 0), (14, 0), (23, 0)]
+    if vdso:
+        auxv.append((33, vdso))
     base = STACK + STACK_SIZE - PAGE
     strings_at = base + 2048
     random_at = base + 2048 - 16
@@ -105,6 +107,7 @@ class TestKernel:
         self.faults: list[tuple[int, ...]] = []
         self.n_events = 0
         self.next_pid = 42
+        self.vdso = VDSO if fastpath else 0
         self.on_event: Callable[[Event], None] | None = None
 
     def run(self, path: Path, argv: list[bytes], limit: float = 20) -> int:
@@ -150,7 +153,7 @@ class TestKernel:
         return task
 
     async def boot(self, path: Path, argv: list[bytes]) -> None:
-        image, heap = load(path, argv)
+        image, heap = load(path, argv, self.vdso)
         try:
             thread = await self.platform.first_thread(image)
         finally:

@@ -10,7 +10,7 @@ import pytest
 
 from pysc.cabi.linux.errors import E2BIG, EFAULT, ENAMETOOLONG
 from tests.integration.engine.conftest import Compile
-from tests.integration.engine.kernel import Task, TestKernel, load
+from tests.integration.engine.kernel import Handler, Task, TestKernel, load
 
 
 def test_hello(kernel: TestKernel, compile_guest: Compile) -> None:
@@ -34,6 +34,55 @@ def test_program(kernel: TestKernel, compile_guest: Compile, name: str) -> None:
 def test_register_states(kernel: TestKernel, compile_guest: Compile) -> None:
     """Calls with AC and DF set, no valid stack, the red zone in use; foreign call conventions are ENOSYS."""
     assert kernel.run(compile_guest("flags"), [b"flags"]) == 0, kernel.output
+
+
+def test_clocks(kernel: TestKernel, compile_guest: Compile) -> None:
+    """Clocks by the vDSO image and by call; with fast paths on, none reaches the kernel."""
+    calls = []
+    kernel.on_event = lambda event: calls.append(event.nr)
+
+    async def clock_gettime(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        task.thread.put(args[1], struct.pack("<QQ", *divmod(time.clock_gettime_ns(args[0]), 10**9)))
+        return 0
+
+    async def gettimeofday(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        task.thread.put(args[0], struct.pack("<QQ", *divmod(time.time_ns() // 1000, 10**6)))
+        return 0
+
+    async def time_(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        return int(time.time())
+
+    kernel.calls |= {228: clock_gettime, 96: gettimeofday, 201: time_}
+    assert kernel.run(compile_guest("clocks", libc=True), [b"clocks"]) == 0, kernel.output
+    seen = {228, 96, 201} & set(calls)
+    assert not seen if kernel.platform.fastpath else seen
+
+
+def test_own_calls(kernel: TestKernel, compile_guest: Compile) -> None:
+    """Ids, memory and futexes stay in the guest process with fast paths on, and reach the kernel without."""
+    calls = []
+    kernel.on_event = lambda event: calls.append(event.nr)
+
+    async def set_ids(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        task.thread.set_ids(42, 42, 1, 1000, 1001, 1002, 1003)
+        return 0
+
+    kernel.calls[500] = set_ids
+    for nr, value in ((102, 1000), (107, 1001), (104, 1002), (108, 1003), (186, 42)):
+        kernel.calls[nr] = answer(value)
+    assert kernel.run(compile_guest("own"), [b"own"]) == 0, kernel.output
+    native = {39, 102, 107, 104, 108, 186, 9, 10, 11, 25, 28, 202, 24}
+    if kernel.platform.fastpath:
+        assert sorted(nr for nr in calls if nr in native) == [9, 11]  # those below the limit are the kernel's to refuse
+    else:
+        assert native <= set(calls)
+
+
+def answer(value: int) -> Handler:
+    async def handler(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        return value
+
+    return handler
 
 
 def test_exec(kernel: TestKernel, compile_guest: Compile) -> None:

@@ -1,0 +1,204 @@
+/* Fast paths: ordinary calls on common objects, answered without Python.  Whatever is not entirely ordinary is handed
+ * over before anything has been changed, for Python's general path, which handles every case. */
+
+#define _GNU_SOURCE
+#include "fast.h"
+
+#include <errno.h>
+#include <sys/syscall.h>
+
+int
+begin_call(struct call *call, struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    struct thread *thread = &engine->threads[number];
+    struct pysc_table *table;
+
+    if (!engine->objects || !thread->table)
+        return 0;
+    table = &engine->objects->tables[thread->table - 1];
+    if (!is_living(&table->header, thread->table_generation))
+        return 0;
+    *call = (struct call){engine, engine->objects, thread, table, event, number};
+    return 1;
+}
+
+struct pysc_file *
+file_at_fd(const struct call *call, uint64_t fd)
+{
+    const struct pysc_table *table = call->table;
+    uint32_t number = (uint32_t)fd;
+
+    if (number >= table->capacity || !table->files[number])
+        return NULL;
+    return &call->objects->files[table->files[number] - 1];
+}
+
+int
+answer(struct call *call, int64_t result)
+{
+    pysc_reply(call->engine, call->number, result);
+    return ANSWERED;
+}
+
+static int
+tell(struct call *call, uint32_t kind, uint32_t index, uint32_t events)
+{
+    *call->event = (struct pysc_event){.id = index, .kind = PYSC_MOVED, .nr = kind, .args = {events}};
+    return HAND_OVER;
+}
+
+int
+answer_and_tell(struct call *call, int64_t result, uint32_t kind, uint32_t index, uint32_t events)
+{
+    answer(call, result);
+    return events ? tell(call, kind, index, events) : ANSWERED;
+}
+
+int
+answer_with_data(struct call *call, uint64_t address, uint64_t size)
+{
+    if (size)
+        pysc_command(call->engine, call->number, PYSC_CMD_PUT, 0, address, size, 0, 0, 0, 0, 0);
+    return answer(call, (int64_t)size);
+}
+
+int
+answer_with_data_and_tell(struct call *call, uint64_t address, uint64_t size, uint32_t kind, uint32_t index, uint32_t events)
+{
+    answer_with_data(call, address, size);
+    return events ? tell(call, kind, index, events) : ANSWERED;
+}
+
+const uint8_t *
+hint_at(const struct call *call, uint64_t address, uint64_t size)
+{
+    const volatile struct pysc_slot *slot = call->thread->slot;
+    uint32_t n = slot->n_hints;
+
+    for (uint32_t i = 0; i < n && i < PYSC_HINTS; i++) {
+        uint64_t start = slot->hints[i].address, length = slot->hints[i].size, offset = slot->hints[i].offset;
+
+        if (offset + length <= PYSC_DATA_SIZE && address >= start && address - start <= length &&
+            size <= length - (address - start))
+            return call->thread->slot->data + offset + (address - start);
+    }
+    return NULL;
+}
+
+static int
+fast_read(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    const uint64_t *a = event->args;
+    struct pysc_file *file;
+    struct call call;
+
+    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, a[0])) || !is_readable(file) ||
+        !address_ok(a[1], a[2]))
+        return HAND_OVER;
+    switch (file->type) {
+    case PYSC_FILE_REGULAR:
+        return read_regular(&call, file, a[1], a[2], file->offset, 1);
+    case PYSC_FILE_PIPE:
+        return read_pipe(&call, file, a[1], a[2]);
+    case PYSC_FILE_COUNTER:
+        return read_counter(&call, file, a[1], a[2]);
+    default:
+        return HAND_OVER;
+    }
+}
+
+static int
+fast_write(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    const uint64_t *a = event->args;
+    struct pysc_file *file;
+    struct call call;
+
+    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, a[0])) || !is_writable(file) ||
+        !address_ok(a[1], a[2]))
+        return HAND_OVER;
+    switch (file->type) {
+    case PYSC_FILE_REGULAR:
+        return write_regular(&call, file, a[1], a[2], file->offset, 1);
+    case PYSC_FILE_PIPE:
+        return write_pipe(&call, file, a[1], a[2]);
+    case PYSC_FILE_COUNTER:
+        return write_counter(&call, file, a[1], a[2]);
+    default:
+        return HAND_OVER;
+    }
+}
+
+static int
+fast_pread(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    const uint64_t *a = event->args;
+    struct pysc_file *file;
+    struct call call;
+
+    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, a[0])) || !is_readable(file) ||
+        file->type != PYSC_FILE_REGULAR || !address_ok(a[1], a[2]))
+        return HAND_OVER;
+    return read_regular(&call, file, a[1], a[2], (int64_t)a[3], 0);
+}
+
+static int
+fast_pwrite(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    const uint64_t *a = event->args;
+    struct pysc_file *file;
+    struct call call;
+
+    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, a[0])) || !is_writable(file) ||
+        file->type != PYSC_FILE_REGULAR || !address_ok(a[1], a[2]))
+        return HAND_OVER;
+    return write_regular(&call, file, a[1], a[2], (int64_t)a[3], 0);
+}
+
+static int
+fast_lseek(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    const uint64_t *a = event->args;
+    struct pysc_file *file;
+    struct call call;
+
+    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, a[0])) ||
+        file->type != PYSC_FILE_REGULAR || file->flags & O_PATH_)
+        return HAND_OVER;
+    return seek_regular(&call, file, (int64_t)a[1], a[2]);
+}
+
+void
+pysc_engine_serve(struct pysc_engine *engine, struct pysc_objects *objects)
+{
+    engine->objects = objects;
+    pysc_fast_paths[SYS_read] = fast_read;
+    pysc_fast_paths[SYS_write] = fast_write;
+    pysc_fast_paths[SYS_pread64] = fast_pread;
+    pysc_fast_paths[SYS_pwrite64] = fast_pwrite;
+    pysc_fast_paths[SYS_lseek] = fast_lseek;
+    pysc_fast_paths[SYS_close] = fast_close;
+    pysc_fast_paths[SYS_dup] = fast_dup;
+    pysc_fast_paths[SYS_dup2] = fast_dup2;
+    pysc_fast_paths[SYS_dup3] = fast_dup3;
+    pysc_fast_paths[SYS_fcntl] = fast_fcntl;
+}
+
+int64_t
+pysc_thread_use_table(struct pysc_engine *engine, uint32_t number, int64_t index)
+{
+    struct thread *thread = thread_at(engine, number);
+    struct pysc_table *table;
+
+    if (!thread)
+        return -ESRCH;
+    thread->table = 0;
+    if (index < 0 || !engine->objects)
+        return 0;
+    table = pysc_table_at(engine->objects, (uint32_t)index);
+    if (!table)
+        return -EINVAL;
+    thread->table = (uint32_t)index + 1;
+    thread->table_generation = table->header.generation;
+    return 0;
+}

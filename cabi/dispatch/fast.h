@@ -1,0 +1,85 @@
+/* Private to the dispatcher: what fast paths share. */
+#ifndef PYSC_FAST_H
+#define PYSC_FAST_H
+
+#include "engine.h"
+
+#define O_ACCMODE_ 03U
+#define O_APPEND_ 02000U
+#define O_NONBLOCK_ 04000U
+#define O_DSYNC_ 010000U
+#define O_DIRECT_ 040000U
+#define O_NOATIME_ 01000000U
+#define O_ASYNC_ 020000U
+#define O_PATH_ 010000000U
+#define O_CLOEXEC_ 02000000U
+
+#define EVENTS_IN 0x41   /* POLLIN, POLLRDNORM */
+#define EVENTS_OUT 0x104 /* POLLOUT, POLLWRNORM */
+#define EVENTS_ERR 0x8
+#define EVENTS_HUP 0x10
+
+/* A call that is being looked at. */
+struct call {
+    struct pysc_engine *engine;
+    struct pysc_objects *objects;
+    struct thread *thread;
+    struct pysc_table *table;
+    struct pysc_event *event;
+    uint32_t number; /* the thread's */
+};
+
+/* What a fast path says. */
+#define HAND_OVER 0
+#define ANSWERED 1
+
+/* Whether the thread's calls may be answered here. */
+int begin_call(struct call *call, struct pysc_engine *engine, uint32_t number, struct pysc_event *event);
+/* The description, or NULL. */
+struct pysc_file *file_at_fd(const struct call *call, uint64_t fd);
+int answer(struct call *call, int64_t result);
+/* Answer, and let Python hear that an object moved. */
+int answer_and_tell(struct call *call, int64_t result, uint32_t kind, uint32_t index, uint32_t events);
+/* Answer with `size` bytes that stand at the beginning of the data area. */
+int answer_with_data(struct call *call, uint64_t address, uint64_t size);
+int answer_with_data_and_tell(struct call *call, uint64_t address, uint64_t size, uint32_t kind, uint32_t index, uint32_t events);
+/* Guest memory that came with the request, or NULL.  The guest may change it at any time. */
+const uint8_t *hint_at(const struct call *call, uint64_t address, uint64_t size);
+
+static inline int
+address_ok(uint64_t address, uint64_t size)
+{
+    return address >= PYSC_LIMIT && address <= PYSC_TASK_SIZE && size <= PYSC_TASK_SIZE - address;
+}
+
+static inline int
+is_readable(const struct pysc_file *file)
+{
+    return (file->flags & O_ACCMODE_) != 1 && (file->flags & O_ACCMODE_) != 3 && !(file->flags & O_PATH_);
+}
+
+static inline int
+is_writable(const struct pysc_file *file)
+{
+    return ((file->flags & O_ACCMODE_) == 1 || (file->flags & O_ACCMODE_) == 2) && !(file->flags & O_PATH_);
+}
+
+/* fast_regular.c */
+int read_regular(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size, int64_t offset, int moves);
+int write_regular(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size, int64_t offset, int moves);
+int seek_regular(struct call *call, struct pysc_file *file, int64_t offset, uint64_t whence);
+
+/* fast_queue.c */
+int read_pipe(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size);
+int write_pipe(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size);
+int read_counter(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size);
+int write_counter(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size);
+
+/* fast_fd.c */
+int fast_close(struct pysc_engine *engine, uint32_t number, struct pysc_event *event);
+int fast_dup(struct pysc_engine *engine, uint32_t number, struct pysc_event *event);
+int fast_dup2(struct pysc_engine *engine, uint32_t number, struct pysc_event *event);
+int fast_dup3(struct pysc_engine *engine, uint32_t number, struct pysc_event *event);
+int fast_fcntl(struct pysc_engine *engine, uint32_t number, struct pysc_event *event);
+
+#endif

@@ -1,0 +1,139 @@
+/* Fast paths of descriptors.  The last reference to a description is Python's to drop: it releases. */
+
+#define _GNU_SOURCE
+#include "fast.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#define DUPFD_CLOEXEC 1030
+#define SETTABLE (O_APPEND_ | O_NONBLOCK_ | O_ASYNC_ | O_DIRECT_ | O_NOATIME_)
+
+static int
+can_drop(const struct pysc_file *file)
+{
+    return file->references > 1 && !file->flushes;
+}
+
+int
+fast_close(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    struct pysc_file *file;
+    struct call call;
+
+    if (!begin_call(&call, engine, number, event))
+        return HAND_OVER;
+    file = file_at_fd(&call, event->args[0]);
+    if (!file || !can_drop(file))
+        return HAND_OVER;
+    object_lock(&call.table->header);
+    pysc_table_remove(call.table, (uint32_t)event->args[0]);
+    file->references--;
+    object_unlock(&call.table->header);
+    return answer(&call, 0);
+}
+
+/* The lowest free number from `lowest` on. */
+static int
+duplicate(struct call *call, struct pysc_file *file, uint32_t lowest, int cloexec)
+{
+    int64_t fd;
+
+    object_lock(&call->table->header);
+    fd = pysc_table_install(call->table, file->header.index, lowest, call->table->limit, cloexec);
+    if (fd >= 0)
+        file->references++;
+    object_unlock(&call->table->header);
+    return fd < 0 ? HAND_OVER : answer(call, fd);
+}
+
+int
+fast_dup(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    struct pysc_file *file;
+    struct call call;
+
+    if (!begin_call(&call, engine, number, event))
+        return HAND_OVER;
+    file = file_at_fd(&call, event->args[0]);
+    return file ? duplicate(&call, file, 0, 0) : HAND_OVER;
+}
+
+static int
+replace(struct call *call, uint32_t old, uint32_t new, int cloexec)
+{
+    struct pysc_file *file = file_at_fd(call, old), *there = file_at_fd(call, new);
+    int64_t failed;
+
+    if (!file || old == new || new >= call->table->limit || (there && !can_drop(there)))
+        return HAND_OVER;
+    if (there == file && file->references < 3) /* this one must not become the last */
+        return HAND_OVER;
+    object_lock(&call->table->header);
+    if (there) {
+        pysc_table_remove(call->table, new);
+        there->references--;
+    }
+    failed = pysc_table_put(call->table, new, file->header.index, cloexec);
+    if (failed >= 0)
+        file->references++;
+    object_unlock(&call->table->header);
+    return answer(call, failed < 0 ? failed : (int64_t)new);
+}
+
+int
+fast_dup2(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    struct call call;
+
+    if (!begin_call(&call, engine, number, event))
+        return HAND_OVER;
+    return replace(&call, (uint32_t)event->args[0], (uint32_t)event->args[1], 0);
+}
+
+int
+fast_dup3(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    uint32_t flags = (uint32_t)event->args[2];
+    struct call call;
+
+    if (flags & ~O_CLOEXEC_ || !begin_call(&call, engine, number, event))
+        return HAND_OVER;
+    return replace(&call, (uint32_t)event->args[0], (uint32_t)event->args[1], flags != 0);
+}
+
+static int
+set_flags(struct call *call, struct pysc_file *file, uint32_t flags)
+{
+    if (flags & (O_ASYNC_ | O_DIRECT_ | O_NOATIME_) || file->flags & O_PATH_)
+        return HAND_OVER;
+    file->flags = (file->flags & ~SETTABLE) | (flags & SETTABLE);
+    return answer(call, 0);
+}
+
+int
+fast_fcntl(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    uint32_t fd = (uint32_t)event->args[0], argument = (uint32_t)event->args[2];
+    struct pysc_file *file;
+    struct call call;
+
+    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, fd)))
+        return HAND_OVER;
+    switch ((uint32_t)event->args[1]) {
+    case F_GETFD:
+        return answer(&call, pysc_table_cloexec(call.table, fd));
+    case F_SETFD:
+        return answer(&call, pysc_table_set_cloexec(call.table, fd, argument & FD_CLOEXEC));
+    case F_GETFL:
+        return answer(&call, file->flags);
+    case F_SETFL:
+        return set_flags(&call, file, argument);
+    case F_DUPFD:
+        return argument < call.table->limit ? duplicate(&call, file, argument, 0) : HAND_OVER;
+    case DUPFD_CLOEXEC:
+        return argument < call.table->limit ? duplicate(&call, file, argument, 1) : HAND_OVER;
+    default:
+        return HAND_OVER;
+    }
+}

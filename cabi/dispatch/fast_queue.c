@@ -1,0 +1,113 @@
+/* Fast paths of pipes and event counters.  Whoever would have to wait is handed over, and Python, which keeps those that
+ * wait, hears of each move that they may have waited for. */
+
+#define _GNU_SOURCE
+#include "fast.h"
+
+#include <errno.h>
+#include <string.h>
+
+static struct pysc_pipe *
+pipe_of(const struct call *call, const struct pysc_file *file)
+{
+    struct pysc_pipe *pipe = &call->objects->pipes[file->object];
+
+    return is_living(&pipe->header, file->generation) && !pipe->packets ? pipe : NULL;
+}
+
+static uint64_t
+room_in(const struct pysc_pipe *pipe)
+{
+    return pipe->size < pipe->capacity ? pipe->capacity - pipe->size : 0;
+}
+
+int
+read_pipe(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size)
+{
+    struct pysc_pipe *pipe = pipe_of(call, file);
+    uint32_t events = 0;
+    int64_t n;
+
+    if (!pipe || size == 0)
+        return HAND_OVER;
+    if (pipe->size == 0) {
+        if (pipe->writers == 0)
+            return answer(call, 0);
+        return file->flags & O_NONBLOCK_ ? answer(call, -EAGAIN) : HAND_OVER;
+    }
+    object_lock(&pipe->header);
+    n = pysc_pipe_take(pipe, call->thread->slot->data, size < PYSC_DATA_SIZE ? size : PYSC_DATA_SIZE);
+    if (pipe->waits & (PYSC_WAITS_ROOM | PYSC_WAITS_POLL) && room_in(pipe) >= PIPE_BUF_SIZE)
+        events = EVENTS_OUT;
+    object_unlock(&pipe->header);
+    return answer_with_data_and_tell(call, address, (uint64_t)n, PYSC_OBJECT_PIPE, pipe->header.index, events);
+}
+
+int
+write_pipe(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size)
+{
+    struct pysc_pipe *pipe = pipe_of(call, file);
+    const uint8_t *bytes;
+    int64_t failed;
+
+    if (!pipe || size == 0 || pipe->readers == 0 || file->flags & O_DIRECT_ || size > room_in(pipe))
+        return HAND_OVER;
+    bytes = hint_at(call, address, size);
+    if (!bytes)
+        return HAND_OVER;
+    object_lock(&pipe->header);
+    failed = pysc_pipe_put(pipe, bytes, size);
+    object_unlock(&pipe->header);
+    if (failed)
+        return HAND_OVER;
+    return answer_and_tell(call, (int64_t)size, PYSC_OBJECT_PIPE, pipe->header.index,
+                           pipe->waits & (PYSC_WAITS_BYTES | PYSC_WAITS_POLL) ? EVENTS_IN : 0);
+}
+
+static struct pysc_counter *
+counter_of(const struct call *call, const struct pysc_file *file)
+{
+    struct pysc_counter *counter = &call->objects->counters[file->object];
+
+    return is_living(&counter->header, file->generation) ? counter : NULL;
+}
+
+int
+read_counter(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size)
+{
+    struct pysc_counter *counter = counter_of(call, file);
+    uint64_t taken;
+
+    if (!counter || size < 8)
+        return HAND_OVER;
+    if (counter->count == 0)
+        return file->flags & O_NONBLOCK_ ? answer(call, -EAGAIN) : HAND_OVER;
+    object_lock(&counter->header);
+    taken = counter->semaphore ? 1 : counter->count;
+    counter->count -= taken;
+    object_unlock(&counter->header);
+    memcpy(call->thread->slot->data, &taken, 8);
+    return answer_with_data_and_tell(call, address, 8, PYSC_OBJECT_COUNTER, counter->header.index,
+                                     counter->waits ? EVENTS_OUT : 0);
+}
+
+int
+write_counter(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size)
+{
+    struct pysc_counter *counter = counter_of(call, file);
+    const uint8_t *bytes;
+    uint64_t added;
+
+    if (!counter || size < 8)
+        return HAND_OVER;
+    bytes = hint_at(call, address, 8);
+    if (!bytes)
+        return HAND_OVER;
+    memcpy(&added, bytes, 8);
+    if (added == UINT64_MAX || counter->count >= UINT64_MAX - added) /* it would have to wait */
+        return HAND_OVER;
+    object_lock(&counter->header);
+    counter->count += added;
+    object_unlock(&counter->header);
+    return answer_and_tell(call, 8, PYSC_OBJECT_COUNTER, counter->header.index, counter->waits ? EVENTS_IN : 0);
+}

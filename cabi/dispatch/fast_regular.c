@@ -1,0 +1,201 @@
+/* Fast paths of regular files.  Nothing here waits: host files are read by RWF_NOWAIT, or plainly where the host refuses
+ * that and has been quick; written is memory alone. */
+
+#define _GNU_SOURCE
+#include "fast.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SLOW_NS 1000000        /* a read that took longer was not from memory */
+#define SLOW_FOR_NS 2000000000 /* so long nothing is read here from that file */
+#define MAX_REDIRECTIONS 4
+#define PAGE_SIZE 4096
+#define UNSUITABLE -EAGAIN
+
+#define SEAL_WRITES 0x18 /* F_SEAL_WRITE, F_SEAL_FUTURE_WRITE */
+
+static int64_t
+clock_ns(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+/* The contents, through all redirections, or NULL. */
+static struct pysc_data *
+data_of(const struct call *call, const struct pysc_file *file)
+{
+    uint32_t index = file->object, generation = file->generation;
+
+    for (int i = 0; i <= MAX_REDIRECTIONS; i++) {
+        struct pysc_data *data = &call->objects->data[index];
+
+        if (!is_living(&data->header, generation))
+            return NULL;
+        if (data->where != PYSC_DATA_OTHER)
+            return data->where == PYSC_DATA_NONE ? NULL : data;
+        index = data->target;
+        generation = data->target_generation;
+    }
+    return NULL;
+}
+
+static int64_t
+length_of(const struct pysc_data *data)
+{
+    struct stat status;
+
+    if (data->where == PYSC_DATA_MEMORY)
+        return (int64_t)data->length;
+    return fstat(data->file, &status) == 0 ? status.st_size : -errno;
+}
+
+static int64_t
+read_plainly(struct pysc_data *data, void *to, uint64_t size, int64_t offset)
+{
+    int64_t start = clock_ns(CLOCK_MONOTONIC), end;
+    ssize_t n;
+
+    if (start < data->slow_until)
+        return UNSUITABLE;
+    n = pread(data->file, to, size, offset);
+    end = clock_ns(CLOCK_MONOTONIC);
+    if (end - start > SLOW_NS)
+        data->slow_until = end + SLOW_FOR_NS;
+    return n < 0 ? UNSUITABLE : n;
+}
+
+static int64_t
+read_host(struct pysc_data *data, void *to, uint64_t size, int64_t offset)
+{
+    struct iovec vector = {to, size};
+    ssize_t n;
+
+    if (data->refuses)
+        return read_plainly(data, to, size, offset);
+    n = preadv2(data->file, &vector, 1, offset, RWF_NOWAIT);
+    if (n < 0 && (errno == EOPNOTSUPP || errno == EINVAL)) {
+        data->refuses = 1;
+        return read_plainly(data, to, size, offset);
+    }
+    /* Short because of the file's end, or of what is in memory? */
+    if (n >= 0 && (uint64_t)n < size && length_of(data) > offset + n)
+        return UNSUITABLE;
+    return n < 0 ? UNSUITABLE : n;
+}
+
+static int64_t
+read_data(struct pysc_data *data, void *to, uint64_t size, int64_t offset)
+{
+    ssize_t n;
+
+    if (data->where == PYSC_DATA_HOST)
+        return read_host(data, to, size, offset);
+    if ((uint64_t)offset >= data->length)
+        return 0;
+    if (size > data->length - (uint64_t)offset)
+        size = data->length - (uint64_t)offset;
+    if (data->file < 0) {
+        if ((uint64_t)offset + size > data->small_size)
+            return UNSUITABLE;
+        memcpy(to, data->small + offset, size);
+        return (int64_t)size;
+    }
+    n = pread(data->file, to, size, offset);
+    return n < 0 ? UNSUITABLE : n;
+}
+
+int
+read_regular(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size, int64_t offset, int moves)
+{
+    struct pysc_data *data = data_of(call, file);
+    int64_t n;
+
+    if (!data || offset < 0 || size == 0 || size > PYSC_DATA_SIZE || file->flags & O_DIRECT_ ||
+        offset > INT64_MAX - PYSC_DATA_SIZE)
+        return HAND_OVER;
+    object_lock(&file->header);
+    n = read_data(data, call->thread->slot->data, size, offset);
+    if (n > 0 && moves)
+        file->offset = offset + n;
+    object_unlock(&file->header);
+    return n < 0 ? HAND_OVER : answer_with_data(call, address, (uint64_t)n);
+}
+
+/* Whether `size` bytes can be stored at `offset` without asking anybody for room. */
+static int
+has_room(const struct pysc_data *data, uint64_t size, int64_t offset)
+{
+    uint64_t end = (uint64_t)offset + size;
+
+    if (data->file < 0)
+        return end <= data->small_size && end <= data->charged * PAGE_SIZE;
+    /* Within what is stored already: no hole, so no page more. */
+    return end <= data->length && data->charged * PAGE_SIZE >= data->length;
+}
+
+int
+write_regular(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size, int64_t offset, int moves)
+{
+    struct pysc_data *data = data_of(call, file);
+    const uint8_t *bytes;
+    ssize_t n = -1;
+
+    if (!data || data->where != PYSC_DATA_MEMORY || !data->writes_here || offset < 0 || size == 0 ||
+        size > PYSC_DATA_SIZE || offset > INT64_MAX - PYSC_DATA_SIZE || data->seals & SEAL_WRITES ||
+        file->flags & (O_APPEND_ | O_DIRECT_ | O_DSYNC_))
+        return HAND_OVER;
+    bytes = hint_at(call, address, size);
+    if (!bytes || !has_room(data, size, offset))
+        return HAND_OVER;
+    if (data->seals & 0x4 && (uint64_t)offset + size > data->length) /* F_SEAL_GROW */
+        return HAND_OVER;
+    object_lock(&data->header);
+    if (data->file >= 0) {
+        n = pwrite(data->file, bytes, size, offset);
+    } else {
+        memcpy(data->small + offset, bytes, size);
+        n = (ssize_t)size;
+    }
+    if (n > 0) {
+        if ((uint64_t)offset + (uint64_t)n > data->length)
+            data->length = (uint64_t)offset + (uint64_t)n;
+        data->modified = clock_ns(CLOCK_REALTIME);
+        data->changes++;
+        if (moves)
+            file->offset = offset + n;
+    }
+    object_unlock(&data->header);
+    return n < 0 ? HAND_OVER : answer(call, n);
+}
+
+int
+seek_regular(struct call *call, struct pysc_file *file, int64_t offset, uint64_t whence)
+{
+    struct pysc_data *data = data_of(call, file);
+    int64_t base, position;
+
+    if (!data)
+        return HAND_OVER;
+    if ((uint32_t)whence == SEEK_SET)
+        base = 0;
+    else if ((uint32_t)whence == SEEK_CUR)
+        base = file->offset;
+    else if ((uint32_t)whence == SEEK_END)
+        base = length_of(data);
+    else
+        return HAND_OVER;
+    if (base < 0 || __builtin_add_overflow(base, offset, &position) || position < 0)
+        return HAND_OVER;
+    object_lock(&file->header);
+    file->offset = position;
+    object_unlock(&file->header);
+    return answer(call, position);
+}

@@ -1,0 +1,148 @@
+/* Pools of objects: one mapping whose pages are zero until used, indices from a list of free ones. */
+
+#define _GNU_SOURCE
+#include "object.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static const struct {
+    size_t offset, size;
+    uint32_t max;
+} kinds[PYSC_OBJECT_KINDS] = {
+    [PYSC_OBJECT_TABLE] = {offsetof(struct pysc_objects, tables), sizeof(struct pysc_table), MAX_TABLES},
+    [PYSC_OBJECT_FILE] = {offsetof(struct pysc_objects, files), sizeof(struct pysc_file), MAX_FILES},
+    [PYSC_OBJECT_DATA] = {offsetof(struct pysc_objects, data), sizeof(struct pysc_data), MAX_DATA},
+    [PYSC_OBJECT_PIPE] = {offsetof(struct pysc_objects, pipes), sizeof(struct pysc_pipe), MAX_PIPES},
+    [PYSC_OBJECT_COUNTER] = {offsetof(struct pysc_objects, counters), sizeof(struct pysc_counter), MAX_COUNTERS},
+};
+
+struct pysc_objects *
+pysc_objects_new(void)
+{
+    struct pysc_objects *objects = mmap(NULL, sizeof *objects, PROT_READ | PROT_WRITE,
+                                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    return objects == MAP_FAILED ? NULL : objects;
+}
+
+static struct pysc_header *
+header_of(struct pysc_objects *objects, uint32_t kind, uint32_t index)
+{
+    return (struct pysc_header *)((uint8_t *)objects + kinds[kind].offset + kinds[kind].size * index);
+}
+
+/* The living object, or NULL. */
+static struct pysc_header *
+find(struct pysc_objects *objects, uint32_t kind, uint32_t index)
+{
+    struct pysc_header *header;
+
+    if (kind >= PYSC_OBJECT_KINDS || index >= objects->pools[kind].n)
+        return NULL;
+    header = header_of(objects, kind, index);
+    return header->generation & 1 ? header : NULL;
+}
+
+int64_t
+pysc_object_new(struct pysc_objects *objects, uint32_t kind)
+{
+    struct pool *pool = &objects->pools[kind];
+    uint32_t index = pool->free_head ? pool->free_head - 1 : pool->n;
+    struct pysc_header *header;
+    uint32_t generation;
+
+    if (kind >= PYSC_OBJECT_KINDS)
+        return -EINVAL;
+    if (index >= kinds[kind].max)
+        return -ENFILE;
+    header = header_of(objects, kind, index);
+    generation = header->generation + 1;
+    if (pool->free_head)
+        pool->free_head = header->next_free;
+    else
+        pool->n++;
+    pool->living++;
+    memset(header, 0, kinds[kind].size);
+    header->generation = generation;
+    header->index = index;
+    return index;
+}
+
+static void
+free_memory(struct pysc_header *header, uint32_t kind)
+{
+    if (kind == PYSC_OBJECT_TABLE) {
+        struct pysc_table *table = (struct pysc_table *)header;
+
+        free(table->files);
+        free(table->used);
+        free(table->cloexec);
+    } else if (kind == PYSC_OBJECT_DATA) {
+        free(((struct pysc_data *)header)->small);
+    } else if (kind == PYSC_OBJECT_PIPE) {
+        free(((struct pysc_pipe *)header)->bytes);
+    }
+}
+
+void
+pysc_object_free(struct pysc_objects *objects, uint32_t kind, uint32_t index)
+{
+    struct pysc_header *header = find(objects, kind, index);
+
+    if (!header)
+        return;
+    free_memory(header, kind);
+    header->generation++;
+    header->next_free = objects->pools[kind].free_head;
+    objects->pools[kind].free_head = index + 1;
+    objects->pools[kind].living--;
+}
+
+void
+pysc_objects_free(struct pysc_objects *objects)
+{
+    for (uint32_t kind = 0; kind < PYSC_OBJECT_KINDS; kind++) {
+        for (uint32_t index = 0; index < objects->pools[kind].n; index++)
+            pysc_object_free(objects, kind, index);
+    }
+    munmap(objects, sizeof *objects);
+}
+
+uint32_t
+pysc_object_count(struct pysc_objects *objects, uint32_t kind)
+{
+    return kind < PYSC_OBJECT_KINDS ? objects->pools[kind].living : 0;
+}
+
+struct pysc_table *
+pysc_table_at(struct pysc_objects *objects, uint32_t index)
+{
+    return (struct pysc_table *)find(objects, PYSC_OBJECT_TABLE, index);
+}
+
+struct pysc_file *
+pysc_file_at(struct pysc_objects *objects, uint32_t index)
+{
+    return (struct pysc_file *)find(objects, PYSC_OBJECT_FILE, index);
+}
+
+struct pysc_data *
+pysc_data_at(struct pysc_objects *objects, uint32_t index)
+{
+    return (struct pysc_data *)find(objects, PYSC_OBJECT_DATA, index);
+}
+
+struct pysc_pipe *
+pysc_pipe_at(struct pysc_objects *objects, uint32_t index)
+{
+    return (struct pysc_pipe *)find(objects, PYSC_OBJECT_PIPE, index);
+}
+
+struct pysc_counter *
+pysc_counter_at(struct pysc_objects *objects, uint32_t index)
+{
+    return (struct pysc_counter *)find(objects, PYSC_OBJECT_COUNTER, index);
+}

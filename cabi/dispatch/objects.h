@@ -1,0 +1,143 @@
+/* Objects of the kernel whose state fast paths and Python share: descriptor tables, descriptions, file contents, pipes,
+ * event counters.  The state is here and nowhere else; Python's classes are faces of it.
+ *
+ * An object is named by its kind and index; its generation tells it from those that had the index before.  No object
+ * holds a pointer to another.  `lock` is held while the state changes; Python holds the only thread that does so now.
+ */
+struct pysc_objects;
+
+#define PYSC_OBJECT_TABLE 0
+#define PYSC_OBJECT_FILE 1
+#define PYSC_OBJECT_DATA 2
+#define PYSC_OBJECT_PIPE 3
+#define PYSC_OBJECT_COUNTER 4
+#define PYSC_OBJECT_KINDS 5
+
+struct pysc_header {
+    uint32_t lock;
+    uint32_t generation; /* odd while the object lives */
+    uint32_t index;
+    uint32_t next_free; /* index + 1 */
+};
+
+/* files_struct: what CLONE_FILES shares. */
+struct pysc_table {
+    struct pysc_header header;
+    uint32_t capacity; /* a multiple of 64 */
+    uint32_t count;    /* open numbers */
+    uint32_t lowest;   /* no number below is free */
+    uint32_t limit;    /* fast paths give no number from here on: the lowest RLIMIT_NOFILE of its users, or less */
+    uint32_t *files;   /* index + 1 */
+    uint64_t *used;
+    uint64_t *cloexec;
+};
+
+/* A description.  What `object` means is said by `type`. */
+#define PYSC_FILE_OTHER 0
+#define PYSC_FILE_REGULAR 1
+#define PYSC_FILE_PIPE 2
+#define PYSC_FILE_COUNTER 3
+
+struct pysc_file {
+    struct pysc_header header;
+    uint32_t references; /* descriptors, messages in flight, calls in progress */
+    uint32_t flags;      /* O_* */
+    int64_t offset;
+    uint32_t type;
+    uint32_t object;
+    uint32_t generation; /* of the object */
+    uint32_t flushes;    /* closing a descriptor has effects beyond the reference */
+};
+
+/* Where the bytes of a regular file are. */
+#define PYSC_DATA_NONE 0
+#define PYSC_DATA_HOST 1   /* `file`, of the host, which may be slow */
+#define PYSC_DATA_MEMORY 2 /* `small`, or `file`, a memfd */
+#define PYSC_DATA_OTHER 3  /* those of the object `target` */
+
+struct pysc_data {
+    struct pysc_header header;
+    uint32_t where;
+    int32_t file;
+    uint32_t target;
+    uint32_t target_generation;
+    uint32_t seals;      /* F_SEAL_* */
+    uint32_t refuses;    /* the host refuses RWF_NOWAIT for `file` */
+    uint32_t writes_here; /* fast paths may write */
+    uint32_t spare;
+    int64_t slow_until;  /* CLOCK_MONOTONIC, ns: no plain reads before */
+    uint64_t length;     /* of MEMORY */
+    uint64_t charged;    /* pages that its budget has */
+    uint64_t changes;    /* how often fast paths wrote */
+    int64_t modified;    /* CLOCK_REALTIME, ns: when a fast path wrote last */
+    uint64_t small_size; /* bytes allocated at `small` */
+    uint8_t *small;
+};
+
+/* What somebody waits for. */
+#define PYSC_WAITS_BYTES 1
+#define PYSC_WAITS_ROOM 2
+#define PYSC_WAITS_POLL 4
+
+struct pysc_pipe {
+    struct pysc_header header;
+    uint64_t capacity;
+    uint64_t head;      /* of the ring at `bytes` */
+    uint64_t size;      /* bytes held */
+    uint64_t allocated; /* 0, or a power of two */
+    uint32_t readers, writers;
+    uint32_t packets; /* there are boundaries, which Python keeps */
+    uint32_t waits;   /* PYSC_WAITS_*: tell Python of moves */
+    uint8_t *bytes;
+};
+
+struct pysc_counter {
+    struct pysc_header header;
+    uint64_t count;
+    uint32_t semaphore;
+    uint32_t waits;
+};
+
+/* NULL without memory. */
+struct pysc_objects *pysc_objects_new(void);
+void pysc_objects_free(struct pysc_objects *objects);
+
+/* The index of a new, zeroed object, or -ENFILE. */
+int64_t pysc_object_new(struct pysc_objects *objects, uint32_t kind);
+/* Free an object and its memory; an index that names none is ignored. */
+void pysc_object_free(struct pysc_objects *objects, uint32_t kind, uint32_t index);
+/* How many of a kind live. */
+uint32_t pysc_object_count(struct pysc_objects *objects, uint32_t kind);
+
+/* NULL if there is no such object. */
+struct pysc_table *pysc_table_at(struct pysc_objects *objects, uint32_t index);
+struct pysc_file *pysc_file_at(struct pysc_objects *objects, uint32_t index);
+struct pysc_data *pysc_data_at(struct pysc_objects *objects, uint32_t index);
+struct pysc_pipe *pysc_pipe_at(struct pysc_objects *objects, uint32_t index);
+struct pysc_counter *pysc_counter_at(struct pysc_objects *objects, uint32_t index);
+
+/* Descriptor tables.  References are the caller's: a number that is added takes over one, a removed one gives it up.
+ * Indices of files are checked by nobody: callers pass what they hold. */
+int64_t pysc_table_get(const struct pysc_table *table, int64_t fd);
+/* The lowest free number from `lowest` on, now for `file`; -EMFILE if there is none below `limit`; -ENOMEM. */
+int64_t pysc_table_install(struct pysc_table *table, uint32_t file, uint32_t lowest, uint32_t limit, int32_t cloexec);
+/* Give a free number, below 1 << 20. */
+int64_t pysc_table_put(struct pysc_table *table, uint32_t fd, uint32_t file, int32_t cloexec);
+/* Take a number away: the file it had, or -EBADF. */
+int64_t pysc_table_remove(struct pysc_table *table, int64_t fd);
+/* The next open number from `fd` on, of those with FD_CLOEXEC if asked, or -1. */
+int64_t pysc_table_next(const struct pysc_table *table, uint32_t fd, int32_t cloexec_only);
+/* FD_CLOEXEC: 0, 1, or -EBADF. */
+int64_t pysc_table_cloexec(const struct pysc_table *table, int64_t fd);
+int64_t pysc_table_set_cloexec(struct pysc_table *table, int64_t fd, int32_t value);
+/* The index of a copy, whose files have a reference more each; -ENFILE, -ENOMEM. */
+int64_t pysc_table_copy(struct pysc_objects *objects, struct pysc_table *table);
+
+/* Pipes: bytes without any waiting.  0 or -ENOMEM; the number of bytes. */
+int64_t pysc_pipe_put(struct pysc_pipe *pipe, const void *bytes, uint64_t size);
+int64_t pysc_pipe_take(struct pysc_pipe *pipe, void *bytes, uint64_t size);
+int64_t pysc_pipe_drop(struct pysc_pipe *pipe, uint64_t size);
+
+/* Contents in memory: `small` is made at least `size` long, zeroed beyond the length.  0 or -ENOMEM. */
+int64_t pysc_data_grow(struct pysc_data *data, uint64_t size);
+void pysc_data_shrink(struct pysc_data *data);

@@ -1,0 +1,78 @@
+/* The rings of pipes. */
+
+#define _GNU_SOURCE
+#include "object.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Copy out of the ring, from its head on. */
+static void
+copy_head(const struct pysc_pipe *pipe, void *to, uint64_t size)
+{
+    uint64_t at = pipe->head & (pipe->allocated - 1);
+    uint64_t first = pipe->allocated - at < size ? pipe->allocated - at : size;
+
+    memcpy(to, pipe->bytes + at, first);
+    memcpy((uint8_t *)to + first, pipe->bytes, size - first);
+}
+
+static int
+grow(struct pysc_pipe *pipe, uint64_t size)
+{
+    uint64_t allocated = pipe->allocated ? pipe->allocated : PIPE_BUF_SIZE;
+    uint8_t *bytes;
+
+    while (allocated < size)
+        allocated *= 2;
+    bytes = malloc(allocated);
+    if (!bytes)
+        return -ENOMEM;
+    if (pipe->size)
+        copy_head(pipe, bytes, pipe->size);
+    free(pipe->bytes);
+    pipe->bytes = bytes;
+    pipe->allocated = allocated;
+    pipe->head = 0;
+    return 0;
+}
+
+int64_t
+pysc_pipe_put(struct pysc_pipe *pipe, const void *bytes, uint64_t size)
+{
+    uint64_t at, first;
+
+    if (size == 0)
+        return 0;
+    if (size > UINT32_MAX)
+        return -EINVAL;
+    if (pipe->size + size > pipe->allocated && grow(pipe, pipe->size + size) < 0)
+        return -ENOMEM;
+    at = (pipe->head + pipe->size) & (pipe->allocated - 1);
+    first = pipe->allocated - at < size ? pipe->allocated - at : size;
+    memcpy(pipe->bytes + at, bytes, first);
+    memcpy(pipe->bytes, (const uint8_t *)bytes + first, size - first);
+    pipe->size += size;
+    return 0;
+}
+
+int64_t
+pysc_pipe_drop(struct pysc_pipe *pipe, uint64_t size)
+{
+    if (size > pipe->size)
+        size = pipe->size;
+    pipe->size -= size;
+    pipe->head = pipe->size ? (pipe->head + size) & (pipe->allocated - 1) : 0;
+    return (int64_t)size;
+}
+
+int64_t
+pysc_pipe_take(struct pysc_pipe *pipe, void *bytes, uint64_t size)
+{
+    if (size > pipe->size)
+        size = pipe->size;
+    if (size)
+        copy_head(pipe, bytes, size);
+    return pysc_pipe_drop(pipe, size);
+}

@@ -1,0 +1,124 @@
+/* What travels with a request: paths and small buffers, by call number.  A hint only: whatever cannot be read is left out. */
+
+#include "guest.h"
+
+#define PATH_MAX 4096
+#define NONE 7
+
+/* Arguments that are paths, and one buffer: argument `buffer`, as long as argument `size` (times `unit`), or `unit`. */
+struct wanted {
+    uint8_t paths; /* a bit per argument */
+    uint8_t buffer : 4, size : 4;
+    uint16_t unit;
+};
+#define PATHS(bits) {bits, NONE, NONE, 0}
+#define SIZED(buffer, size, unit) {0, buffer, size, unit}
+#define FIXED(buffer, unit) {0, buffer, NONE, unit}
+
+static const struct wanted calls[] = {
+    [__NR_write] = SIZED(1, 2, 1),
+    [__NR_open] = PATHS(1),
+    [__NR_stat] = PATHS(1),
+    [__NR_lstat] = PATHS(1),
+    [__NR_poll] = SIZED(0, 1, 8),
+    [__NR_rt_sigaction] = FIXED(1, 32),
+    [__NR_rt_sigprocmask] = FIXED(1, 8),
+    [__NR_pwrite64] = SIZED(1, 2, 1),
+    [__NR_readv] = SIZED(1, 2, 16),
+    [__NR_writev] = SIZED(1, 2, 16),
+    [__NR_access] = PATHS(1),
+    [__NR_nanosleep] = FIXED(0, 16),
+    [__NR_setitimer] = FIXED(1, 32),
+    [__NR_connect] = SIZED(1, 2, 1),
+    [__NR_sendto] = SIZED(1, 2, 1),
+    [__NR_sendmsg] = FIXED(1, 56),
+    [__NR_recvmsg] = FIXED(1, 56),
+    [__NR_bind] = SIZED(1, 2, 1),
+    [__NR_setsockopt] = SIZED(3, 4, 1),
+    [__NR_execve] = PATHS(1),
+    [__NR_truncate] = PATHS(1),
+    [__NR_chdir] = PATHS(1),
+    [__NR_rename] = PATHS(3),
+    [__NR_mkdir] = PATHS(1),
+    [__NR_rmdir] = PATHS(1),
+    [__NR_creat] = PATHS(1),
+    [__NR_link] = PATHS(3),
+    [__NR_unlink] = PATHS(1),
+    [__NR_symlink] = PATHS(3),
+    [__NR_readlink] = PATHS(1),
+    [__NR_chmod] = PATHS(1),
+    [__NR_chown] = PATHS(1),
+    [__NR_lchown] = PATHS(1),
+    [__NR_rt_sigsuspend] = FIXED(0, 8),
+    [__NR_sigaltstack] = FIXED(0, 24),
+    [__NR_statfs] = PATHS(1),
+    [__NR_futex] = FIXED(3, 16),
+    [__NR_clock_nanosleep] = FIXED(2, 16),
+    [__NR_epoll_ctl] = FIXED(3, 12),
+    [__NR_inotify_add_watch] = PATHS(2),
+    [__NR_openat] = PATHS(2),
+    [__NR_mkdirat] = PATHS(2),
+    [__NR_fchownat] = PATHS(2),
+    [__NR_newfstatat] = PATHS(2),
+    [__NR_unlinkat] = PATHS(2),
+    [__NR_renameat] = PATHS(10),
+    [__NR_linkat] = PATHS(10),
+    [__NR_symlinkat] = PATHS(5),
+    [__NR_readlinkat] = PATHS(2),
+    [__NR_fchmodat] = PATHS(2),
+    [__NR_faccessat] = PATHS(2),
+    [__NR_ppoll] = SIZED(0, 1, 8),
+    [__NR_utimensat] = PATHS(2),
+    [__NR_timerfd_settime] = FIXED(2, 32),
+    [__NR_prlimit64] = FIXED(2, 16),
+    [__NR_renameat2] = PATHS(10),
+    [__NR_statx] = PATHS(2),
+    [__NR_clone3] = FIXED(0, 88),
+    [__NR_openat2] = PATHS(2),
+    [__NR_faccessat2] = PATHS(2),
+};
+
+/* Paths go above PYSC_DATA_ROOM, which no command uses, the buffer to the beginning. */
+static void
+add_path(struct pysc_slot *slot, uint64_t address, uint32_t *used)
+{
+    uint32_t offset = PYSC_DATA_ROOM + *used;
+    long size;
+
+    if (!range_ok(address, 1))
+        return;
+    size = copy_string(slot->data + offset, (void *)address, PYSC_DATA_SIZE - offset);
+    if (size <= 0)
+        return;
+    slot->hints[slot->n_hints++] = (struct pysc_hint){address, (uint32_t)size, offset};
+    *used += (uint32_t)size;
+}
+
+static void
+add_buffer(struct pysc_slot *slot, uint64_t address, uint64_t size)
+{
+    if (size == 0 || size > PYSC_DATA_ROOM || !range_ok(address, size) ||
+        copy_bytes(slot->data, (void *)address, size) != 0)
+        return;
+    slot->hints[slot->n_hints++] = (struct pysc_hint){address, (uint32_t)size, 0};
+}
+
+void
+add_hints(struct pysc_slot *slot, int64_t nr, const uint64_t *args)
+{
+    const struct wanted *wanted;
+    uint32_t used = 0;
+
+    if (nr < 0 || nr >= (int64_t)(sizeof calls / sizeof *calls))
+        return;
+    wanted = &calls[nr];
+    if (wanted->unit)
+        add_buffer(slot, args[wanted->buffer],
+                   wanted->size == NONE ? wanted->unit
+                   : args[wanted->size] > PYSC_DATA_ROOM ? 0
+                                                         : args[wanted->size] * wanted->unit);
+    for (uint32_t i = 0, paths = wanted->paths; paths; i++, paths >>= 1) {
+        if (paths & 1)
+            add_path(slot, args[i], &used);
+    }
+}

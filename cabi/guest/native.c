@@ -1,0 +1,163 @@
+/* Calls that never leave the guest process when fast paths are on: ids, clocks, anonymous memory, futexes.
+ *
+ * Each is private to the process and harmless to forge.  Whatever is not quite ordinary goes to the sentry. */
+
+#include "guest.h"
+
+#define MAP_ANONYMOUS 0x20
+#define FUTEX_WAIT 0
+#define FUTEX_WAKE 1
+#define FUTEX_REQUEUE 3
+#define FUTEX_CMP_REQUEUE 4
+#define FUTEX_WAIT_BITSET 9
+#define FUTEX_WAKE_BITSET 10
+#define FUTEX_PRIVATE 128
+#define FUTEX_REALTIME 256
+#define MEMORY_FLAGS 0x00124033UL /* SHARED PRIVATE FIXED ANONYMOUS NORESERVE STACK FIXED_NOREPLACE */
+#define CLOCKS 0x8f3U             /* REALTIME MONOTONIC RAW REALTIME_COARSE MONOTONIC_COARSE BOOTTIME TAI */
+
+static int
+answer(struct context *c, int64_t result)
+{
+    c->regs.rax = (uint64_t)result;
+    return 1;
+}
+
+static int
+above(uint64_t address)
+{
+    return address >= PYSC_LIMIT;
+}
+
+static int
+own_id(struct context *c, int64_t nr)
+{
+    const struct pysc_ids *ids = &c->r->slot->ids;
+
+    if (!__atomic_load_n(&ids->ready, __ATOMIC_ACQUIRE))
+        return 0;
+    switch (nr) {
+    case __NR_getpid:
+        return answer(c, ids->pid);
+    case __NR_gettid:
+        return answer(c, ids->tid);
+    case __NR_getuid:
+        return answer(c, ids->uid);
+    case __NR_geteuid:
+        return answer(c, ids->euid);
+    case __NR_getgid:
+        return answer(c, ids->gid);
+    default:
+        return answer(c, ids->egid);
+    }
+}
+
+static int
+clock_gettime(struct context *c, const uint64_t *a)
+{
+    int64_t (*host_clock)(int64_t, void *) = (int64_t (*)(int64_t, void *))((uint64_t *)PYSC_VDSO_TABLE)[0];
+    uint64_t time[2];
+
+    if (a[0] > 31 || !(CLOCKS >> a[0] & 1) || host_clock((int64_t)a[0], time) != 0)
+        return 0;
+    return answer(c, range_ok(a[1], 16) && copy_bytes((void *)a[1], time, 16) == 0 ? 0 : -EFAULT);
+}
+
+static int
+gettimeofday(struct context *c, const uint64_t *a)
+{
+    int64_t (*host_clock)(void *, void *) = (int64_t (*)(void *, void *))((uint64_t *)PYSC_VDSO_TABLE)[1];
+    uint64_t time[2];
+
+    if (a[0] == 0 || a[1] != 0 || host_clock(time, 0) != 0)
+        return 0;
+    return answer(c, range_ok(a[0], 16) && copy_bytes((void *)a[0], time, 16) == 0 ? 0 : -EFAULT);
+}
+
+static int
+memory(struct context *c, int64_t nr, const uint64_t *a)
+{
+    int ours = 0;
+
+    switch (nr) {
+    case __NR_mmap:
+        ours = (a[0] == 0 || above(a[0])) && !(a[2] & ~7UL) && (a[3] & MAP_ANONYMOUS) && !(a[3] & ~MEMORY_FLAGS);
+        break;
+    case __NR_mprotect:
+        ours = above(a[0]) && !(a[2] & ~7UL);
+        break;
+    case __NR_munmap:
+        ours = above(a[0]);
+        break;
+    case __NR_mremap:
+        ours = above(a[0]) && !(a[3] & ~7UL) && (!(a[3] & 6) || above(a[4]));
+        break;
+    case __NR_madvise:
+        ours = above(a[0]) && (a[2] <= 4 || a[2] == 8 || a[2] == 14 || a[2] == 15);
+        break;
+    }
+    return ours && answer(c, memory_call(nr, a));
+}
+
+/* PI operations, WAKE_OP and relative timeouts (which a restart must shorten) are the sentry's. */
+static int
+futex(struct context *c, const uint64_t *a)
+{
+    uint32_t op = (uint32_t)a[1] & ~(uint32_t)(FUTEX_PRIVATE | FUTEX_REALTIME);
+
+    if ((a[1] & FUTEX_REALTIME) && op != FUTEX_WAIT_BITSET)
+        return 0;
+    switch (op) {
+    case FUTEX_WAIT:
+        if (a[3] != 0)
+            return 0;
+        break;
+    case FUTEX_WAKE:
+    case FUTEX_REQUEUE:
+    case FUTEX_CMP_REQUEUE:
+    case FUTEX_WAIT_BITSET:
+    case FUTEX_WAKE_BITSET:
+        break;
+    default:
+        return 0;
+    }
+    if (!above(a[0]))
+        return answer(c, -EFAULT);
+    for (int i = 0; i < 6; i++)
+        c->args[i] = a[i];
+    c->nr = __NR_futex;
+    if (run_native(c, __NR_futex, a))
+        serve(c);
+    return 1;
+}
+
+/* Returns whether the call has been answered. */
+int
+answer_natively(struct context *c, int64_t nr, const uint64_t *args)
+{
+    switch (nr) {
+    case __NR_getpid:
+    case __NR_gettid:
+    case __NR_getuid:
+    case __NR_geteuid:
+    case __NR_getgid:
+    case __NR_getegid:
+        return own_id(c, nr);
+    case __NR_clock_gettime:
+        return clock_gettime(c, args);
+    case __NR_gettimeofday:
+        return gettimeofday(c, args);
+    case __NR_sched_yield:
+        return answer(c, host(__NR_sched_yield, 0));
+    case __NR_mmap:
+    case __NR_mprotect:
+    case __NR_munmap:
+    case __NR_mremap:
+    case __NR_madvise:
+        return memory(c, nr, args);
+    case __NR_futex:
+        return futex(c, args);
+    default:
+        return 0;
+    }
+}
