@@ -35,7 +35,21 @@ class Export(NamedTuple):
     readonly: bool = False
 
 
-def _serve(sock: socket.socket, exports: Sequence[Export], *, trees: bool, files: int | None) -> None:
+def _become_user(uid: int) -> None:
+    """Be root of a user namespace in which only ``uid`` of the host exists."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    confine.prctl(confine.PR_SET_DUMPABLE, 1)
+    confine.unshare(confine.CLONE_NEWUSER)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {uid} 1")
+
+
+def _serve(sock: socket.socket, exports: Sequence[Export], *, trees: bool, files: int | None, user: int) -> None:
+    if user:
+        _become_user(user)
     confine.unshare(confine.CLONE_NEWNS)
     mounts, readable = main.set_up(exports, trees=trees)
     confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
@@ -52,13 +66,13 @@ def _serve(sock: socket.socket, exports: Sequence[Export], *, trees: bool, files
 class Gofer:
     """A gofer process, its client and the trees that it has handed out."""
 
-    def __init__(self, *exports: Export, trees: bool = True, files: int | None = None) -> None:
+    def __init__(self, *exports: Export, trees: bool = True, files: int | None = None, user: int = 0) -> None:
         self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pid = os.fork()
         if not self.pid:
             try:
                 self.sock.close()
-                _serve(theirs, exports, trees=trees, files=files)
+                _serve(theirs, exports, trees=trees, files=files, user=user)
             except BaseException:
                 traceback.print_exc()
             finally:

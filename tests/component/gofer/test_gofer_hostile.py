@@ -16,6 +16,7 @@ import pytest
 
 from pysc.cabi import confine, host
 from pysc.cabi.linux.errors import EIO, ENFILE, LinuxError
+from pysc.gofer.reading import Reading
 from pysc.urpc.blocking import Disconnected
 from pysc.urpc.codec import HEADER, Type
 from pysc.urpc.fds import FileFd, OwnedFd
@@ -286,3 +287,19 @@ def test_direct_and_rpc_see_the_same(served: Gofer, tmp_path: Path) -> None:
         there = [(e.name, e.ino, e.type, e.attributes and e.attributes.size) for e in direct.list(path)]
         here = [(e.name, e.ino, e.type, e.attributes and e.attributes.size) for e in rpc.list(path)]
         assert here == there
+
+
+def test_a_bug_under_lock_down_is_an_error_and_no_end(
+    tmp_path: Path, start: Callable[..., Gofer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python wants to open source files for a traceback, and imports some things late."""
+
+    def bug(self: Reading, request: gofer.StatFs) -> gofer.FileSystem:
+        raise ZeroDivisionError(os.fsdecode(b"\xff"))
+
+    monkeypatch.setattr(Reading, "stat_fs", bug)
+    made = start(Export(os.fsencode(tmp_path)))
+    for _ in range(3):
+        with pytest.raises(EIO, match="a bug"):
+            made.call(gofer.StatFs(File(0, b"")))
+    assert made.call(gofer.Attach(0)).readonly is False
