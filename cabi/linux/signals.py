@@ -110,7 +110,7 @@ SEGV_ACCERR: Final = 2
 
 SIGACTION: Final = struct.Struct("<QQQQ")
 """struct sigaction of the kernel: handler, flags, restorer, mask."""
-STACK_T: Final = struct.Struct("<QiIQ")
+STACK_T: Final = struct.Struct("<Qi4xQ")
 """stack_t: sp, flags, padding, size."""
 SIGINFO_SIZE: Final = 128
 SIGINFO_HEAD: Final = struct.Struct("<iiii")

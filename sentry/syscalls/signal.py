@@ -162,7 +162,7 @@ async def sigaltstack(task: Task, new: Addr, old: Addr) -> int:
     """Set and return the alternate signal stack.  EPERM on it, ENOMEM if it is too small."""
     wanted = None
     if new:
-        sp, flags, size = STACK_T.unpack(await task.copy_in(new, STACK_T.size))[:3]
+        sp, flags, size = STACK_T.unpack(await task.copy_in(new, STACK_T.size))
         wanted = (sp, flags, size)
     before = task.altstack
     on_it = False

@@ -129,9 +129,11 @@ async def nanosleep(task: Task, request: Addr, remainder: Addr) -> int:
 async def clock_nanosleep(task: Task, clock: I32, flags: I32, request: Addr, remainder: Addr) -> int:
     """Sleep for a time, or until one with TIMER_ABSTIME."""
     if clock not in REALTIME_CLOCKS | MONOTONIC_CLOCKS:
-        if clock == abi.CLOCK_PROCESS_CPUTIME_ID or clock < 0:
-            raise EOPNOTSUPP("sleeping on processor time")
-        raise EINVAL
+        if clock == abi.CLOCK_THREAD_CPUTIME_ID:
+            raise EOPNOTSUPP
+        if clock != abi.CLOCK_PROCESS_CPUTIME_ID:
+            raise EINVAL
+        return await _sleep_on_cpu_time(task, flags, request)
     requested = timespec_ns(await task.copy_in(request, TIMESPEC.size))
     if not flags & abi.TIMER_ABSTIME:
         return await _sleep_until(task, task.deadline(requested), remainder)
@@ -140,6 +142,17 @@ async def clock_nanosleep(task: Task, clock: I32, flags: I32, request: Addr, rem
         if left <= 0:
             return 0
         await park(deadline=now() + min(left, SECOND if clock in REALTIME_CLOCKS else left))
+
+
+async def _sleep_on_cpu_time(task: Task, flags: int, request: int) -> int:
+    requested = timespec_ns(await task.copy_in(request, TIMESPEC.size))
+    if not flags & abi.TIMER_ABSTIME:
+        if not isinstance(task.record, int):
+            task.record = cpu_time(task.group) + requested
+        requested = task.record
+    while (left := requested - cpu_time(task.group)) > 0:
+        await park(deadline=now() + max(left // task.kernel.cpu_count, TICK // 10))
+    return 0
 
 
 async def _sleep_until(task: Task, deadline: int, remainder: int) -> int:

@@ -273,7 +273,7 @@ X86_64: Final = SyscallTable(
         227: partial(time.clock_settime, "EPERM: the clock is the host's"),
         228: full(time.clock_gettime),
         229: full(time.clock_getres),
-        230: partial(time.clock_nanosleep, "no processor-time clocks"),
+        230: partial(time.clock_nanosleep, "no clocks of other processes"),
         231: full(exiting.exit_group),
         232: full(epoll.epoll_wait),
         233: full(epoll.epoll_ctl),
