@@ -17,6 +17,7 @@ from pysc.cabi.linux.errors import EBUSY, EINVAL, ESRCH, LinuxError
 from pysc.sentry import confinement
 from pysc.sentry.container import Container
 from pysc.sentry.fs import hostproc
+from pysc.sentry.fs.proc.system import prepare
 from pysc.sentry.kernel.delivery import freeze, thaw
 from pysc.sentry.kernel.dispatch import on_event
 from pysc.sentry.kernel.kernel import Kernel
@@ -48,6 +49,7 @@ class Sentry:
         flags = boot.flags
         log = FdLog(boot.fds.log, debug=flags.debug, as_json=flags.log_format == "json")
         logging.getLogger().addHandler(LoggingHandler(log))
+        prepare(boot.memory_limit, boot.cpus)
         self.platform = Systrap(fastpath=flags.fastpath and not flags.strace, guest=_read_all(boot.fds.guest))
         self.platform.start()
         self.kernel = Kernel(self.platform, X86_64, log)
