@@ -5,8 +5,11 @@ A type overrides what it supports; the defaults are the errors that Linux gives 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
+from pysc.cabi import objects
+from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import EBADF, EINVAL, ENODEV, ENOTDIR, ENOTTY, ENXIO, ESPIPE
 from pysc.sentry.kernel.scheduler import WaitQueue
 
@@ -36,34 +39,74 @@ POLLWRNORM: Final = 0x100
 POLLRDHUP: Final = 0x2000
 
 
+referenced: Final[dict[int, FileDescription]] = {}
+"""All descriptions that have a reference, by index: what descriptor tables hold are indices."""
+
+
 class FileDescription:
-    """An open file description.
+    """An open file description: the face of a struct pysc_file, which fast paths work on too.
 
     Invariant: ``references`` counts the descriptors (of all tables), messages in flight and calls that use it now;
     at 0 it is released, once.  ``flags`` are the O_* that fcntl(F_GETFL) shows.
     """
 
-    __slots__ = ("epoll_items", "flags", "offset", "path", "references")
+    __slots__ = ("_c", "epoll_items", "index", "path")
 
     def __init__(self, flags: int, path: Path | None = None) -> None:
-        self.flags = flags
-        self.offset = 0
+        self.index = objects.new(objects.FILE)
+        self._c: Any = lib.pysc_file_at(objects.OBJECTS, self.index)
+        self._c.flags = flags
+        self._c.flushes = path is not None
         self.path = path
         """Where it was opened: mount and dentry; None for what has no name (pipes, sockets, eventfds)."""
-        self.references = 0
         self.epoll_items: dict[EpollItem, None] | None = None
         """Who watches this description by epoll(7): they end with it."""
+
+    def __del__(self, free: Callable[[int], None] = objects.free_file) -> None:
+        if hasattr(self, "index"):  # not if there was none left
+            free(self.index)
+
+    @property
+    def flags(self) -> int:
+        """O_*."""
+        value: int = self._c.flags
+        return value
+
+    @flags.setter
+    def flags(self, value: int) -> None:
+        self._c.flags = value
+
+    @property
+    def offset(self) -> int:
+        """Where the next read or write begins."""
+        value: int = self._c.offset
+        return value
+
+    @offset.setter
+    def offset(self, value: int) -> None:
+        self._c.offset = value
+
+    @property
+    def references(self) -> int:
+        """How many hold it."""
+        value: int = self._c.references
+        return value
 
     # Lifetime
     def get(self) -> None:
         """Take a reference."""
-        self.references += 1
+        c = self._c
+        if not c.references:
+            referenced[self.index] = self
+        c.references += 1
 
     def put(self) -> None:
         """Drop a reference; the last one releases."""
-        assert self.references > 0
-        self.references -= 1
-        if self.references == 0:
+        c = self._c
+        assert c.references > 0
+        c.references -= 1
+        if not c.references:
+            del referenced[self.index]
             for item in tuple(self.epoll_items or ()):
                 item.detach()
             self._release_locks(self)

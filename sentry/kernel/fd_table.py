@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final
 
-from pysc.cabi.linux.errors import EBADF, EMFILE
-from pysc.sentry.fs.file import FileDescription
+from pysc.cabi import objects
+from pysc.cabi._dispatch import lib
+from pysc.cabi.linux.errors import EBADF, EMFILE, ENOMEM
+from pysc.sentry.fs.file import FileDescription, referenced
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -17,50 +18,62 @@ FD_MAX: Final = 1 << 20
 
 
 class FDTable:
-    """Descriptors to open file descriptions.
+    """Descriptors to open file descriptions: the face of a struct pysc_table, which fast paths work on too.
 
-    Invariant: each number in ``_files`` holds one reference; ``_free`` is a heap of the free numbers below ``_next``,
-    and may hold some that were taken since (skipped when they come up).
+    Invariant: each number holds one reference, until the last user has left.
     """
 
-    __slots__ = ("_cloexec", "_files", "_free", "_next", "lock_waits", "users")
+    __slots__ = ("_c", "index", "users")
 
-    def __init__(self) -> None:
-        self._files: dict[int, FileDescription] = {}
-        self._cloexec: set[int] = set()
-        self._free: list[int] = []
-        self._next = 0
+    def __init__(self, index: int | None = None) -> None:
+        self.index = objects.new(objects.TABLE) if index is None else index
+        self._c: Any = lib.pysc_table_at(objects.OBJECTS, self.index)
         self.users = 1
         """Tasks that share the table."""
-        self.lock_waits: list[object] = []
-        """Owners of the POSIX locks that tasks of this table wait for (locks.py)."""
+
+    def __del__(self, free: Callable[[int], None] = objects.free_table) -> None:
+        if hasattr(self, "index"):  # not if there was none left
+            free(self.index)
 
     def __len__(self) -> int:
-        return len(self._files)
-
-    def __contains__(self, fd: int) -> bool:
-        """Whether the number is open."""
-        return fd in self._files
+        count: int = self._c.count
+        return count
 
     def __iter__(self) -> Iterator[int]:
-        """Iterate the open numbers, ascending, as they are now."""
-        return iter(sorted(self._files))
+        """Iterate the open numbers, ascending; what is opened or closed meanwhile may be missed."""
+        return self._numbers(False)
+
+    def _numbers(self, cloexec: bool) -> Iterator[int]:
+        fd = lib.pysc_table_next(self._c, 0, cloexec)
+        while fd >= 0:
+            yield fd
+            fd = lib.pysc_table_next(self._c, fd + 1, cloexec)
+
+    @property
+    def fast_limit(self) -> int:
+        """No number from here on is given without Python."""
+        limit: int = self._c.limit
+        return limit
+
+    @fast_limit.setter
+    def fast_limit(self, limit: int) -> None:
+        self._c.limit = min(limit, FD_MAX)
 
     def get(self, fd: int) -> FileDescription:
         """Return the description (borrowed: take a reference before any await).  EBADF."""
-        try:
-            return self._files[fd]
-        except KeyError:
-            raise EBADF from None
+        index = lib.pysc_table_get(self._c, fd)
+        if index < 0:
+            raise EBADF
+        return referenced[index]
 
     def install(self, file: FileDescription, limit: int, *, cloexec: bool = False, lowest: int = 0) -> int:
         """Give ``file`` the lowest free number from ``lowest`` on; takes a reference.  EMFILE at ``limit``."""
-        fd = self._lowest_free(lowest)
-        if fd >= min(limit, FD_MAX):
-            if fd < self._next:
-                heapq.heappush(self._free, fd)
+        if lowest >= limit:
             raise EMFILE
-        self._put(fd, file, cloexec)
+        fd = lib.pysc_table_install(self._c, file.index, lowest, min(limit, FD_MAX), cloexec)
+        if fd < 0:
+            raise ENOMEM if fd == -ENOMEM.errno else EMFILE
+        file.get()
         return fd
 
     def replace(self, task: Task, fd: int, file: FileDescription, limit: int, *, cloexec: bool = False) -> None:
@@ -72,72 +85,48 @@ class FDTable:
             self.close(task, fd)
         except EBADF:
             pass
-        self._put(fd, file, cloexec)
-        file.put()
+        try:
+            objects.check(lib.pysc_table_put(self._c, fd, file.index, cloexec))
+        except ENOMEM:
+            file.put()
+            raise
 
     def close(self, task: Task, fd: int) -> None:
         """close(2) of one number.  EBADF."""
-        file = self._files.pop(fd, None)
-        if file is None:
+        index = lib.pysc_table_remove(self._c, fd)
+        if index < 0:
             raise EBADF
-        self._cloexec.discard(fd)
-        heapq.heappush(self._free, fd)
+        file = referenced[index]
         file.flush(task)
         file.put()
 
     def cloexec(self, fd: int) -> bool:
         """Whether FD_CLOEXEC is set.  EBADF."""
-        self.get(fd)
-        return fd in self._cloexec
+        value = lib.pysc_table_cloexec(self._c, fd)
+        if value < 0:
+            raise EBADF
+        return bool(value)
 
     def set_cloexec(self, fd: int, value: bool) -> None:
         """Set or clear FD_CLOEXEC.  EBADF."""
-        self.get(fd)
-        (self._cloexec.add if value else self._cloexec.discard)(fd)
+        if lib.pysc_table_set_cloexec(self._c, fd, value) < 0:
+            raise EBADF
 
     def copy(self) -> FDTable:
-        """Return an unshared copy (fork)."""
-        table = FDTable()
-        table._files = dict(self._files)
-        table._cloexec = set(self._cloexec)
-        table._free = list(self._free)
-        table._next = self._next
-        for file in table._files.values():
-            file.get()
-        return table
+        """Return an unshared copy (fork).  ENOMEM."""
+        index = lib.pysc_table_copy(objects.OBJECTS, self._c)
+        if index < 0:
+            raise ENOMEM
+        return FDTable(index)
 
     def close_on_exec(self, task: Task) -> None:
         """Close what has FD_CLOEXEC."""
-        for fd in sorted(self._cloexec):
+        for fd in self._numbers(True):
             self.close(task, fd)
 
     def leave(self, task: Task) -> None:
         """One user less; the last one closes everything."""
         self.users -= 1
         if self.users == 0:
-            for fd in sorted(self._files):
+            for fd in self:
                 self.close(task, fd)
-
-    def _put(self, fd: int, file: FileDescription, cloexec: bool) -> None:
-        for number in range(self._next, fd):
-            heapq.heappush(self._free, number)
-        self._next = max(self._next, fd + 1)
-        file.get()
-        self._files[fd] = file
-        if cloexec:
-            self._cloexec.add(fd)
-
-    def _lowest_free(self, lowest: int) -> int:
-        skipped = []
-        found = -1
-        while self._free:
-            fd = heapq.heappop(self._free)
-            if fd in self._files:
-                continue
-            if fd >= lowest:
-                found = fd
-                break
-            skipped.append(fd)
-        for fd in skipped:
-            heapq.heappush(self._free, fd)
-        return found if found >= 0 else max(self._next, lowest)

@@ -1,0 +1,74 @@
+"""The objects that Python shares with fast paths (cabi/dispatch/objects.h): one set of pools in this process.
+
+Classes of the kernel are faces of these structures: they read and write them in place, and own them.  A structure goes
+with its face.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final, Protocol
+from weakref import WeakValueDictionary
+
+from pysc.cabi._dispatch import lib
+from pysc.cabi.linux.errors import ENFILE, ENOMEM
+
+OBJECTS: Final[Any] = lib.pysc_objects_new()
+if not OBJECTS:
+    raise MemoryError("no address space for the objects of the kernel")
+
+TABLE: Final = lib.PYSC_OBJECT_TABLE
+FILE: Final = lib.PYSC_OBJECT_FILE
+DATA: Final = lib.PYSC_OBJECT_DATA
+PIPE: Final = lib.PYSC_OBJECT_PIPE
+COUNTER: Final = lib.PYSC_OBJECT_COUNTER
+
+
+class Moved(Protocol):
+    """What hears of moves that fast paths made."""
+
+    def moved(self, events: int) -> None:
+        """It has POLL* ``events`` now: wake who waits for them."""
+
+
+_listeners: Final[tuple[WeakValueDictionary[int, Moved], ...]] = tuple(
+    WeakValueDictionary() for _ in range(lib.PYSC_OBJECT_KINDS)
+)
+
+# Frees one by index.  Faces bind theirs as a default of __del__, which may run when modules are gone already.
+free_table: Final = partial(lib.pysc_object_free, OBJECTS, TABLE)
+free_file: Final = partial(lib.pysc_object_free, OBJECTS, FILE)
+free_data: Final = partial(lib.pysc_object_free, OBJECTS, DATA)
+free_pipe: Final = partial(lib.pysc_object_free, OBJECTS, PIPE)
+free_counter: Final = partial(lib.pysc_object_free, OBJECTS, COUNTER)
+
+
+def new(kind: int) -> int:
+    """Return the index of a new, zeroed structure.  ENFILE."""
+    index = lib.pysc_object_new(OBJECTS, kind)
+    if index < 0:
+        raise ENFILE
+    return index
+
+
+def listen(kind: int, index: int, face: Moved) -> None:
+    """Let ``face`` hear of moves while it lives."""
+    _listeners[kind][index] = face
+
+
+def on_moved(kind: int, index: int, events: int) -> None:
+    """A fast path moved something that somebody waits for."""
+    face = _listeners[kind].get(index)
+    if face is not None:
+        face.moved(events)
+
+
+def count(kind: int) -> int:
+    """Return how many structures of a kind are alive."""
+    return lib.pysc_object_count(OBJECTS, kind)
+
+
+def check(result: int) -> None:
+    """Raise ENOMEM for what failed for want of memory."""
+    if result < 0:
+        raise ENOMEM
