@@ -58,7 +58,7 @@ bench-smoke: $(TOOLS) $(BUILT) ## run every benchmark once, to see that it runs
 	$(BIN)/python -m benchmarks --quick
 
 docs: $(BUILT) ## write what is generated: docs/syscalls.md
-	$(BIN)/pysc syscalls --markdown > docs/syscalls.md.new && mv docs/syscalls.md.new docs/syscalls.md
+	$(BIN)/python -P docs/syscalls.py > docs/syscalls.md.new && mv docs/syscalls.md.new docs/syscalls.md
 
 inplace: ## compile the C into the tree, for whoever works on it
 	flock .git/inplace.lock sh -c '$(PYTHON) setup.py -q build_ext --inplace && $(PYTHON) setup.py -q build_guest --inplace'
