@@ -19,8 +19,13 @@ MAY_IMPORT = {
     "sentry": {"sentry", "urpc", "cabi"},
     "supervisor": {"supervisor", "urpc", "cabi"},
 }
-FORKS_DAEMONS = {"supervisor/spawner.py", "supervisor/daemon.py", "supervisor/launch.py"}
-"""Modules that may import a daemon's entry, since they fork it."""
+FORKS_DAEMONS = {
+    "supervisor/spawner.py",
+    "supervisor/daemon.py",
+    "supervisor/launch.py",
+    "supervisor/export_filters.py",
+}
+"""Modules that may import a daemon's parts: they fork it, or write down its filter when pysc is installed."""
 
 PRINTS_TABLE = {"supervisor/commands/syscalls.py"}
 """``pysc syscalls`` prints the sentry's table, which is data."""
@@ -132,7 +137,9 @@ def test_python_ptrace_has_one_importer() -> None:
     for component in COMPONENTS:
         for path in modules(component):
             if any(item.module.split(".")[0] == "ptrace" for item in imports(path)):
-                assert str(path.relative_to(ROOT)).startswith(("sentry/platform/ptrace", "supervisor/commands/debug"))
+                assert str(path.relative_to(ROOT)).startswith(
+                    ("sentry/platform/ptrace", "supervisor/commands/debug", "supervisor/confinement")
+                )
 
 
 def test_components_are_links() -> None:
