@@ -23,13 +23,15 @@ class FDTable:
     Invariant: each number holds one reference, until the last user has left.
     """
 
-    __slots__ = ("_c", "index", "users")
+    __slots__ = ("_c", "index", "lock_waits", "users")
 
     def __init__(self, index: int | None = None) -> None:
         self.index = objects.new(objects.TABLE) if index is None else index
         self._c: Any = lib.pysc_table_at(objects.OBJECTS, self.index)
         self.users = 1
         """Tasks that share the table."""
+        self.lock_waits: list[object] = []
+        """Owners of the POSIX locks that tasks of this table wait for (locks.py)."""
 
     def __del__(self, free: Callable[[int], None] = objects.free_table) -> None:
         if hasattr(self, "index"):  # not if there was none left
@@ -38,6 +40,10 @@ class FDTable:
     def __len__(self) -> int:
         count: int = self._c.count
         return count
+
+    def __contains__(self, fd: int) -> bool:
+        """Whether the number is open."""
+        return lib.pysc_table_get(self._c, fd) >= 0
 
     def __iter__(self) -> Iterator[int]:
         """Iterate the open numbers, ascending; what is opened or closed meanwhile may be missed."""
