@@ -220,7 +220,10 @@ class Launcher:
         else:
             child.identity = None
             place(child)
-        child.pidfd = os.pidfd_open(child.pid)
+        try:
+            child.pidfd = os.pidfd_open(child.pid)
+        except OSError as error:
+            raise Failure(f"pidfd_open(2): {error.strerror}; Linux 5.3 or newer is needed") from None
         child.say(b"go")
 
     def _fork_gofer(self, kuid: int, end: socket.socket) -> Starting:

@@ -116,6 +116,9 @@ class Spawner:
             except Failure as failure:
                 self._kill_all()
                 peer.answer(asked, error=EIO(str(failure)))
+            except OSError as error:
+                self._kill_all()
+                peer.answer(asked, error=EIO(f"cannot start the daemons: {error.strerror}"))
         else:
             self._kill_all()
             cgroups.remove(self._cgroups)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pathlib
 import signal
 import socket
 import sys
@@ -16,12 +17,17 @@ import time
 import types
 from typing import Any, NoReturn
 
+import pysc.supervisor
+from pysc.cabi import confine
 from pysc.cabi.linux.errors import ENOENT
 from pysc.sentry import confinement
 from pysc.supervisor.cli import main
+from pysc.supervisor.daemon import preload
 from pysc.urpc.blocking import Connection
 from pysc.urpc.codec import Asked, Codec
 from pysc.urpc.schema import sentry
+
+NOBODY = 54321
 
 
 class Sentry:
@@ -116,6 +122,22 @@ def module(name: str, **functions: Any) -> None:
     setattr(importlib.import_module(package), attribute, made)
 
 
+def become_nobody() -> None:
+    """Go on as an ordinary user, who may not be able to read the interpreter's files: load all that is needed first."""
+    for path in sorted(pathlib.Path(pysc.supervisor.__path__[0]).glob("**/*.py")):
+        if path.stem not in ("__init__", "export_filters"):
+            folder = "commands." if path.parent.name == "commands" else ""
+            importlib.import_module(f"pysc.supervisor.{folder}{path.stem}")
+    importlib.import_module("pysc.gofer.main")
+    importlib.import_module("pysc.gofer.tree")
+    importlib.import_module("pysc.netstackd.main")
+    preload()
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+    confine.prctl(confine.PR_SET_DUMPABLE, 1)
+
+
 if __name__ == "__main__":
     module("pysc.sentry.main", serve=lambda control, boot: Sentry(control, boot).serve())
     arguments = sys.argv[1:]
@@ -123,4 +145,7 @@ if __name__ == "__main__":
         del arguments[0]
     else:
         module("pysc.gofer.main", serve=serve_files, set_up=set_up)
+    if arguments[0] == "as-nobody":
+        del arguments[0]
+        become_nobody()
     sys.exit(main(arguments))

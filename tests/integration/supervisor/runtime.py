@@ -23,6 +23,8 @@ class Runtime:
         self.state = place / "state"
         self.mark = f"PYSC_TEST={place}"
         self.flags: list[str] = []
+        self.modes: list[str] = []
+        """Of the double: real-gofer, as-nobody."""
 
     def bundle(self, *args: str, name: str = "bundle", **changes: Any) -> Path:
         """Make a bundle whose program is ``args``; ``changes`` replace parts of its config.json."""
@@ -39,7 +41,16 @@ class Runtime:
 
     def command(self, *arguments: str | Path) -> list[str]:
         """Return the whole command line."""
-        return [sys.executable, "-P", str(DOUBLE), "--root", str(self.state), *self.flags, *map(str, arguments)]
+        return [
+            sys.executable,
+            "-P",
+            str(DOUBLE),
+            *self.modes,
+            "--root",
+            str(self.state),
+            *self.flags,
+            *map(str, arguments),
+        ]
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the command: it carries the mark."""

@@ -1,0 +1,219 @@
+"""Whatever is wrong gives one clear line on stderr and status 128, and leaves nothing (the fixture looks)."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.supervisor.runtime import Runtime
+
+FILTERED = Path(__file__).parent / "filtered.py"
+
+
+def complains(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Assert that a command failed as every command fails, and that its line holds ``words``."""
+    assert done.returncode == 128, done
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("pysc: ")
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"{", ["malformed", "truncated"]),
+        (b"", ["malformed"]),
+        (b"[]", ["malformed", "Expected `object`, got `array`"]),
+        (b"\xff\xfe", ["malformed"]),
+        (b"[" * 100_000, ["malformed"]),
+        (b"{}", ["process is missing"]),
+        (b'{"process": {"args": []}, "root": {"path": "rootfs"}}', ["process.args is empty"]),
+        (b'{"process": {"args": ["a"]}}', ["root.path is missing"]),
+        (b'{"process": {"args": "sh"}, "root": {"path": "rootfs"}}', ["$.process.args"]),
+        (b'{"process": {"args": ["a"], "cwd": "x"}, "root": {"path": "rootfs"}}', ["cwd", "absolute"]),
+        (b'{"process": {"args": ["a\\u0000b"]}, "root": {"path": "rootfs"}}', ["NUL"]),
+        (b'{"process": {"args": ["a"], "user": {"uid": -1}}, "root": {"path": "rootfs"}}', ["$.process.user.uid"]),
+        (b'{"process": {"args": ["a"], "user": {"uid": 4294967296}}, "root": {"path": "rootfs"}}', ["uid"]),
+        (b'{"process": {"args": ["a"], "capabilities": ["CAP_FLY"]}, "root": {"path": "rootfs"}}', ["CAP_FLY"]),
+        (b'{"process": {"args": ["a"], "rlimits": [{"type": "RLIMIT_LUCK", "hard": 1, "soft": 1}]},'
+         b' "root": {"path": "rootfs"}}', ["RLIMIT_LUCK"]),
+        (b'{"process": {"args": ["a"]}, "root": {"path": "rootfs"}, "mounts": [{"destination": "x"}]}', ["absolute"]),
+        (b'{"process": {"args": ["a"]}, "root": {"path": "rootfs"}, "windows": {}}', ["Linux"]),
+        (b'{"process": {"args": ["a"]}, "root": {"path": "nowhere"}}', ["root file system", "nowhere", "no such file"]),
+        (b'{"process": {"args": ["a"]}, "root": {"path": "config.json"}}', ["not a directory"]),
+        (b'{"process": {"args": ["a"]}, "root": {"path": "rootfs"},'
+         b' "mounts": [{"destination": "/x", "type": "bind", "source": "/nowhere"}]}', ["mount source /nowhere"]),
+        (b'{"process": {"args": ["a"]}, "root": {"path": "rootfs"},'
+         b' "mounts": [{"destination": "/x", "type": "bind", "source": "/dev/null"}]}', ["device"]),
+        (b'{"process": {"args": ["a"], "terminal": true}, "root": {"path": "rootfs"}}', ["terminal"]),
+    ],
+)  # fmt: skip
+def test_a_bad_config(runtime: Runtime, text: bytes, words: list[str]) -> None:
+    bundle = runtime.bundle("exit", "0")
+    (bundle / "config.json").write_bytes(text)
+    complains(runtime.run("run", "-b", bundle, "box"), *words)
+
+
+def test_a_huge_config(runtime: Runtime) -> None:
+    bundle = runtime.bundle("exit", "0")
+    with (bundle / "config.json").open("r+b") as file:
+        file.truncate(1 << 40)
+    complains(runtime.run("run", "-b", bundle, "box"), "MiB")
+
+
+def test_no_bundle(runtime: Runtime) -> None:
+    complains(runtime.run("run", "-b", runtime.place / "nowhere", "box"), "does not exist", "--bundle")
+    complains(runtime.run("run", "-b", runtime.place, "box"), "no config.json", "pysc spec")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--nonsense", "list"], ["unknown flag --nonsense", "pysc --help"]),
+        (["--debgu", "list"], ["did you mean --debug?"]),
+        (["run", "--nonsense", "box"], ["unknown flag --nonsense", "pysc run --help"]),
+        (["run"], ["wrong number of arguments", "pysc run ID"]),
+        (["rnu", "box"], ['unknown command "rnu"', "did you mean run?"]),
+        (["--log"], ["flag needs a value"]),
+        (["---x"], ["bad flag syntax"]),
+        (["--debug=maybe", "list"], ["invalid boolean"]),
+        (["--network=host", "list"], ["--network=none"]),
+        (["--overlay", "--file-access=shared", "list"], ["--file-access"]),
+        (["kill", "box", "BOGUS"], ['unknown signal "BOGUS"']),
+        (["kill", "--all", "--pid=1", "box"], ["invalid to specify both"]),
+        (["state", "../x"], ["invalid container ID format"]),
+        (["state", "nothing"], ["container does not exist"]),
+        (["delete", "nothing"], ["container does not exist"]),
+        (["--log=/nowhere/log", "list"], ["cannot open the log"]),
+        (["debug", "box"], ["--confinement"]),
+        (["do", "--user=me", "--", "exit", "0"], ["invalid user"]),
+    ],
+)
+def test_a_bad_command_line(runtime: Runtime, arguments: list[str], words: list[str]) -> None:
+    complains(runtime.run(*arguments), *words)
+
+
+def test_an_id_in_use(runtime: Runtime) -> None:
+    runtime.run("create", "-b", runtime.bundle("sleep"), "box", capture_output=False, stdout=subprocess.DEVNULL)
+    for command in (["create"], ["run"]):
+        complains(runtime.run(*command, "-b", runtime.bundle("sleep"), "box"), "container with given ID already exists")
+    assert json.loads(runtime.run("state", "box").stdout)["status"] == "created"
+
+
+def test_a_missing_program(runtime: Runtime) -> None:
+    complains(runtime.run("run", "-b", runtime.bundle("missing"), "box"), "no such file or directory", '"missing"')
+    runtime.run("create", "-b", runtime.bundle("missing"), "box", capture_output=False, stdout=subprocess.DEVNULL)
+    complains(runtime.run("start", "box"), "no such file or directory")
+
+
+def test_a_sentry_that_cannot_work_here(runtime: Runtime) -> None:
+    complains(runtime.run("run", "-b", runtime.bundle("refuse"), "box"), "no platform here: try another")
+
+
+def test_a_sentry_with_a_bug(runtime: Runtime) -> None:
+    complains(runtime.run("run", "-b", runtime.bundle("crash"), "box"), "ValueError: a bug on purpose")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, root_user: None) -> Iterator[Path]:
+    """Return a directory on a file system of one page, which is full."""
+    place = tmp_path / "full"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", str(place)], check=True)
+    try:
+        (place / "filler").write_bytes(b"x" * 4096)
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("command", [["run"], ["create"]])
+def test_a_full_disk(runtime: Runtime, small_disk: Path, command: list[str]) -> None:
+    runtime.state = small_disk
+    done = runtime.run(*command, "-b", runtime.bundle("exit", "0"), "box")
+    complains(done, "No space left on device", "--root")
+    assert os.listdir(small_disk) == ["filler"]
+    runtime.state = runtime.place / "state"
+
+
+def test_a_state_directory_that_cannot_be_made(runtime: Runtime) -> None:
+    (runtime.place / "file").touch()
+    runtime.state = runtime.place / "file" / "state"
+    complains(runtime.run("run", "-b", runtime.bundle("exit", "0"), "box"), "state directory", "--root")
+    runtime.state = runtime.place / "state"
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ("unshare=EPERM", ["namespaces", "--unsafe-no-namespaces"]),
+        ("unshare=ENOSYS", ["namespaces"]),
+        ("unshare=ENOSPC", ["namespaces"]),
+        ("pivot_root=ENOSYS", ["failed"]),
+        ("pidfd_open=ENOSYS", ["pidfd_open", "Linux 5.3"]),
+        ("open_tree=ENOSYS", ["cannot serve", "Function not implemented"]),
+        ("mount_setattr=ENOSYS", ["cannot serve", "Function not implemented"]),
+        ("capset=EPERM", ["failed"]),
+        ("mount=EPERM", ["failed"]),
+        ("socketpair=EMFILE", []),
+    ],
+)
+def test_a_kernel_without_what_is_needed(runtime: Runtime, answers: str, words: list[str]) -> None:
+    runtime.modes = ["real-gofer"]
+    command = [
+        sys.executable,
+        str(FILTERED),
+        answers,
+        "--",
+        *runtime.command("run", "-b", runtime.bundle("exit", "0"), "x"),
+    ]
+    done = subprocess.run(
+        command, env=runtime.environment(), stdin=subprocess.DEVNULL,
+        text=True, capture_output=True, timeout=40, check=False,
+    )  # fmt: skip
+    complains(done, *words)
+    assert not runtime.processes()
+
+
+def test_a_bundle_that_the_caller_may_not_read(runtime: Runtime, root_user: None) -> None:
+    bundle = runtime.bundle("exit", "0")
+    bundle.chmod(0o700)
+    reach(runtime.place)
+    runtime.modes = ["as-nobody"]
+    complains(runtime.run("run", "-b", bundle, "box"), "Permission denied", "config.json")
+
+
+@pytest.mark.parametrize("modes", [["as-nobody"], ["real-gofer", "as-nobody"]], ids=["double", "real gofer"])
+def test_without_root(runtime: Runtime, root_user: None, modes: list[str]) -> None:
+    reach(runtime.place)
+    runtime.state.mkdir()
+    os.chown(runtime.state, 54321, 54321)
+    runtime.modes = modes
+    done = runtime.run("run", "-b", runtime.bundle("echo", "hello"), "box")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n", "")
+
+
+def reach(place: Path) -> None:
+    """Let everybody walk down to ``place``."""
+    while place != place.parent:
+        if not place.stat().st_mode & 1:
+            place.chmod(place.stat().st_mode | 0o111)
+        place = place.parent
+
+
+def test_errors_in_the_log_are_one_json_object(runtime: Runtime) -> None:
+    log = runtime.place / "log.json"
+    runtime.flags = ["--log", str(log), "--log-format=json"]
+    done = runtime.run("run", "-b", runtime.place / "nowhere", "box")
+    entry: dict[str, Any] = json.loads(log.read_text())
+    assert entry["level"] == "error"
+    assert done.stderr == entry["msg"] + "\n"
