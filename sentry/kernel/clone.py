@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pysc.cabi.linux.capability import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
-from pysc.cabi.linux.errors import EAGAIN, EINVAL, EPERM
+from pysc.cabi.linux.errors import EAGAIN, EFAULT, EINVAL, EPERM
 from pysc.cabi.linux.resource import RLIM_INFINITY, RLIMIT_NPROC
 from pysc.cabi.linux.sched import (
     CLONE_CHILD_CLEARTID,
@@ -28,8 +28,9 @@ from pysc.cabi.linux.sched import (
 )
 from pysc.sentry.kernel.delivery import return_to_guest
 from pysc.sentry.kernel.scheduler import Completion
-from pysc.sentry.kernel.task import Return, Task
+from pysc.sentry.kernel.task import Return, Task, TaskState
 from pysc.sentry.kernel.thread_group import ThreadGroup
+from pysc.sentry.platform.interface import ThreadGone
 
 if TYPE_CHECKING:
     from pysc.sentry.platform.interface import Thread
@@ -92,8 +93,6 @@ async def clone(task: Task, args: CloneArgs) -> int:
         from pysc.sentry.kernel.pidfd import install_pidfd
 
         task.put(args.pidfd, install_pidfd(task, child.group).to_bytes(4, "little"))
-    if flags & CLONE_PARENT_SETTID:
-        task.put(args.parent_tid, tid.to_bytes(4, "little"))
     if flags & CLONE_CHILD_SETTID:
         child.put(args.child_tid, tid.to_bytes(4, "little"))
     if flags & CLONE_CHILD_CLEARTID:
@@ -101,8 +100,16 @@ async def clone(task: Task, args: CloneArgs) -> int:
     wait: Completion[None] | None = None
     if flags & CLONE_VFORK:
         wait = child.vfork = task.vfork_wait = Completion()
-    child.attention = bool(child.group.stop_pending or child.group.exiting or task.kernel.frozen)
-    child.killed = child.group.exiting
+    if flags & CLONE_PARENT_SETTID:
+        # Before either runs: the child may clear the very same word at once.
+        try:
+            await task.copy_out(args.parent_tid, tid.to_bytes(4, "little"))
+        except (EFAULT, ThreadGone):  # as Linux: a bad address does not undo the child
+            pass
+    if child.state is TaskState.DEAD:
+        raise EAGAIN("being killed")
+    child.killed = child.killed or child.group.exiting
+    child.attention = bool(child.attention or child.killed or child.group.stop_pending or task.kernel.frozen)
     if task.kernel.strace is not None:
         task.kernel.strace.on_birth(task, child)
     return_to_guest(child, Return(result=0))

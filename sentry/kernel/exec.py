@@ -111,6 +111,7 @@ async def _become(task: Task, program: Program, thread: Thread) -> None:
         if sole:
             note_usage(group, old)
             old.ended = True
+            old_thread.owner = None  # its end is not this task's
             old.space.kill()
         group.dethreaded = Completion()
         for other in siblings:

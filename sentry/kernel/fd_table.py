@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pysc.cabi import objects
 from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import EBADF, EMFILE, ENOMEM
+from pysc.cabi.linux.resource import RLIM_INFINITY
 from pysc.sentry.fs.file import FileDescription, referenced
 
 if TYPE_CHECKING:
@@ -55,15 +56,12 @@ class FDTable:
             yield fd
             fd = lib.pysc_table_next(self._c, fd + 1, cloexec)
 
-    @property
-    def fast_limit(self) -> int:
-        """No number from here on is given without Python."""
-        limit: int = self._c.limit
-        return limit
-
-    @fast_limit.setter
-    def fast_limit(self, limit: int) -> None:
-        self._c.limit = min(limit, FD_MAX)
+    def set_limits(self, nofile: int, fsize: int) -> None:
+        """Tell fast paths the RLIMIT_* of a user: the strictest of several that share the table counts."""
+        c = self._c
+        nofile = min(nofile, FD_MAX)
+        c.limit = min(nofile, c.limit) if self.users > 1 and c.limit else nofile
+        c.bounded = bool((self.users > 1 and c.bounded) or fsize != RLIM_INFINITY)
 
     def get(self, fd: int) -> FileDescription:
         """Return the description (borrowed: take a reference before any await).  EBADF."""

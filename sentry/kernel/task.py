@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pysc.cabi.linux.resource import RLIMIT_FSIZE, RLIMIT_NOFILE
 from pysc.sentry.kernel.fd_table import FDTable
 from pysc.sentry.kernel.pending import PendingSignals, SignalHandlers
 from pysc.sentry.kernel.scheduler import Completion, now
@@ -60,12 +61,12 @@ class Task:
 
     __slots__ = (
         "_creds",
+        "_fds",
         "altstack",
         "attention",
         "clear_tid",
         "comm",
         "exit_code",
-        "fds",
         "fs",
         "group",
         "handlers",
@@ -111,7 +112,7 @@ class Task:
         self._creds = creds
         self.fs = fs
         """Root, working directory, umask: shared with CLONE_FS."""
-        self.fds = fds
+        self._fds = fds
         self.memory = memory
         """What is known of the address space: brk, exe, argument area; shared with CLONE_VM."""
         self.comm = b""
@@ -170,6 +171,21 @@ class Task:
         self._creds = creds
         self.publish_ids()
 
+    @property
+    def fds(self) -> FDTable:
+        """Its descriptors: shared with CLONE_FILES."""
+        return self._fds
+
+    @fds.setter
+    def fds(self, fds: FDTable) -> None:
+        self._fds = fds
+        self.publish_files()
+
+    def publish_files(self) -> None:
+        """Tell fast paths what the descriptors of this thread mean, and its limits; after every change of those."""
+        self._fds.set_limits(self.group.limit(RLIMIT_NOFILE), self.group.limit(RLIMIT_FSIZE))
+        self.thread.use_files(self._fds.index)
+
     def publish_ids(self) -> None:
         """Tell the guest half what getpid(2) and its kin answer; after every change of that."""
         parent = self.group.parent
@@ -190,6 +206,7 @@ class Task:
         thread.owner = self
         thread.on_frame_fault(self._on_frame_fault)
         self.publish_ids()
+        self.publish_files()
 
     def _on_frame_fault(self) -> None:
         from pysc.sentry.kernel.delivery import on_frame_fault

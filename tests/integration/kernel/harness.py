@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 from collections.abc import Sequence
 
 from pysc.cabi.linux.fcntl import AT_FDCWD
@@ -41,7 +42,7 @@ def run(
     *,
     strace: bool = False,
     fastpath: bool = False,
-    timeout: float = 30,
+    timeout: float = 15,
     caps: int = (1 << 41) - 1,
 ) -> int:
     """Run a program as init; return its wait(2) status."""
@@ -96,7 +97,12 @@ def dump(kernel: Kernel) -> str:
         f"{task.tid} of {task.group.tgid} {task.comm!r} {task.state.name} routine={task.routine is not None}"
         f" parked={task.routine is not None and task.routine.parked} attention={task.attention} killed={task.killed}"
         for task in kernel.tasks.values()
-    )
+    ) + "".join(_host_state(pid) for pid in {task.memory.space.host_pid for task in kernel.tasks.values()})
+
+
+def _host_state(pid: int) -> str:
+    threads = sorted(Path(f"/proc/{pid}/task").glob("*"))
+    return "".join(f"\n{path}: {(path / 'syscall').read_text().strip()}" for path in threads)
 
 
 if __name__ == "__main__":
