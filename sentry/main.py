@@ -6,7 +6,11 @@ then is anything of the container, the supervisor's Start included, looked at.
 
 from __future__ import annotations
 
+import encodings.ascii
+import encodings.latin_1
+import encodings.unicode_escape  # noqa: F401  # codecs are looked up by name, when no file can be opened any more
 import gc
+import linecache  # noqa: F401  # so does traceback
 import logging
 import os
 import signal
