@@ -43,11 +43,12 @@ from pysc.sentry.fs.directory import DirectoryFile
 from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.inode import Changes, Inode, clock
 from pysc.sentry.fs.path import Dentry, Path, top
-from pysc.sentry.fs.permissions import MAY_EXEC, MAY_READ, MAY_WRITE, check, new_owner, owns, without_suid
+from pysc.sentry.fs.permissions import MAY_EXEC, MAY_READ, MAY_WRITE, check, clears_suid, new_owner, owns, without_suid
 from pysc.sentry.fs.regular import PathFile, RegularFile
 from pysc.sentry.fs.walk import DIRECTORY, FOLLOW, LINKS_MAX, look_up_locked, resolve, start_of, walk
 
 if TYPE_CHECKING:
+    from pysc.sentry.kernel.credentials import Credentials
     from pysc.sentry.kernel.task import Task
 
 _NOT_KEPT = O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC
@@ -80,7 +81,9 @@ async def _open_or_create(task: Task, dirfd: int, path: bytes, flags: int, mode:
     links = 0
     while True:
         last = await walk(task, start, path, 0, how, links, to_parent=True)
-        if not last.ordinary or last.slash:
+        if not last.ordinary:
+            raise EEXIST if flags & O_EXCL else EISDIR
+        if last.slash:
             raise EISDIR
         directory = last.dentry
         async with directory.inode.mutex:
@@ -155,7 +158,7 @@ async def open_place(task: Task, place: Path, flags: int) -> FileDescription:
     if flags & O_NOATIME and not owns(task.creds, inode):
         raise EPERM
     if flags & O_TRUNC and kind == S_IFREG:
-        await truncate(inode, 0)
+        await truncate(task.creds, inode, 0)
         notify.announce(place.dentry, notify.IN_MODIFY)
     return await open_inode(task, place, flags)
 
@@ -189,10 +192,10 @@ async def _open_by_type(task: Task, inode: Inode, place: Path, flags: int) -> Fi
     raise ENXIO
 
 
-async def truncate(inode: Inode, size: int) -> None:
+async def truncate(creds: Credentials, inode: Inode, size: int) -> None:
     """Set the size of a regular file, and what goes with that."""
     mode = None
-    if inode.mode & (S_ISUID | S_ISGID):
+    if inode.mode & (S_ISUID | S_ISGID) and clears_suid(creds, inode):
         mode = without_suid(inode.mode) & PERMISSIONS
     await inode.set_attributes(Changes(size=size, mode=mode, mtime=clock()))
 

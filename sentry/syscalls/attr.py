@@ -251,7 +251,7 @@ async def truncate(task: Task, path: Path, length: I64) -> None:
     if place.mount.readonly:
         raise EROFS
     check(task.creds, inode, MAY_WRITE)
-    await truncate_inode(inode, length)
+    await truncate_inode(task.creds, inode, length)
     notify.announce(place.dentry, notify.IN_MODIFY)
 
 
