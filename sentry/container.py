@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
+
+from msgspec.structs import replace
 
 from pysc.cabi.linux.errors import EACCES, ENODEV, ENOENT, ENOTDIR, LinuxError
 from pysc.cabi.linux.fcntl import AT_FDCWD
 from pysc.cabi.linux.mount import MS_NOATIME, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
 from pysc.cabi.linux.resource import DEFAULT_LIMITS
-from pysc.cabi.linux.stat import S_IFDIR, S_IFMT
+from pysc.cabi.linux.stat import PERMISSIONS, S_IFDIR, S_IFMT
 from pysc.sentry.fs.context import FsContext
 from pysc.sentry.fs.hostfile import open_host_file
 from pysc.sentry.fs.hostfs import HostFilesystem
-from pysc.sentry.fs.inode import Filesystem, Owner
-from pysc.sentry.fs.mounting import make, mount_at, parse_options
+from pysc.sentry.fs.inode import BLOCK, Filesystem, Owner
+from pysc.sentry.fs.memory_file import Budget
+from pysc.sentry.fs.mounting import Memory, make, mount_at, parse_options
 from pysc.sentry.fs.namei import make_directory
 from pysc.sentry.fs.open import open_exec
+from pysc.sentry.fs.overlay import Overlay
 from pysc.sentry.fs.path import MountNamespace, Path
+from pysc.sentry.fs.tmpfs import Tmpfs
 from pysc.sentry.fs.tree import Tree
 from pysc.sentry.fs.walk import DIRECTORY, FOLLOW, resolve
 from pysc.sentry.kernel.credentials import Credentials
 from pysc.sentry.kernel.exec import start_program
 from pysc.sentry.kernel.fd_table import FDTable
-from pysc.sentry.kernel.memory import Memory
+from pysc.sentry.kernel.memory import Memory as AddressSpace
 from pysc.sentry.kernel.task import Task
 from pysc.sentry.kernel.thread_group import ThreadGroup
 
 if TYPE_CHECKING:
+    from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.fs.tree import Caller
     from pysc.sentry.kernel.kernel import Kernel
     from pysc.sentry.platform.interface import Space, Thread
@@ -45,6 +51,8 @@ class Container:
         self._kernel = kernel
         self._boot = boot
         self._gofer = gofer
+        if boot.memory_limit:
+            Memory.budget = Budget(boot.memory_limit // 2 // BLOCK)
         kernel.uts.hostname = boot.hostname or kernel.uts.hostname
         kernel.uts.domainname = boot.domainname or kernel.uts.domainname
 
@@ -55,7 +63,7 @@ class Container:
             LinuxError: what execve(2) or mount(2) would answer; the detail names the file.
         """
         boot, kernel = self._boot, self._kernel
-        namespace = MountNamespace(await self._root(), MS_RDONLY if boot.root.readonly else 0, b"rootfs")
+        namespace = MountNamespace(await self._root(), 0, b"rootfs")
         setup = _setup_task(kernel, FsContext(namespace.root_path))
         for request in boot.mounts:
             try:
@@ -64,6 +72,8 @@ class Container:
                 raise type(error)(f"mount {request.target!r}: {error}") from None
         context = FsContext(namespace.root_path, umask=boot.umask)
         context.cwd = await self._working_directory(setup)
+        if boot.root.readonly:
+            namespace.root.flags |= MS_RDONLY
         creds = self._credentials()
         path = await self._find_program(setup, context, creds)
         fds = FDTable()
@@ -85,7 +95,20 @@ class Container:
     # Files
     async def _root(self) -> Filesystem:
         root = self._boot.root
-        return await HostFilesystem.attach(self._tree(0), shared=root.shared, readonly=root.readonly)
+        lower = await HostFilesystem.attach(self._tree(0), shared=root.shared, readonly=root.readonly or root.overlay)
+        if root.overlay or (root.readonly and await self._lacks_mount_points(lower)):
+            return Overlay(lower, Tmpfs(Memory.budget, mode=lower.root.mode & PERMISSIONS))
+        return lower
+
+    async def _lacks_mount_points(self, root: HostFilesystem) -> bool:
+        """Whether directories would have to be made in a root that must not change."""
+        probe = _setup_task(self._kernel, FsContext(MountNamespace(root).root_path))
+        try:
+            for request in self._boot.mounts:
+                await resolve(probe, AT_FDCWD, request.target)
+        except LinuxError:
+            return True
+        return False
 
     def _tree(self, number: int) -> Tree:
         return Tree(number, self._boot.fds.trees.get(number, -1), self._gofer)
@@ -129,7 +152,7 @@ class Container:
         boot = self._boot
         caps = boot.capabilities
         creds = Credentials.of(boot.uid, boot.gid, boot.groups)
-        return cast(Any, _replace)(
+        return replace(
             creds,
             permitted=caps.permitted,
             effective=caps.effective,
@@ -161,21 +184,15 @@ class Container:
             raise EACCES(f'exec: "{name.decode("utf-8", "replace")}": permission denied')
         raise ENOENT(f'exec: "{name.decode("utf-8", "replace")}": executable file not found in $PATH')
 
-    def _standard_files(self) -> list[Any]:
+    def _standard_files(self) -> list[FileDescription]:
         owner = Owner(self._boot.uid, self._boot.gid)
         return [open_host_file(os.dup(fd), self._kernel.platform, owner) for fd in self._boot.fds.stdio]
-
-
-def _replace(creds: Credentials, **changes: Any) -> Credentials:
-    from msgspec.structs import replace
-
-    return replace(creds, **changes)
 
 
 def _setup_task(kernel: Kernel, context: FsContext, creds: Credentials = ROOT) -> Task:
     """Return a task that walks paths and runs nothing."""
     group = ThreadGroup(kernel, 0, None)
-    return Task(kernel, 0, group, cast("Thread", None), creds, context, FDTable(), Memory(cast("Space", None)))
+    return Task(kernel, 0, group, cast("Thread", None), creds, context, FDTable(), AddressSpace(cast("Space", None)))
 
 
 async def _mount_point(setup: Task, target: bytes) -> Path:
