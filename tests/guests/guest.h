@@ -83,6 +83,9 @@ static UNUSED void skip(const char *reason)
     _exit(77);
 }
 
+#ifndef SCRATCH
+#define SCRATCH "/tmp"
+#endif
 static char scratch_path[64];
 static pid_t scratch_owner;
 
@@ -100,7 +103,7 @@ static UNUSED void scratch_end(void)
 /* Make an empty directory, work in it, and remove it at exit. */
 static UNUSED void scratch(void)
 {
-    strcpy(scratch_path, "/tmp/pysc-guest.XXXXXX");
+    strcpy(scratch_path, SCRATCH "/pysc-guest.XXXXXX");
     CHECK(mkdtemp(scratch_path) && chmod(scratch_path, 0755) == 0 && chdir(scratch_path) == 0);
     scratch_owner = getpid();
     atexit(scratch_end);

@@ -1,8 +1,8 @@
 """Every guest program, linked every way, in every mode: it must print what it prints on the bare host.
 
 A program says what it saw in words that do not depend on the machine, and ends with ``EXIT-SUCCESS``.  It is written
-on Linux first: the host's run is a test of the program.  The static build runs in every mode, the others in the default one
-(``--modes=all``: in all).
+on Linux first: the host's run is a test of the program.  The static build runs in every mode, the others in the default
+one (``--modes=all``: in all).
 """
 
 from __future__ import annotations
