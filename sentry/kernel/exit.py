@@ -6,12 +6,13 @@ import time
 from typing import TYPE_CHECKING
 
 from pysc.cabi.linux.signals import SIGCONT, SIGHUP, SIGKILL
+from pysc.sentry.fs import hostproc
 from pysc.sentry.kernel.siginfo import SigInfo
 from pysc.sentry.kernel.task import Task, TaskState
+from pysc.sentry.kernel.thread_group import ThreadGroup, Usage
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.memory import Memory
-    from pysc.sentry.kernel.thread_group import ThreadGroup
 
 
 def end_group(group: ThreadGroup, status: int) -> None:
@@ -98,15 +99,13 @@ def reap(group: ThreadGroup) -> None:
 
 def note_usage(group: ThreadGroup, memory: Memory) -> None:
     """Add the processor time of a space that is about to end."""
-    user, system = space_usage(memory.space.host_pid)
-    group.usage.user += user
-    group.usage.system += system
+    group.usage.add(space_usage(memory.space.host_pid))
 
 
-def space_usage(host_pid: int) -> tuple[int, int]:
-    """Return the user and system time of a host process in nanoseconds; zeros if it is gone."""
+def space_usage(host_pid: int) -> Usage:
+    """Return what a host process has used; nothing if it is gone."""
     if host_pid <= 0:
-        return 0, 0
+        return Usage()
     clock = (~host_pid << 3) & 0xFFFF_FFFF
     if clock & 0x8000_0000:
         clock -= 1 << 32
@@ -114,8 +113,16 @@ def space_usage(host_pid: int) -> tuple[int, int]:
         both = time.clock_gettime_ns(clock)  # CPUCLOCK_PROF of another process: it needs no rights and cannot block
         user = time.clock_gettime_ns(clock | 1)
     except OSError:
-        return 0, 0
-    return user, max(0, both - user)
+        return Usage()
+    return Usage(user, max(0, both - user), resident_set(host_pid))
+
+
+def resident_set(host_pid: int) -> int:
+    """Return the resident set of a host process in KiB.  statm takes no lock that a guest could hold."""
+    try:
+        return int(hostproc.read(f"{host_pid}/statm").split()[1]) * 4
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def _end_process(group: ThreadGroup) -> None:

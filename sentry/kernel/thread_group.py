@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 
 
 class Usage(msgspec.Struct):
-    """Processor time in nanoseconds, as getrusage(2) sums it."""
+    """Processor time in nanoseconds, as getrusage(2) sums it, and the largest resident set in KiB."""
 
     user: int = 0
     system: int = 0
+    maxrss: int = 0
 
     def plus(self, other: Usage) -> Usage:
         """Return the sum."""
-        return Usage(self.user + other.user, self.system + other.system)
+        return Usage(self.user + other.user, self.system + other.system, max(self.maxrss, other.maxrss))
 
     def add(self, other: Usage) -> None:
         """Add another's."""
         self.user += other.user
         self.system += other.system
+        self.maxrss = max(self.maxrss, other.maxrss)
 
 
 class ThreadGroup:

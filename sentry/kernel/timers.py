@@ -164,5 +164,6 @@ def cpu_time(group: ThreadGroup) -> int:
         pid = task.memory.space.host_pid
         if pid not in seen and not task.memory.ended:
             seen.add(pid)
-            total += sum(space_usage(pid))
+            usage = space_usage(pid)
+            total += usage.user + usage.system
     return total

@@ -199,7 +199,7 @@ def _auxv(
         (AT_HWCAP2, processor.hwcap2),
         (AT_MINSIGSTKSZ, processor.minsigstksz),
     ]
-    vdso = getattr(task.kernel.platform, "vdso_address", 0)
+    vdso = task.kernel.platform.vdso_address
     return [(AT_SYSINFO_EHDR, vdso), *vector] if vdso else vector
 
 

@@ -208,6 +208,9 @@ class Thread(Protocol):
     def on_frame_fault(self, callback: Callable[[], None]) -> None:
         """Call back instead of running when a verdict's frame could not be written: the kernel then forces SIGSEGV."""
 
+    def use_files(self, table: int) -> None:
+        """Let the calls of this thread that fast paths answer refer to the descriptor table of that index (cabi)."""
+
     # A running thread
     def preempt(self) -> None:
         """Make a running thread report soon (PREEMPTED, INTERRUPTED, or what it was about to report anyway)."""
@@ -224,6 +227,10 @@ class Space(Protocol):
 
 class Platform(Protocol):
     """What runs guests.  Life: construct, ``start`` (before lock-down), ``wait`` in a loop, ``stop``."""
+
+    @property
+    def vdso_address(self) -> int:
+        """Where every guest process has a vDSO image (AT_SYSINFO_EHDR); 0: nowhere."""
 
     def start(self) -> None:
         """Start what needs execve and other calls that lock-down takes away.

@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
+from pysc.cabi import objects
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, LinuxError
 from pysc.sentry.platform import keyhole
@@ -54,6 +55,8 @@ class Systrap:
         self.engine: Any = lib.pysc_engine_new()
         if not self.engine:
             raise PlatformError("no memory or descriptors for the dispatcher: raise ulimit -n")
+        if fastpath:
+            lib.pysc_engine_serve(self.engine, objects.OBJECTS)
         self.threads: dict[int, SystrapThread] = {}
         self.spaces: dict[int, SystrapSpace] = {}
         self.births: dict[int, SystrapSpace] = {}
@@ -69,6 +72,11 @@ class Systrap:
         self._events: list[Event] = []
         self._raw = ffi.new("struct pysc_event[]", _BATCH)
         self._view = memoryview(ffi.buffer(self._raw))
+
+    @property
+    def vdso_address(self) -> int:
+        """What AT_SYSINFO_EHDR says: our own image, unless every call has to reach the kernel."""
+        return VDSO if self.fastpath else 0
 
     def start(self) -> None:
         """Start the zygote.
@@ -100,9 +108,9 @@ class Systrap:
         return self._zygote.pid
 
     # Blanks
-    def new_space(self, base: int | None = None) -> SystrapSpace:
+    def new_space(self, base: int | None = None, table: int | None = None) -> SystrapSpace:
         """Make a space without a process.  EAGAIN, ENOMEM."""
-        return SystrapSpace(self, base)
+        return SystrapSpace(self, base, table)
 
     def _order(self) -> None:
         """Have one more blank made.  EAGAIN, ENOMEM."""
@@ -185,6 +193,9 @@ class Systrap:
                 callback = self._callbacks.get(number)
                 if callback is not None:
                     callback(args[0])
+                continue
+            if kind == lib.PYSC_MOVED:
+                objects.on_moved(nr, number, args[0])
                 continue
             thread = threads.get(number)
             if thread is None:

@@ -11,6 +11,7 @@ from pysc.cabi.linux.errors import EINVAL, EPERM, ESRCH
 from pysc.cabi.linux.resource import (
     RLIM_NLIMITS,
     RLIMIT,
+    RLIMIT_FSIZE,
     RLIMIT_NOFILE,
     RUSAGE_CHILDREN,
     RUSAGE_SELF,
@@ -122,17 +123,20 @@ def _set_limit(task: Task, group: ThreadGroup, resource: int, soft: int, hard: i
     if hard > group.limits[resource][1] and not task.creds.has_capability(CAP_SYS_RESOURCE):
         raise EPERM
     group.limits[resource] = (soft, hard)
+    if resource in (RLIMIT_NOFILE, RLIMIT_FSIZE):
+        for member in group.tasks.values():
+            member.publish_files()
 
 
 def group_usage(group: ThreadGroup) -> Usage:
     """Return the processor time of a process up to now."""
-    total = Usage(group.usage.user, group.usage.system)
+    total = group.usage.plus(Usage())
     seen = set()
     for task in group.tasks.values():
         pid = task.memory.space.host_pid
         if pid not in seen and not task.memory.ended:
             seen.add(pid)
-            total.add(Usage(*space_usage(pid)))
+            total.add(space_usage(pid))
     return total
 
 

@@ -155,7 +155,8 @@ def _event_of(child: ThreadGroup, options: int) -> Found | None:
     return None
 
 
-def pack_usage(usage: Usage, maxrss: int = 0) -> bytes:
+def pack_usage(usage: Usage) -> bytes:
     """Return a struct rusage."""
     user, system = usage.user // 1000, usage.system // 1000
-    return RUSAGE.pack(user // 1_000_000, user % 1_000_000, system // 1_000_000, system % 1_000_000, maxrss, *[0] * 13)
+    times = (*divmod(user, 1_000_000), *divmod(system, 1_000_000))
+    return RUSAGE.pack(*times, usage.maxrss, *[0] * 13)

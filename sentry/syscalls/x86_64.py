@@ -141,7 +141,7 @@ X86_64: Final = SyscallTable(
         95: full(directory.umask),
         96: full(time.gettimeofday),
         97: full(system.getrlimit),
-        98: partial(system.getrusage, "processor times only"),
+        98: partial(system.getrusage, "times and the resident set only"),
         99: partial(system.sysinfo, "no loads, no swap"),
         100: full(time.times),
         101: refused("ptrace", ENOSYS, "not implemented"),

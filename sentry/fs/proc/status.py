@@ -59,7 +59,8 @@ def _times(task: Task) -> tuple[int, int]:
     group = task.group
     user, system = group.usage.user, group.usage.system
     if not group.exited and not task.memory.ended:
-        now_user, now_system = space_usage(task.memory.space.host_pid)
+        usage = space_usage(task.memory.space.host_pid)
+        now_user, now_system = usage.user, usage.system
         user, system = user + now_user, system + now_system
     return user // TICK, system // TICK
 
