@@ -22,6 +22,7 @@ FILE: Final = lib.PYSC_OBJECT_FILE
 DATA: Final = lib.PYSC_OBJECT_DATA
 PIPE: Final = lib.PYSC_OBJECT_PIPE
 COUNTER: Final = lib.PYSC_OBJECT_COUNTER
+BUDGET: Final = lib.PYSC_OBJECT_BUDGET
 
 
 class Moved(Protocol):
@@ -41,6 +42,7 @@ free_file: Final = partial(lib.pysc_object_free, OBJECTS, FILE)
 free_data: Final = partial(lib.pysc_object_free, OBJECTS, DATA)
 free_pipe: Final = partial(lib.pysc_object_free, OBJECTS, PIPE)
 free_counter: Final = partial(lib.pysc_object_free, OBJECTS, COUNTER)
+free_budget: Final = partial(lib.pysc_object_free, OBJECTS, BUDGET)
 
 
 def new(kind: int) -> int:

@@ -1,4 +1,4 @@
-/* Contents of small files in memory. */
+/* Contents of files in memory, and what they are charged to. */
 
 #define _GNU_SOURCE
 #include "object.h"
@@ -36,4 +36,34 @@ pysc_data_shrink(struct pysc_data *data)
     free(data->small);
     data->small = NULL;
     data->small_size = 0;
+}
+
+static struct pysc_budget *
+above(struct pysc_objects *objects, const struct pysc_budget *budget)
+{
+    return budget->parent ? pysc_budget_at(objects, budget->parent - 1) : NULL;
+}
+
+int64_t
+pysc_budget_free(struct pysc_objects *objects, const struct pysc_budget *budget)
+{
+    int64_t least = INT64_MAX;
+
+    for (int i = 0; budget && i < MAX_BUDGET_DEPTH; i++, budget = above(objects, budget)) {
+        int64_t here = budget->limit - budget->used;
+
+        if (here < least)
+            least = here > 0 ? here : 0;
+    }
+    return least;
+}
+
+void
+pysc_budget_note(struct pysc_objects *objects, struct pysc_budget *budget, int64_t pages)
+{
+    for (int i = 0; budget && i < MAX_BUDGET_DEPTH; i++, budget = above(objects, budget)) {
+        object_lock(&budget->header);
+        budget->used += pages;
+        object_unlock(&budget->header);
+    }
 }

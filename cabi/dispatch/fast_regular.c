@@ -17,7 +17,9 @@
 #define PAGE_SIZE 4096
 #define UNSUITABLE -EAGAIN
 
-#define SEAL_WRITES 0x18 /* F_SEAL_WRITE, F_SEAL_FUTURE_WRITE */
+#define F_SEAL_SEAL_ 0x1     /* forbids more seals, and nothing else */
+#define SMALL_FILE (1 << 16) /* larger ones are a memfd (memory_file.py) */
+#define ROOM_TO_SPARE 64     /* pages: with less left in a budget Python looks closely */
 
 static int64_t
 clock_ns(clockid_t clock)
@@ -63,7 +65,7 @@ read_plainly(struct pysc_data *data, void *to, uint64_t size, int64_t offset)
     int64_t start = clock_ns(CLOCK_MONOTONIC), end;
     ssize_t n;
 
-    if (start < data->slow_until)
+    if (start < data->slow_until) /* it was read from a disk lately */
         return UNSUITABLE;
     n = pread(data->file, to, size, offset);
     end = clock_ns(CLOCK_MONOTONIC);
@@ -129,16 +131,46 @@ read_regular(struct call *call, struct pysc_file *file, uint64_t address, uint64
     return n < 0 ? HAND_OVER : answer_with_data(call, address, (uint64_t)n);
 }
 
-/* Whether `size` bytes can be stored at `offset` without asking anybody for room. */
-static int
-has_room(const struct pysc_data *data, uint64_t size, int64_t offset)
+static struct pysc_budget *
+budget_of(const struct call *call, const struct pysc_data *data)
 {
-    uint64_t end = (uint64_t)offset + size;
+    struct pysc_budget *budget = pysc_budget_at(call->objects, data->budget);
 
-    if (data->file < 0)
-        return end <= data->small_size && end <= data->charged * PAGE_SIZE;
-    /* Within what is stored already: no hole, so no page more. */
-    return end <= data->length && data->charged * PAGE_SIZE >= data->length;
+    return budget && is_living(&budget->header, data->budget_generation) ? budget : NULL;
+}
+
+/* Make the charge `pages`. */
+static void
+charge(const struct call *call, struct pysc_data *data, struct pysc_budget *budget, uint64_t pages)
+{
+    if (pages == data->charged)
+        return;
+    pysc_budget_note(call->objects, budget, (int64_t)pages - (int64_t)data->charged);
+    data->charged = pages;
+}
+
+/* Store bytes; none if that needs more than a little room, or if it fails. */
+static ssize_t
+write_data(const struct call *call, struct pysc_data *data, const uint8_t *bytes, uint64_t size, int64_t offset)
+{
+    struct pysc_budget *budget = budget_of(call, data);
+    uint64_t end = (uint64_t)offset + size, pages = (end + PAGE_SIZE - 1) / PAGE_SIZE;
+    struct stat status;
+    ssize_t n;
+
+    if (!budget || pysc_budget_free(call->objects, budget) < (int64_t)(size / PAGE_SIZE) + ROOM_TO_SPARE)
+        return -1;
+    if (data->file < 0) {
+        if (end > SMALL_FILE || pages > data->charged + ROOM_TO_SPARE || pysc_data_grow(data, end) < 0)
+            return -1;
+        memcpy(data->small + offset, bytes, size);
+        charge(call, data, budget, pages > data->charged ? pages : data->charged);
+        return (ssize_t)size;
+    }
+    n = pwrite(data->file, bytes, size, offset);
+    if (n > 0 && fstat(data->file, &status) == 0)
+        charge(call, data, budget, (uint64_t)status.st_blocks * 512 / PAGE_SIZE);
+    return n;
 }
 
 int
@@ -146,34 +178,30 @@ write_regular(struct call *call, struct pysc_file *file, uint64_t address, uint6
 {
     struct pysc_data *data = data_of(call, file);
     const uint8_t *bytes;
-    ssize_t n = -1;
+    ssize_t n;
 
-    if (!data || data->where != PYSC_DATA_MEMORY || !data->writes_here || offset < 0 || size == 0 ||
-        size > PYSC_DATA_SIZE || offset > INT64_MAX - PYSC_DATA_SIZE || data->seals & SEAL_WRITES ||
-        file->flags & (O_APPEND_ | O_DIRECT_ | O_DSYNC_))
+    if (!data || data->where != PYSC_DATA_MEMORY || !data->writes_here || call->table->bounded ||
+        call->objects->watched || data->seals & ~F_SEAL_SEAL_ || file->flags & (O_DIRECT_ | O_DSYNC_) || size == 0 ||
+        size > PYSC_DATA_SIZE)
+        return HAND_OVER;
+    if (file->flags & O_APPEND_)
+        offset = (int64_t)data->length;
+    if (offset < 0 || offset > INT64_MAX - PYSC_DATA_SIZE)
         return HAND_OVER;
     bytes = hint_at(call, address, size);
-    if (!bytes || !has_room(data, size, offset))
-        return HAND_OVER;
-    if (data->seals & 0x4 && (uint64_t)offset + size > data->length) /* F_SEAL_GROW */
+    if (!bytes)
         return HAND_OVER;
     object_lock(&data->header);
-    if (data->file >= 0) {
-        n = pwrite(data->file, bytes, size, offset);
-    } else {
-        memcpy(data->small + offset, bytes, size);
-        n = (ssize_t)size;
-    }
+    n = write_data(call, data, bytes, size, offset);
     if (n > 0) {
         if ((uint64_t)offset + (uint64_t)n > data->length)
             data->length = (uint64_t)offset + (uint64_t)n;
         data->modified = clock_ns(CLOCK_REALTIME);
-        data->changes++;
         if (moves)
             file->offset = offset + n;
     }
     object_unlock(&data->header);
-    return n < 0 ? HAND_OVER : answer(call, n);
+    return n <= 0 ? HAND_OVER : answer(call, n);
 }
 
 int

@@ -168,6 +168,7 @@ pysc_table_copy(struct pysc_objects *objects, struct pysc_table *table)
     copy->count = table->count;
     copy->lowest = table->lowest;
     copy->limit = table->limit;
+    copy->bounded = table->bounded;
     for (int64_t fd = pysc_table_next(table, 0, 0); fd >= 0; fd = pysc_table_next(table, (uint32_t)fd + 1, 0))
         objects->files[table->files[fd] - 1].references++;
     return index;

@@ -12,6 +12,8 @@
 #define MAX_DATA 1048576
 #define MAX_PIPES 131072
 #define MAX_COUNTERS 131072
+#define MAX_BUDGETS 4096
+#define MAX_BUDGET_DEPTH 8
 
 #define FD_MAX (1U << 20)
 #define PIPE_BUF_SIZE 4096
@@ -29,6 +31,8 @@ struct pysc_objects {
     struct pysc_data data[MAX_DATA];
     struct pysc_pipe pipes[MAX_PIPES];
     struct pysc_counter counters[MAX_COUNTERS];
+    struct pysc_budget budgets[MAX_BUDGETS];
+    int32_t watched;
 };
 
 static inline void

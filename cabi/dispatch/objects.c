@@ -17,6 +17,7 @@ static const struct {
     [PYSC_OBJECT_DATA] = {offsetof(struct pysc_objects, data), sizeof(struct pysc_data), MAX_DATA},
     [PYSC_OBJECT_PIPE] = {offsetof(struct pysc_objects, pipes), sizeof(struct pysc_pipe), MAX_PIPES},
     [PYSC_OBJECT_COUNTER] = {offsetof(struct pysc_objects, counters), sizeof(struct pysc_counter), MAX_COUNTERS},
+    [PYSC_OBJECT_BUDGET] = {offsetof(struct pysc_objects, budgets), sizeof(struct pysc_budget), MAX_BUDGETS},
 };
 
 struct pysc_objects *
@@ -49,13 +50,14 @@ find(struct pysc_objects *objects, uint32_t kind, uint32_t index)
 int64_t
 pysc_object_new(struct pysc_objects *objects, uint32_t kind)
 {
-    struct pool *pool = &objects->pools[kind];
-    uint32_t index = pool->free_head ? pool->free_head - 1 : pool->n;
     struct pysc_header *header;
-    uint32_t generation;
+    uint32_t index, generation;
+    struct pool *pool;
 
     if (kind >= PYSC_OBJECT_KINDS)
         return -EINVAL;
+    pool = &objects->pools[kind];
+    index = pool->free_head ? pool->free_head - 1 : pool->n;
     if (index >= kinds[kind].max)
         return -ENFILE;
     header = header_of(objects, kind, index);
@@ -145,4 +147,16 @@ struct pysc_counter *
 pysc_counter_at(struct pysc_objects *objects, uint32_t index)
 {
     return (struct pysc_counter *)find(objects, PYSC_OBJECT_COUNTER, index);
+}
+
+struct pysc_budget *
+pysc_budget_at(struct pysc_objects *objects, uint32_t index)
+{
+    return (struct pysc_budget *)find(objects, PYSC_OBJECT_BUDGET, index);
+}
+
+void
+pysc_objects_watch(struct pysc_objects *objects, int32_t watched)
+{
+    objects->watched = watched;
 }

@@ -11,7 +11,8 @@ struct pysc_objects;
 #define PYSC_OBJECT_DATA 2
 #define PYSC_OBJECT_PIPE 3
 #define PYSC_OBJECT_COUNTER 4
-#define PYSC_OBJECT_KINDS 5
+#define PYSC_OBJECT_BUDGET 5
+#define PYSC_OBJECT_KINDS 6
 
 struct pysc_header {
     uint32_t lock;
@@ -27,6 +28,8 @@ struct pysc_table {
     uint32_t count;    /* open numbers */
     uint32_t lowest;   /* no number below is free */
     uint32_t limit;    /* fast paths give no number from here on: the lowest RLIMIT_NOFILE of its users, or less */
+    uint32_t bounded;  /* a user has an RLIMIT_FSIZE */
+    uint32_t spare;
     uint32_t *files;   /* index + 1 */
     uint64_t *used;
     uint64_t *cloexec;
@@ -68,10 +71,19 @@ struct pysc_data {
     int64_t slow_until;  /* CLOCK_MONOTONIC, ns: no plain reads before */
     uint64_t length;     /* of MEMORY */
     uint64_t charged;    /* pages that its budget has */
-    uint64_t changes;    /* how often fast paths wrote */
-    int64_t modified;    /* CLOCK_REALTIME, ns: when a fast path wrote last */
-    uint64_t small_size; /* bytes allocated at `small` */
+    int64_t modified;    /* CLOCK_REALTIME, ns: when a fast path wrote last; 0: Python knows it */
+    uint64_t small_size; /* bytes allocated at `small`; zero from `length` on */
     uint8_t *small;
+    uint32_t budget; /* that MEMORY is charged to */
+    uint32_t budget_generation;
+};
+
+/* Pages that may be used, and are; a charge goes to all the budgets above, too. */
+struct pysc_budget {
+    struct pysc_header header;
+    int64_t limit, used;
+    uint32_t parent; /* index + 1 */
+    uint32_t spare;
 };
 
 /* What somebody waits for. */
@@ -115,6 +127,10 @@ struct pysc_file *pysc_file_at(struct pysc_objects *objects, uint32_t index);
 struct pysc_data *pysc_data_at(struct pysc_objects *objects, uint32_t index);
 struct pysc_pipe *pysc_pipe_at(struct pysc_objects *objects, uint32_t index);
 struct pysc_counter *pysc_counter_at(struct pysc_objects *objects, uint32_t index);
+struct pysc_budget *pysc_budget_at(struct pysc_objects *objects, uint32_t index);
+
+/* While `watched`, writes to regular files are told to somebody: not a matter of fast paths. */
+void pysc_objects_watch(struct pysc_objects *objects, int32_t watched);
 
 /* Descriptor tables.  References are the caller's: a number that is added takes over one, a removed one gives it up.
  * Indices of files are checked by nobody: callers pass what they hold. */
@@ -137,6 +153,10 @@ int64_t pysc_table_copy(struct pysc_objects *objects, struct pysc_table *table);
 int64_t pysc_pipe_put(struct pysc_pipe *pipe, const void *bytes, uint64_t size);
 int64_t pysc_pipe_take(struct pysc_pipe *pipe, void *bytes, uint64_t size);
 int64_t pysc_pipe_drop(struct pysc_pipe *pipe, uint64_t size);
+
+/* Pages left, here and above; take some (negative: give back), whatever the limit says. */
+int64_t pysc_budget_free(struct pysc_objects *objects, const struct pysc_budget *budget);
+void pysc_budget_note(struct pysc_objects *objects, struct pysc_budget *budget, int64_t pages);
 
 /* Contents in memory: `small` is made at least `size` long, zeroed beyond the length.  0 or -ENOMEM. */
 int64_t pysc_data_grow(struct pysc_data *data, uint64_t size);

@@ -1,4 +1,4 @@
-"""Contents of files that live in the sentry's memory: a bytearray while small, a memfd from then on or once mapped.
+"""Contents of files that live in the sentry's memory: in their structure while small, then, or once mapped, a memfd.
 
 What is stored is charged to budgets in pages; ENOSPC when one is exhausted.
 """
@@ -6,9 +6,12 @@ What is stored is charged to budgets in pages; ENOSPC when one is exhausted.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from fcntl import fcntl
-from typing import Final
+from typing import Any, Final
 
+from pysc.cabi import objects
+from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EINVAL, ENOSPC, EOPNOTSUPP, EPERM
 from pysc.cabi.linux.fcntl import (
     F_ADD_SEALS,
@@ -22,11 +25,12 @@ from pysc.cabi.linux.fcntl import (
     FALLOC_FL_PUNCH_HOLE,
     FALLOC_FL_ZERO_RANGE,
 )
+from pysc.sentry.fs.data import Data
 from pysc.sentry.fs.hostproc import reopen_read_only
 
 PAGE: Final = 4096
 SMALL: Final = 1 << 16
-"""Up to here contents are a bytearray."""
+"""Up to here contents are in the structure (SMALL_FILE of fast_regular.c)."""
 STEP: Final = 1 << 18
 
 
@@ -36,20 +40,43 @@ def pages(size: int) -> int:
 
 
 class Budget:
-    """Pages that may be used, and are; a charge goes to all the budgets above, too."""
+    """Pages that may be used, and are; a charge goes to all budgets above, too.  The face of a struct pysc_budget."""
 
-    __slots__ = ("limit", "parent", "used")
+    __slots__ = ("_c", "index", "parent")
 
     def __init__(self, limit: int, parent: Budget | None = None) -> None:
-        self.limit = limit
-        self.used = 0
+        self.index = objects.new(objects.BUDGET)
+        self._c: Any = lib.pysc_budget_at(objects.OBJECTS, self.index)
+        self._c.limit = limit
+        self._c.parent = 0 if parent is None else parent.index + 1
         self.parent = parent
+
+    def __del__(self, free: Callable[[int], None] = objects.free_budget) -> None:
+        if hasattr(self, "index"):  # not if there was none left
+            free(self.index)
+
+    @property
+    def limit(self) -> int:
+        """How many there may be."""
+        value: int = self._c.limit
+        return value
+
+    @property
+    def used(self) -> int:
+        """How many there are."""
+        value: int = self._c.used
+        return value
+
+    @property
+    def generation(self) -> int:
+        """What tells it from others that had the index."""
+        value: int = self._c.header.generation
+        return value
 
     @property
     def free(self) -> int:
         """Pages left, here and above."""
-        here = max(0, self.limit - self.used)
-        return here if self.parent is None else min(here, self.parent.free)
+        return lib.pysc_budget_free(objects.OBJECTS, self._c)
 
     def charge(self, count: int) -> None:
         """Take pages (negative: give back).  ENOSPC."""
@@ -59,10 +86,7 @@ class Budget:
 
     def note(self, count: int) -> None:
         """Take pages that are already in use, whatever the limit says."""
-        budget: Budget | None = self
-        while budget is not None:
-            budget.used += count
-            budget = budget.parent
+        lib.pysc_budget_note(objects.OBJECTS, self._c, count)
 
 
 UNLIMITED_BUDGET: Final = Budget(1 << 62)
@@ -72,33 +96,76 @@ UNLIMITED_BUDGET: Final = Budget(1 << 62)
 class Contents:
     """The bytes of one file.
 
-    Invariant: below a memfd ``_small`` is empty; ``length`` is the size in both forms, ``charged`` what the budget has.
+    Invariant: with a memfd nothing is in the structure itself; ``length`` is the size in both forms, ``charged`` what
+    the budget has.
     """
 
-    __slots__ = ("_budget", "_fd", "_read_only", "_small", "charged", "length", "seals")
+    __slots__ = ("_budget", "_c", "_read_only", "data")
 
     def __init__(self, budget: Budget, seals: int = F_SEAL_SEAL) -> None:
+        self.data = Data()
         self._budget = budget
-        self._small = bytearray()
-        self._fd = -1
         self._read_only = -1
-        self.length = 0
-        self.charged = 0
-        self.seals = seals
-        """F_SEAL_*, enforced by the host's memfd and here."""
+        c = self._c = self.data.c
+        c.where = lib.PYSC_DATA_MEMORY
+        c.budget, c.budget_generation = budget.index, budget.generation
+        c.seals = seals
 
     def __del__(self) -> None:
-        for fd in (self._fd, self._read_only):
-            if fd >= 0:
-                os.close(fd)
-        if self.charged:
-            self._budget.note(-self.charged)
+        if hasattr(self, "_c"):
+            for fd in (self._fd, self._read_only):
+                if fd >= 0:
+                    os.close(fd)
+            if self.charged:
+                self._budget.note(-self.charged)
+
+    @property
+    def length(self) -> int:
+        """The file's size."""
+        value: int = self._c.length
+        return value
+
+    @property
+    def charged(self) -> int:
+        """Pages that the budget has for it."""
+        value: int = self._c.charged
+        return value
+
+    @property
+    def seals(self) -> int:
+        """F_SEAL_*, enforced by the host's memfd and here."""
+        value: int = self._c.seals
+        return value
+
+    @property
+    def _fd(self) -> int:
+        value: int = self._c.file
+        return value
+
+    def take_modified(self) -> int:
+        """Return when a fast path wrote last, in ns since the epoch; 0: not since this was asked."""
+        value: int = self._c.modified
+        if value:
+            self._c.modified = 0
+        return value
+
+    def let_write(self, allowed: bool) -> None:
+        """Whether fast paths may write: a write changes nothing but the bytes, the size and the times."""
+        self._c.writes_here = allowed
+
+    def _small(self, start: int, end: int) -> Any:
+        """Return a part of what is kept in the structure."""
+        return ffi.buffer(self._c.small + start, end - start)
 
     def read(self, size: int, offset: int) -> bytes:
         """Return up to ``size`` bytes."""
+        length = self.length
+        if offset >= length:
+            return b""
         if self._fd < 0:
-            return bytes(self._small[offset : offset + size])
-        return os.pread(self._fd, size, offset) if offset < self.length else b""
+            data: bytes = self._small(offset, min(offset + size, length))[:]
+            return data
+        return os.pread(self._fd, size, offset)
 
     def write(self, data: bytes, offset: int) -> int:
         """Store ``data``; return how much fitted, at least one byte.  ENOSPC; EPERM (seals)."""
@@ -109,10 +176,9 @@ class Contents:
             return 0
         if self._fd < 0 and end <= SMALL:
             self._charge(max(self.charged, pages(end)))
-            if offset > self.length:
-                self._small.extend(bytes(offset - self.length))
-            self._small[offset:end] = data
-            self.length = max(self.length, end)
+            self._grow(end)
+            ffi.memmove(self._c.small + offset, data, len(data))
+            self._c.length = max(self.length, end)
             return len(data)
         fd = self.memfd()
         room = self._budget.free * PAGE
@@ -121,9 +187,13 @@ class Contents:
             if not data:
                 raise ENOSPC
         written = os.pwrite(fd, data, offset)
-        self.length = max(self.length, offset + written)
+        self._c.length = max(self.length, offset + written)
         self._recharge()
         return written
+
+    def _grow(self, size: int) -> None:
+        if lib.pysc_data_grow(self._c, size) < 0:
+            raise ENOSPC
 
     def truncate(self, size: int) -> None:
         """Set the length.  EPERM (seals)."""
@@ -131,14 +201,15 @@ class Contents:
             raise EPERM
         if self._fd < 0 and size <= SMALL:
             self._charge(pages(size))
-            if size < self.length:
-                del self._small[size:]
+            length = self.length
+            if size < length:
+                self._small(size, length)[:] = bytes(length - size)
             else:
-                self._small.extend(bytes(size - self.length))
+                self._grow(size)
         else:
             os.ftruncate(self.memfd(), size)
             self._recharge()
-        self.length = size
+        self._c.length = size
 
     def allocate(self, mode: int, offset: int, length: int) -> None:
         """fallocate(2): mode 0, KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE.  EOPNOTSUPP, ENOSPC, EPERM (seals)."""
@@ -178,17 +249,17 @@ class Contents:
         if seals & ~(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | F_SEAL_EXEC):
             raise EINVAL
         fcntl(self.memfd(), F_ADD_SEALS, seals & ~(F_SEAL_SEAL | F_SEAL_EXEC))
-        self.seals |= seals
+        self._c.seals |= seals
 
     def memfd(self) -> int:
         """Return the memfd (borrowed), which is made if need be."""
         if self._fd < 0:
             fd = os.memfd_create("pysc-file", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            self._fd = fd
-            if self._small:
-                os.pwrite(fd, self._small, 0)
+            if self.length:
+                os.pwrite(fd, self._small(0, self.length)[:], 0)
             os.ftruncate(fd, self.length)
-            self._small = bytearray()
+            self._c.file = fd
+            lib.pysc_data_shrink(self._c)
             self._recharge()
         return self._fd
 
@@ -201,7 +272,7 @@ class Contents:
     def _clear(self, start: int, end: int) -> None:
         if self._fd < 0:
             if end > start:
-                self._small[start:end] = bytes(end - start)
+                self._small(start, end)[:] = bytes(end - start)
             return
         for position in range(start, end, STEP):
             os.pwrite(self._fd, bytes(min(STEP, end - position)), position)
@@ -212,9 +283,9 @@ class Contents:
     def _charge(self, count: int) -> None:
         if count != self.charged:
             self._budget.charge(count - self.charged)
-            self.charged = count
+            self._c.charged = count
 
     def _recharge(self) -> None:
         count = os.fstat(self._fd).st_blocks * 512 // PAGE
         self._budget.note(count - self.charged)
-        self.charged = count
+        self._c.charged = count

@@ -111,6 +111,9 @@ class FakeTask(Task):
     def publish_ids(self) -> None:
         """There is no guest half."""
 
+    def publish_files(self) -> None:
+        """There are no fast paths."""
+
     def deadline(self, timeout_ns: int) -> int:
         if not isinstance(self.record, int):
             self.record = now() + timeout_ns

@@ -1,0 +1,51 @@
+"""Where the bytes of a regular file are, as fast paths know it: the face of a struct pysc_data.
+
+An inode that fast paths may read has one; without one, or with nothing in it, every call takes the general path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pysc.cabi import objects
+from pysc.cabi._dispatch import lib
+
+
+class Data:
+    """The structure, as ``c``.  What it names, a descriptor or other data, lives at least as long as it is named."""
+
+    __slots__ = ("c", "index")
+
+    def __init__(self) -> None:
+        self.index = objects.new(objects.DATA)
+        self.c: Any = lib.pysc_data_at(objects.OBJECTS, self.index)
+        self.c.file = -1
+
+    def __del__(self, free: Callable[[int], None] = objects.free_data) -> None:
+        if hasattr(self, "index"):  # not if there was none left
+            free(self.index)
+
+    @property
+    def generation(self) -> int:
+        """What tells it from others that had the index."""
+        value: int = self.c.header.generation
+        return value
+
+    def set_host(self, fd: int) -> None:
+        """The bytes are those of a descriptor of the host; -1: nowhere."""
+        c = self.c
+        c.where = lib.PYSC_DATA_HOST if fd >= 0 else lib.PYSC_DATA_NONE
+        c.file = fd
+        c.refuses = 0
+        c.slow_until = 0
+
+    def set_other(self, other: Data | None) -> None:
+        """The bytes are those of another inode."""
+        c = self.c
+        if other is None:
+            c.where = lib.PYSC_DATA_NONE
+            return
+        c.where = lib.PYSC_DATA_OTHER
+        c.target = other.index
+        c.target_generation = other.generation
