@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pysc.cabi import host
-from pysc.cabi.linux.errors import EINVAL, EISDIR, ENODATA, ENOSYS, EOPNOTSUPP, EPERM
+from pysc.cabi.linux.errors import EACCES, EINVAL, EISDIR, ENODATA, ENOSYS, EOPNOTSUPP, EPERM
 from pysc.gofer.making import own
 from pysc.gofer.mounts import Mounts, Place
 from pysc.gofer.reading import truncate
@@ -162,7 +162,8 @@ def _set_mode(place: Place, mode: int) -> None:
     try:
         host.chmod(place.fd, b"", mode)
     except OSError as error:
-        if error.errno != ENOSYS.errno or place.kind not in (stat.S_IFREG, stat.S_IFDIR):
+        # EACCES: a filter that was compiled by a libseccomp without fchmodat2.
+        if error.errno not in (ENOSYS.errno, EACCES.errno) or place.kind not in (stat.S_IFREG, stat.S_IFDIR):
             raise
         fd = place.reopen(os.O_RDONLY)
         try:

@@ -46,14 +46,10 @@ def serve(sock: socket.socket, mounts: Sequence[ServedMount], *, confined: bool 
     table = handlers(mounts)
     gc.freeze()
     try:
-        serve_peer(sock, GOFER, table, lock_down=_lock_down if confined else _stay_open)
+        serve_peer(sock, GOFER, table, lock_down=confinement.lock_down if confined else _stay_open)
     except BadFrame:
         os._exit(1)
     os._exit(0)
-
-
-def _lock_down() -> None:
-    confinement.lock_down()
 
 
 def _stay_open() -> None:
