@@ -165,17 +165,22 @@ class Sandbox:
         try:
             self._sentry.call(sentry.Start(), START_SECONDS)
         except LinuxError as error:
-            program = os.fsdecode(self._plan.boot.args[0])
-            what = os.strerror(error.errno).lower()
-            detail = str(error)
-            told = self._failed or self.reason or (f"{what}: {detail}" if detail and detail != program else what)
-            raise Failure(f'unable to start container process: exec: "{program}": {told}') from None
+            told = self._failed or self.reason or self._execution_error(error)
+            raise Failure(f"unable to start container process: {told}") from None
         self.started = True
         self._set_status("running")
         try:
             hooks.run("poststart", wanted.poststart, self.state)
         except Failure as failure:
             self._log.warning(str(failure))
+
+    def _execution_error(self, error: LinuxError) -> str:
+        """Say it as runc does, for clients look for these words."""
+        detail = str(error)
+        if detail.startswith("exec: "):
+            return detail
+        program = os.fsdecode(self._plan.boot.args[0])
+        return f'exec: "{program}": {os.strerror(error.errno).lower()}' + (f": {detail}" if detail else "")
 
     @property
     def id(self) -> str:
