@@ -23,7 +23,10 @@
 #define PYSC_TABLE_START 0x60000
 #define PYSC_TABLE_END 0x70000
 #define PYSC_TASK_SIZE 0x7ffffffff000
-#define PYSC_STACK_SIZE 65536
+#define PYSC_STACK_SIZE 131072
+#define PYSC_TRAMPOLINES 0x80000
+#define PYSC_SITES 1088          /* call sites that can be patched; the last PYSC_CANCELLABLE are of that form */
+#define PYSC_CANCELLABLE 64
 
 /* Descriptors of a guest process; what is donated comes above. */
 #define PYSC_FD_SOCKET 0

@@ -4,6 +4,10 @@
 
 #define SOL_SOCKET 1
 #define SCM_RIGHTS 1
+#define PROT_RX 5
+#define MAP_TYPE 15
+#define MAP_PRIVATE 2
+#define MAP_FIXED 0x10
 
 static uint8_t *
 data_at(struct context *c, uint64_t offset, uint64_t size)
@@ -80,20 +84,26 @@ strings_in(struct context *c, uint64_t address, uint64_t first, uint64_t limit, 
 
 /* The gate of all memory calls of the guest: here images will be told from anonymous memory. */
 void
-gate(long nr, uint64_t *args)
+gate(struct space *space, long nr, uint64_t *args)
 {
     const uint64_t moves = 2 | 4; /* MREMAP_FIXED, MREMAP_DONTUNMAP: only then is there a new address */
 
-    if (nr == __NR_mremap && !(args[3] & moves))
-        args[4] = 0;
+    if (nr == __NR_mremap) {
+        if (!(args[3] & moves))
+            args[4] = 0;
+        forget_text(space, args[0], args[1]);
+        forget_text(space, args[4], args[2]);
+    } else if (nr == __NR_munmap || nr == __NR_mprotect || (nr == __NR_mmap && (args[3] & MAP_FIXED))) {
+        forget_text(space, args[0], args[1]);
+    }
 }
 
 long
-memory_call(long nr, const uint64_t *args)
+memory_call(struct space *space, long nr, const uint64_t *args)
 {
     uint64_t a[6] = {args[0], args[1], args[2], args[3], args[4], args[5]};
 
-    gate(nr, a);
+    gate(space, nr, a);
     return host6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
@@ -101,7 +111,7 @@ static int64_t
 host_call(struct context *c, const struct pysc_command *command)
 {
     const uint64_t *a = command->args;
-    long result = memory_call((long)a[0], (uint64_t[6]){a[1], a[2], a[3], a[4], a[5], command->extra});
+    long result = memory_call(c->r->space, (long)a[0], (uint64_t[6]){a[1], a[2], a[3], a[4], a[5], command->extra});
 
     c->regs.fs_base = read_fs_base(); /* it may have been arch_prctl */
     return result;
@@ -158,14 +168,17 @@ static int64_t
 map(struct context *c, const struct pysc_command *command)
 {
     const uint64_t *a = command->args;
-    int64_t file = -1;
+    int64_t file = -1, result;
 
     if (a[4] != UINT64_MAX) {
         if (a[4] >= c->r->n_files)
             return -EBADF;
         file = c->r->files[a[4]];
     }
-    return memory_call(__NR_mmap, (uint64_t[6]){a[0], a[1], a[2], a[3], (uint64_t)file, a[5]});
+    result = memory_call(c->r->space, __NR_mmap, (uint64_t[6]){a[0], a[1], a[2], a[3], (uint64_t)file, a[5]});
+    if (result > 0 && file >= 0 && a[2] == PROT_RX && (a[3] & MAP_TYPE) == MAP_PRIVATE && c->r->channel->fastpath)
+        note_text(c->r->space, (uint64_t)result, a[1]);
+    return result;
 }
 
 static int64_t

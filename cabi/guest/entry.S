@@ -2,7 +2,7 @@
 
 #include <asm/unistd.h>
 
-#define RECORD_TOP 0xffff
+#define RECORD_TOP 0x1ffff
 #define RECORD_SIZE 256
 #define RECORD_PREEMPT 8
 #define BAD_FLAGS 0x44500          /* AC, NT, DF, TF */

@@ -50,6 +50,50 @@ fpu_size(const uint8_t *fpu)
     return software->magic1 == MAGIC1 ? software->extended_size : LEGACY;
 }
 
+/* Learn how the host lays out FPU state in frames: guests find the same in those that we make. */
+void
+note_fpu(struct space *space, const struct ucontext *uc)
+{
+    const struct software *software = (const struct software *)(uc->mcontext.fpstate + SOFTWARE);
+
+    if (space->xsave_size || !uc->mcontext.fpstate || software->magic1 != MAGIC1)
+        return;
+    space->xfeatures = software->xfeatures;
+    space->xsave_extended = software->extended_size;
+    space->xsave_size = software->xstate_size;
+}
+
+static void
+save_fpu(const struct space *space, uint8_t *fpu)
+{
+    struct software software = {MAGIC1, space->xsave_extended, space->xfeatures, space->xsave_size, {0}};
+    uint32_t magic2 = MAGIC2;
+
+    memset(fpu + LEGACY, 0, 64);
+    __asm__ volatile("xsave64 (%0)" ::"r"(fpu), "a"((uint32_t)space->xfeatures), "d"((uint32_t)(space->xfeatures >> 32))
+                     : "memory");
+    memcpy(fpu + SOFTWARE, &software, sizeof software);
+    memcpy(fpu + space->xsave_size, &magic2, sizeof magic2);
+}
+
+/* Give a context that came by a patched site a frame like the host's, FPU state included: it leaves by sigreturn. */
+void
+need_frame(struct context *c)
+{
+    uint64_t area = stack_of(c->r->channel, c->r->index);
+    const struct space *space = c->r->space;
+
+    if (c->uc)
+        return;
+    c->uc = (struct ucontext *)area;
+    blank_ucontext(c->uc, c->r);
+    if (!space->xsave_size || space->xsave_extended > FRAME_AREA - 512)
+        die(); /* a site is only patched after traps, so it is known */
+    save_fpu(space, (uint8_t *)area + 512);
+    c->uc->flags |= 1; /* UC_FP_XSTATE */
+    c->uc->mcontext.fpstate = area + 512;
+}
+
 static void
 fill_frame(struct frame *frame, const struct context *c, const struct pysc_frame *wanted, uint64_t fpu)
 {
@@ -77,7 +121,7 @@ int
 build_frame(struct context *c)
 {
     const struct pysc_frame wanted = c->r->slot->frame;
-    uint8_t *fpu = (uint8_t *)c->uc->mcontext.fpstate;
+    uint8_t *fpu = (need_frame(c), (uint8_t *)c->uc->mcontext.fpstate);
     uint64_t sp = wanted.on_stack ? wanted.on_stack : c->regs.rsp - REDZONE;
     uint64_t fpu_at = 0;
     struct frame frame;

@@ -23,17 +23,40 @@ _Static_assert(offsetof(struct pysc_channel, slots) == 8192, "header");
 _Static_assert(sizeof(struct pysc_slot) == 8192 + PYSC_DATA_SIZE, "slot");
 _Static_assert(sizeof(struct pysc_registers) == 152, "registers");
 
+/* A patched call site.  A dead one's code is gone, but threads may still be in its trampoline: never used again. */
+struct site {
+    uint64_t address;
+    int32_t nr; /* FORM_MOV: the call's number */
+    uint8_t form, dead, padding[2];
+    uint8_t original[8];
+};
+enum form { FORM_MOV = 1, FORM_CMP_4096, FORM_CMP_4095, FORM_CANCELLABLE };
+
 /* What is private to the guest process and one of a kind in it. */
 struct space {
-    uint32_t fork_lock;
-    uint32_t padding;
+    uint32_t lock; /* of all below; taken across clone */
+    uint32_t n_sites, n_cancellable, n_text;
+    uint32_t xsave_size, xsave_extended; /* of the host's signal frames */
+    uint64_t xfeatures;
+    struct text {
+        uint64_t start, end;
+    } text[128];         /* private file mappings that are r-x and nothing else since they were made */
+    uint64_t traps[256]; /* how often which address trapped lately */
+    struct site sites[PYSC_SITES];
 };
+#define SPACE_SIZE 0x10000UL
+_Static_assert(sizeof(struct space) <= SPACE_SIZE, "space");
 
 /* The private record of a thread: the top 256 bytes of its handler stack.  GS base points at it.  Offsets: entry.S. */
 struct record {
     uint64_t self;
     uint32_t preempt; /* a preempt signal came and has not been reported */
     uint32_t index;
+    uint64_t check;       /* ~self: a trampoline's proof that GS is ours */
+    uint64_t guest_rsp;   /* patched.S */
+    uint64_t entry_stack;
+    uint64_t base;
+    uint32_t leave, unused;
     struct pysc_slot *slot;
     struct pysc_channel *channel;
     struct pysc_shared *shared;
@@ -42,10 +65,15 @@ struct record {
     uint32_t n_files;
     uint32_t failed_spins, skipped_spins;
     uint32_t padding;
-    uint64_t spare[20];
+    uint64_t spare[2];
 };
-_Static_assert(sizeof(struct record) == 240, "record");
+_Static_assert(offsetof(struct record, leave) == 48, "patched.S");
+_Static_assert(sizeof(struct record) == 136, "record");
 #define RECORD_SIZE 256
+
+/* The bottom of a handler stack holds the frame that a patched call may need; the rest is the host's alternate stack. */
+#define FRAME_AREA 16384UL
+#define ALTERNATE_SIZE (PYSC_STACK_SIZE - FRAME_AREA - RECORD_SIZE)
 
 struct sigcontext_64 {
     uint64_t r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, eflags;
@@ -70,11 +98,13 @@ struct siginfo {
 /* A stopped thread's guest state while the guest half serves it. */
 struct context {
     struct pysc_registers regs;
-    struct ucontext *uc; /* the host's frame that it came with, or that it will be entered with */
+    struct ucontext *uc; /* the host's frame that it came with, or that it will be entered with; NULL: came by a patch */
     struct record *r;
     int64_t nr;
     uint64_t args[6];
 };
+
+_Static_assert(sizeof(struct context) == sizeof(struct pysc_registers) + 72, "patched.S");
 
 static inline long
 host6(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
@@ -142,7 +172,7 @@ range_ok(uint64_t address, uint64_t size)
 }
 
 /* entry.S */
-extern char guest_text_start[], guest_text_end[], guest_rodata_end[], guest_image_end[];
+extern char guest_text_start[], guest_text_end[], guest_rodata_end[], guest_image_end[], guest_trampolines_end[];
 extern char exit_check[], exit_end[], exit_pending[], block_check[], block_end[], block_abort[];
 void signal_entry(int signo);
 void signal_restorer(void);
@@ -161,7 +191,25 @@ long compare_exchange(uint32_t *address, uint32_t *expected, uint32_t value);
 void *memcpy(void *to, const void *from, size_t size);
 void *memset(void *to, int byte, size_t size);
 
+/* patched.S */
+extern char trampolines[], patched_entry[], patched_check[], patched_leave[], patched_leave_compare[];
+extern char patched_leave_compare_1[], patched_end[];
+uint32_t on_patched(struct context *c);
+uint32_t on_patched_pending(struct context *c);
+
+/* patch.c */
+void fill_table(uint64_t *table);
+void lock_space(struct space *space);
+void unlock_space(struct space *space);
+void note_text(struct space *space, uint64_t start, uint64_t length);
+void forget_text(struct space *space, uint64_t start, uint64_t length);
+void consider_patch(struct context *c, uint64_t call_address);
+const struct site *site_after_jump(const struct space *space, uint64_t rip);
+const struct site *site_of_trampoline(const struct space *space, uint64_t rip);
+uint64_t after_call(const struct site *site);
+
 /* handlers.c */
+void serve_call(struct context *c, int64_t nr);
 _Noreturn void die(void);
 void install_handlers(void);
 void install_thread(struct pysc_channel *channel, uint32_t index);
@@ -192,11 +240,13 @@ int answer_natively(struct context *c, int64_t nr, const uint64_t *args);
 void add_hints(struct pysc_slot *slot, int64_t nr, const uint64_t *args);
 
 /* commands.c */
-void gate(long nr, uint64_t *args);
-long memory_call(long nr, const uint64_t *args);
+void gate(struct space *space, long nr, uint64_t *args);
+long memory_call(struct space *space, long nr, const uint64_t *args);
 int64_t run_command(struct context *c, struct pysc_command *command);
 
 /* frame.c */
+void need_frame(struct context *c);
+void note_fpu(struct space *space, const struct ucontext *uc);
 int build_frame(struct context *c);
 int take_frame(struct context *c, uint64_t *args);
 

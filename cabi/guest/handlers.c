@@ -7,6 +7,7 @@
 #define SYS_SECCOMP 1
 #define AUDIT_ARCH_X86_64 0xc000003eU
 #define NR_RT_SIGRETURN 15
+#define BAD_FLAGS 0x44500UL /* AC, NT, DF, TF */
 
 struct kernel_sigaction {
     void (*handler)(int);
@@ -35,6 +36,12 @@ in_guest_half(uint64_t rip)
     return rip < PYSC_LIMIT && !(rip >= PYSC_VDSO && rip < PYSC_VDSO_TABLE);
 }
 
+static int
+in_trampolines(uint64_t rip)
+{
+    return rip >= (uint64_t)trampolines && rip < (uint64_t)trampolines + 64 * PYSC_SITES;
+}
+
 /* The guest half calls the host's vDSO, too: there the stack tells whose call it is. */
 static int
 on_own_stack(const struct record *r, uint64_t rsp)
@@ -55,26 +62,44 @@ fix_up(struct ucontext *uc)
 }
 
 static void
-on_syscall(struct context *c, const struct siginfo *info)
+sigreturn(struct context *c)
+{
+    uint64_t taken[6] = {0};
+
+    need_frame(c);
+    if (take_frame(c, taken) == 0)
+        report(c, PYSC_KIND_SIGRETURN, 0, taken);
+    else
+        report(c, PYSC_KIND_FAULT, 0, (uint64_t[6]){SIGSEGV, 0x80, 0, 0, 0, 0}); /* SI_KERNEL */
+}
+
+/* A system call, however it came. */
+void
+serve_call(struct context *c, int64_t nr)
 {
     uint64_t args[6] = {c->regs.rdi, c->regs.rsi, c->regs.rdx, c->regs.r10, c->regs.r8, c->regs.r9};
 
+    if (nr == NR_RT_SIGRETURN) {
+        sigreturn(c);
+    } else {
+        if (c->r->channel->fastpath && answer_natively(c, nr, args))
+            return;
+        report(c, PYSC_KIND_SYSCALL, nr, args);
+    }
+    serve(c);
+}
+
+static void
+on_syscall(struct context *c, const struct siginfo *info)
+{
     if (info->code != SYS_SECCOMP || info->arch != AUDIT_ARCH_X86_64) {
         c->regs.rax = (uint64_t)-ENOSYS; /* int 0x80: this kernel has no 32-bit calls */
         return;
     }
-    if (info->syscall == NR_RT_SIGRETURN) {
-        uint64_t taken[6] = {0};
-        if (take_frame(c, taken) == 0)
-            report(c, PYSC_KIND_SIGRETURN, 0, taken);
-        else
-            report(c, PYSC_KIND_FAULT, 0, (uint64_t[6]){SIGSEGV, 0x80, 0, 0, 0, 0}); /* SI_KERNEL */
-    } else {
-        if (c->r->channel->fastpath && answer_natively(c, info->syscall, args))
-            return;
-        report(c, PYSC_KIND_SYSCALL, info->syscall, args);
-    }
-    serve(c);
+    c->nr = info->syscall;
+    if (c->r->channel->fastpath && info->syscall != NR_RT_SIGRETURN)
+        consider_patch(c, info->address);
+    serve_call(c, info->syscall);
 }
 
 /* The preempt signal in the guest half: leave a note, and get out of where the note would come too late. */
@@ -84,10 +109,58 @@ note_preempt(struct record *r, struct ucontext *uc)
     uint64_t rip = uc->mcontext.rip;
 
     __atomic_store_n(&r->preempt, 1, __ATOMIC_SEQ_CST);
-    if (rip >= (uint64_t)exit_check && rip < (uint64_t)exit_end)
+    if (rip >= (uint64_t)exit_check && rip < (uint64_t)exit_end) {
         uc->mcontext.rip = (uint64_t)exit_pending;
-    else if (rip >= (uint64_t)block_check && rip < (uint64_t)block_end)
+    } else if (rip >= (uint64_t)block_check && rip < (uint64_t)block_end) {
         uc->mcontext.rip = (uint64_t)block_abort;
+    } else if (rip >= (uint64_t)patched_check && rip < (uint64_t)patched_end) {
+        uc->mcontext.rip = (uint64_t)patched_check;
+        uc->mcontext.rsp = r->base;
+        uc->mcontext.eflags &= ~BAD_FLAGS;
+    }
+}
+
+/* The last instructions on the way out of a patched call run with the guest's registers: finish them. */
+static void
+finish_leaving(struct ucontext *uc)
+{
+    struct sigcontext_64 *m = &uc->mcontext;
+
+    if (m->rip == (uint64_t)patched_leave || m->rip == (uint64_t)patched_leave_compare + 6 ||
+        m->rip == (uint64_t)patched_leave_compare_1 + 6)
+        m->rip = m->rcx;
+    else if (m->rip == (uint64_t)patched_leave_compare || m->rip == (uint64_t)patched_leave_compare_1)
+        m->rip = m->rcx - 6;
+}
+
+/* A fault in the middle of a patched site, or in its trampoline: serve the call that was meant.  Returns whether so. */
+static int
+on_site(struct context *c, int signo)
+{
+    const struct space *space = c->r->space;
+    const struct site *site = site_of_trampoline(space, c->regs.rip);
+
+    if (site) {
+        if (site->form == FORM_CANCELLABLE && (c->regs.rip - (uint64_t)trampolines) % 64 == 0 && signo == SIGSEGV) {
+            c->regs.rip = site->address; /* its displaced store: the guest's own fault */
+            return 0;
+        }
+        if (site->form == FORM_MOV)
+            c->regs.rax = (uint64_t)(int64_t)site->nr;
+        c->regs.rip = after_call(site);
+        serve_call(c, (int32_t)c->regs.rax);
+        return 1;
+    }
+    if ((signo != SIGILL && signo != SIGSEGV) || !space->n_text || !(site = site_after_jump(space, c->regs.rip)))
+        return 0;
+    if (site->form == FORM_CMP_4096 || site->form == FORM_CMP_4095) {
+        c->regs.rcx = site->address + 8; /* behind the call: only its cmp is left to do */
+        c->regs.rip = (uint64_t)(site->form == FORM_CMP_4096 ? patched_leave_compare : patched_leave_compare_1);
+    } else {
+        c->regs.rip = after_call(site);
+        serve_call(c, (int32_t)c->regs.rax);
+    }
+    return 1;
 }
 
 /* Returns whether to go back without looking at notes: the signal hit the guest half itself. */
@@ -95,14 +168,16 @@ int
 on_signal(int signo, struct siginfo *info, struct ucontext *uc)
 {
     struct record *r = record_at((uint64_t)uc);
-    int inside = in_guest_half(uc->mcontext.rip);
     struct context c;
+    int inside;
 
+    finish_leaving(uc);
+    inside = in_guest_half(uc->mcontext.rip);
     if (signo == PYSC_SIGNAL_PREEMPT && (inside || on_own_stack(r, uc->mcontext.rsp))) {
         note_preempt(r, uc);
         return 1;
     }
-    if (inside) {
+    if (inside && !in_trampolines(uc->mcontext.rip)) {
         if ((signo == SIGSEGV || signo == SIGBUS) && fix_up(uc))
             return 1;
         if (signo == SIGSYS) { /* the keyhole is narrower than what the sentry or a guest asked for */
@@ -112,6 +187,7 @@ on_signal(int signo, struct siginfo *info, struct ucontext *uc)
         die();
     }
     write_gs_base((uint64_t)r);
+    note_fpu(r->space, uc);
     c.r = r;
     load_registers(&c, uc);
     if (signo == SIGSYS) {
@@ -120,7 +196,7 @@ on_signal(int signo, struct siginfo *info, struct ucontext *uc)
         r->preempt = 0;
         report(&c, PYSC_KIND_PREEMPTED, 0, (uint64_t[6]){0});
         serve(&c);
-    } else {
+    } else if (!on_site(&c, signo)) {
         uint64_t fault[6] = {(uint64_t)signo, (uint64_t)(int64_t)info->code, info->address,
                              uc->mcontext.trapno, uc->mcontext.err, 0};
         report(&c, PYSC_KIND_FAULT, 0, fault);
@@ -165,7 +241,7 @@ set_alternate_stack(struct record *r)
 {
     struct {
         uint64_t sp, flags, size;
-    } stack = {stack_of(r->channel, r->index), 0, PYSC_STACK_SIZE - RECORD_SIZE};
+    } stack = {stack_of(r->channel, r->index) + FRAME_AREA, 0, ALTERNATE_SIZE};
 
     return host(__NR_sigaltstack, &stack, 0);
 }
@@ -178,6 +254,8 @@ install_thread(struct pysc_channel *channel, uint32_t index)
 
     memset(r, 0, RECORD_SIZE);
     r->self = (uint64_t)r;
+    r->check = ~(uint64_t)r;
+    r->entry_stack = (uint64_t)r - 64;
     r->index = index;
     r->channel = channel;
     r->slot = &channel->slots[index];

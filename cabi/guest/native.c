@@ -96,7 +96,7 @@ memory(struct context *c, int64_t nr, const uint64_t *a)
         ours = above(a[0]) && (a[2] <= 4 || a[2] == 8 || a[2] == 14 || a[2] == 15);
         break;
     }
-    return ours && answer(c, memory_call(nr, a));
+    return ours && answer(c, memory_call(c->r->space, nr, a));
 }
 
 /* PI operations, WAKE_OP and relative timeouts (which a restart must shorten) are the sentry's. */

@@ -111,6 +111,7 @@ take_registers(struct context *c)
     const uint64_t user_flags = 0x50dd5; /* those that a signal frame may set: AC, RF, OF, DF, TF, SF, ZF, AF, PF, CF */
     uint64_t eflags = c->regs.eflags;
 
+    need_frame(c); /* the way out of a patched call keeps no rcx and r11 */
     c->regs = c->r->slot->regs;
     c->regs.eflags = (eflags & ~user_flags) | (c->regs.eflags & user_flags) | 0x202;
 }
@@ -141,7 +142,7 @@ run_command_natively(struct context *c, const struct pysc_command *command)
     const uint64_t *a = command->args;
     uint64_t args[6] = {a[1], a[2], a[3], a[4], a[5], command->extra};
 
-    gate((long)a[0], args);
+    gate(c->r->space, (long)a[0], args);
     return run_native(c, (long)a[0], args);
 }
 

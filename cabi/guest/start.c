@@ -4,6 +4,7 @@
 
 #include <asm/signal.h>
 #include <linux/filter.h>
+#include <linux/membarrier.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
@@ -149,8 +150,8 @@ blank_ucontext(struct ucontext *uc, struct record *r)
 {
     memset(uc, 0, sizeof *uc);
     uc->flags = 6; /* UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS */
-    uc->stack_sp = stack_of(r->channel, r->index);
-    uc->stack_size = PYSC_STACK_SIZE - RECORD_SIZE;
+    uc->stack_sp = stack_of(r->channel, r->index) + FRAME_AREA;
+    uc->stack_size = ALTERNATE_SIZE;
     uc->mcontext.cs = 0x33;
     uc->mcontext.ss = 0x2b;
     uc->mcontext.eflags = 0x202;
@@ -180,6 +181,7 @@ blank_main(uint64_t argument)
     if (set_alternate_stack(r) != 0)
         die();
     install_handlers();
+    host(__NR_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 0, 0);
     host(__NR_set_tid_address, &r->slot->tid);
     host(__NR_prctl, PR_SET_NAME, "pysc-guest");
     if (host(__NR_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0)
@@ -222,7 +224,7 @@ map_channel(void)
     map_or_die(base, CHANNEL_SIZE, PROT_RW, MAP_SHARED, 2);
     host(__NR_madvise, base, CHANNEL_SIZE, MADV_DONTFORK);
     map_or_die(base - SHARED_OFFSET, PAGE, PROT_READ, MAP_SHARED, 3);
-    map_or_die(base - SPACE_OFFSET, PAGE, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    map_or_die(base - SPACE_OFFSET, SPACE_SIZE, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS, -1);
     map_or_die(base + STACKS_OFFSET, STACKS_SIZE, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
     host(__NR_close_range, 2, ~0U, 0);
     return (struct pysc_channel *)base;
@@ -240,6 +242,21 @@ auxiliary(uint64_t *stack, uint64_t type)
             return p[1];
     }
     return 0;
+}
+
+/* The jump table, at its random place in the window whose bytes the patched instructions rely on. */
+static void
+make_table(uint64_t table)
+{
+    const uint64_t size = (8 * PYSC_SITES + PAGE - 1) & -PAGE;
+
+    if ((table & (PAGE - 1)) || table < PYSC_TABLE_START || table + size > PYSC_TABLE_END)
+        die();
+    fill_hole(PYSC_TABLE_START, table);
+    map_or_die(table, size, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    fill_table((uint64_t *)table);
+    host(__NR_mprotect, table, size, PROT_READ);
+    fill_hole(table + size, PYSC_TABLE_END);
 }
 
 static _Noreturn void
@@ -264,7 +281,10 @@ blank(uint64_t *stack)
     fill_hole(PYSC_LOW, (uint64_t)guest_text_start);
     fill_hole((uint64_t)guest_rodata_end, PYSC_VDSO);
     fill_hole((uint64_t)guest_image_end, PYSC_VDSO_TABLE);
-    fill_hole(PYSC_VDSO_TABLE + PAGE, PYSC_LIMIT);
+    fill_hole(PYSC_VDSO_TABLE + PAGE, PYSC_TABLE_START);
+    make_table(channel->table);
+    fill_hole(PYSC_TABLE_END, (uint64_t)trampolines);
+    fill_hole((uint64_t)guest_trampolines_end, PYSC_LIMIT);
     host(NR_MSEAL, PYSC_LOW, PYSC_LIMIT - PYSC_LOW, 0); /* where there is one */
     switch_stack((uint64_t)birth, blank_main, (uint64_t)birth);
 }

@@ -11,19 +11,6 @@
 #define PROT_RW 3
 #define MAP_SHARED 1
 
-static void
-lock(uint32_t *word)
-{
-    while (__atomic_exchange_n(word, 1, __ATOMIC_ACQUIRE))
-        host(__NR_sched_yield, 0);
-}
-
-static void
-unlock(uint32_t *word)
-{
-    __atomic_store_n(word, 0, __ATOMIC_RELEASE);
-}
-
 /* In the child of a fork: move its channel to where the parent's was (not inherited), and announce the birth.  The
  * sentry answers by putting the child's own socket and doorbell at their numbers. */
 static void
@@ -35,7 +22,7 @@ be_born(struct context *c, uint64_t aside)
     if (host(__NR_mremap, aside, CHANNEL_SIZE, CHANNEL_SIZE, MREMAP_FIXED_MAYMOVE, base) != (long)base)
         die();
     host(__NR_madvise, base, CHANNEL_SIZE, 10); /* MADV_DONTFORK */
-    r->space->fork_lock = 0;
+    r->space->lock = 0;
     r->n_files = 0;
     r->preempt = 0;
     if (host(__NR_clone, PYSC_CLONE_BIRTH, r->channel->token) != 0)
@@ -50,17 +37,17 @@ fork_space(struct context *c)
     int64_t aside, child;
     struct pysc_command take = {.op = PYSC_CMD_RECEIVE};
 
-    lock(&r->space->fork_lock);
+    lock_space(r->space);
     aside = run_command(c, &take);
     if (aside != 1) {
-        unlock(&r->space->fork_lock);
+        unlock_space(r->space);
         return aside < 0 ? aside : -EBADF;
     }
     aside = host(__NR_mmap, 0, CHANNEL_SIZE, PROT_RW, MAP_SHARED, r->files[0], 0);
     host(__NR_close, r->files[0]);
     r->n_files = 0;
     if (aside < 0 && aside > -4096) {
-        unlock(&r->space->fork_lock);
+        unlock_space(r->space);
         return aside;
     }
     do
@@ -71,7 +58,7 @@ fork_space(struct context *c)
         return 0;
     }
     host(__NR_munmap, aside, CHANNEL_SIZE);
-    unlock(&r->space->fork_lock);
+    unlock_space(r->space);
     return child;
 }
 
@@ -110,10 +97,13 @@ static struct ucontext *
 prepare_frame(struct context *c, struct record *child, const struct pysc_command *command)
 {
     uint64_t top = (uint64_t)child & -64UL;
-    uint8_t *fpu = (uint8_t *)c->uc->mcontext.fpstate;
-    struct context copy = *c;
+    struct context copy;
     struct ucontext *uc;
+    uint8_t *fpu;
 
+    need_frame(c);
+    copy = *c;
+    fpu = (uint8_t *)c->uc->mcontext.fpstate;
     if (fpu) {
         uint32_t size = frame_fpu_size(fpu);
 
@@ -125,8 +115,8 @@ prepare_frame(struct context *c, struct record *child, const struct pysc_command
     uc = (struct ucontext *)((top - sizeof *uc - 64) & -16UL);
     *uc = *c->uc;
     uc->mcontext.fpstate = fpu ? top : 0;
-    uc->stack_sp = stack_of(child->channel, child->index);
-    uc->stack_size = PYSC_STACK_SIZE - RECORD_SIZE;
+    uc->stack_sp = stack_of(child->channel, child->index) + FRAME_AREA;
+    uc->stack_size = ALTERNATE_SIZE;
     uc->stack_flags = 0;
     copy.uc = uc;
     if (command->args[1])
@@ -147,7 +137,7 @@ clone_into(struct context *c, const struct pysc_command *command)
 
     if (index >= PYSC_SLOTS)
         die();
-    lock(&c->r->space->fork_lock);
+    lock_space(c->r->space);
     install_thread(c->r->channel, index);
     child = record_at(stack_of(c->r->channel, index));
     uc = prepare_frame(c, child, command);
@@ -155,7 +145,7 @@ clone_into(struct context *c, const struct pysc_command *command)
     do
         result = clone_thread(PYSC_CLONE_THREAD, (uint64_t)uc - 256, &child->slot->tid, thread_main);
     while (result == -EINTR);
-    unlock(&c->r->space->fork_lock);
+    unlock_space(c->r->space);
     return result;
 }
 

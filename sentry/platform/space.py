@@ -22,6 +22,9 @@ CHANNEL_SIZE: Final[int] = ffi.sizeof("struct pysc_channel")
 _BASES: Final = (0x7E80_0000_0000, 0x7EE0_0000_0000)
 """Channels lie below all that the host maps by itself at first, above what programs fix."""
 _ALIGN: Final = 0x20_0000
+_PAGE: Final = 4096
+_TABLES: Final[int] = (lib.PYSC_TABLE_END - lib.PYSC_TABLE_START - 8 * lib.PYSC_SITES) // _PAGE
+"""Pages of the window where the jump table may begin."""
 
 
 class Turn:
@@ -48,12 +51,14 @@ class Turn:
 class SystrapSpace:
     """Invariant: ``number`` names it in the engine until :meth:`close`; slots of ``threads`` are in use."""
 
-    def __init__(self, platform: Systrap, base: int | None = None) -> None:
+    def __init__(self, platform: Systrap, base: int | None = None, table: int | None = None) -> None:
+        """Of a fork, base and table are the parent's."""
         self.platform = platform
         self.base = base or _BASES[0] + secrets.randbelow((_BASES[1] - _BASES[0]) // _ALIGN) * _ALIGN
         self.host_pid = 0
         self.pidfd = -1
         self.token = secrets.randbits(62)
+        self.table = table or lib.PYSC_TABLE_START + secrets.randbelow(_TABLES) * _PAGE
         self.threads: dict[int, SystrapThread] = {}
         self.leaving: set[int] = set()
         """Slots whose threads have said that they end; free once the host has zeroed their ``tid``."""
@@ -91,6 +96,7 @@ class SystrapSpace:
         channel.fastpath = self.platform.fastpath
         channel.base = self.base
         channel.token = self.token
+        channel.table = self.table
         channel.filter_length = len(program) // 8
         ffi.buffer(channel.filter, len(program))[:] = program
 

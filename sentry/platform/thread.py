@@ -350,7 +350,7 @@ class SystrapThread:
         async with space.donation:
             if self.gone:
                 raise ThreadGone
-            child = space.platform.new_space(space.base)
+            child = space.platform.new_space(space.base, space.table)
             try:
                 thread = SystrapThread(child, self.slot)
                 space.platform.births[child.token] = child
@@ -509,6 +509,11 @@ class SystrapThread:
     def on_frame_fault(self, callback: Callable[[], None]) -> None:
         """Call back instead of running when a verdict's frame could not be written: the kernel then forces SIGSEGV."""
         self._frame_fault = callback
+
+    def use_files(self, table: int) -> None:
+        """Let the calls of this thread that fast paths answer refer to the descriptor table of that index (cabi)."""
+        if not self.gone:
+            lib.pysc_thread_use_table(self.engine, self.number, table)
 
     def preempt(self) -> None:
         """Make a running thread report soon (PREEMPTED or INTERRUPTED, or the event that it was about to make anyway).
