@@ -92,6 +92,12 @@ class FileDescription:
         value: int = self._c.references
         return value
 
+    def serve(self, kind: int, index: int, generation: int) -> None:
+        """Let fast paths serve it: what it is (PYSC_FILE_*), and which structure it works on."""
+        c = self._c
+        c.object, c.generation = index, generation
+        c.type = kind
+
     # Lifetime
     def get(self) -> None:
         """Take a reference."""

@@ -19,6 +19,7 @@ from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import EACCES, EIO, ENOENT, EOPNOTSUPP, EPERM, LinuxError, answered_by_host, linux_error
 from pysc.cabi.linux.fcntl import RENAME_EXCHANGE, RENAME_NOREPLACE
 from pysc.cabi.linux.stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
+from pysc.sentry.fs.data import Data
 from pysc.sentry.fs.inode import (
     Attributes,
     Changes,
@@ -372,10 +373,11 @@ class HostRegular(HostInode):
     serves reads, too: on overlayfs a descriptor from before the first open for writing shows the old file.
     """
 
-    __slots__ = ("read_fd", "users", "write_fd", "writers")
+    __slots__ = ("_data", "read_fd", "users", "write_fd", "writers")
 
     def __init__(self, fs: HostFilesystem, attributes: HostAttributes) -> None:
         super().__init__(fs, attributes)
+        self._data = Data()
         self.read_fd = -1
         self.write_fd = -1
         self.users = 0
@@ -391,12 +393,17 @@ class HostRegular(HostInode):
                 if fd >= 0:
                     os.close(fd)
             self.read_fd = self.write_fd = -1
+            self._data.set_host(-1)
+
+    def data(self) -> Data:
+        return self._data
 
     def adopt(self, fd: int) -> None:
         """Take over the descriptor that came with its creation."""
         if self.write_fd >= 0:
             os.close(self.write_fd)
         self.write_fd = fd
+        self._data.set_host(fd)
         self.fs.keep_idle(self)
 
     async def open_data(self, write: bool) -> None:
@@ -419,6 +426,7 @@ class HostRegular(HostInode):
             os.close(fd)
             return
         self.write_fd = fd
+        self._data.set_host(fd)
         if self.read_fd >= 0:
             os.close(self.read_fd)
             self.read_fd = -1
@@ -428,6 +436,7 @@ class HostRegular(HostInode):
             os.close(fd)
         else:
             self.read_fd = fd
+            self._data.set_host(self.fd)
 
     def close_data(self, write: bool) -> None:
         self.users -= 1

@@ -18,6 +18,7 @@ from pysc.cabi.linux.stat import S_IFDIR, S_IFMT, S_IFREG, makedev
 from pysc.sentry.fs.mutex import Mutex
 
 if TYPE_CHECKING:
+    from pysc.sentry.fs.data import Data
     from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.fs.path import Path
     from pysc.sentry.kernel.locks import FileLocks
@@ -232,6 +233,10 @@ class Inode:
         return None
 
     # Files
+    def data(self) -> Data | None:
+        """Return where fast paths find the bytes of a regular file; None: they leave it alone.  Always the same."""
+        return None
+
     async def open(self, task: Task, path: Path, flags: int) -> FileDescription | None:
         """Return a new description; None: the VFS opens it by its type (open.py).  Permissions are checked already."""
         return None

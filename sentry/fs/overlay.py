@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from pysc.cabi.linux.errors import EIO, ENOENT, ENOTEMPTY, EPERM, EXDEV, LinuxError
 from pysc.cabi.linux.mount import OVERLAYFS_SUPER_MAGIC
 from pysc.cabi.linux.stat import PERMISSIONS, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
+from pysc.sentry.fs.data import Data
 from pysc.sentry.fs.inode import Attributes, Changes, Entry, Filesystem, FsStatistics, Inode, Owner, clock
 from pysc.sentry.fs.mutex import Mutex
 from pysc.sentry.fs.tmpfs import Tmpfs, TmpfsDirectory, TmpfsInode, TmpfsNode
@@ -106,6 +107,8 @@ class Overlay(Filesystem):
         inode.upper = upper
         mark(upper, ORIGIN, b"%d" % inode.ino)
         self._by_upper[upper] = inode
+        if isinstance(inode, OverlayFile):
+            inode.follow_upper()
         if inode.links > 1:
             self.keep(inode)
 
@@ -228,11 +231,23 @@ class OverlayInode(Inode):
 class OverlayFile(OverlayInode):
     """A regular file.  ``lower_opens`` counts the descriptions that opened the lower side."""
 
-    __slots__ = ("lower_opens",)
+    __slots__ = ("_data", "lower_opens")
 
     def __init__(self, fs: Overlay, upper: TmpfsInode | None, lower: Inode | None) -> None:
         super().__init__(fs, upper, lower)
         self.lower_opens = 0
+        self._data: Data | None = None
+
+    def data(self) -> Data:
+        if self._data is None:
+            self._data = Data()
+            self._data.set_other(self.real.data())
+        return self._data
+
+    def follow_upper(self) -> None:
+        """The bytes are those of the upper side from now on."""
+        if self._data is not None:
+            self._data.set_other(self.real.data())
 
     async def _copy(self, directory: TmpfsDirectory, name: bytes, before: Attributes, size: int | None) -> TmpfsInode:
         lower = self.below

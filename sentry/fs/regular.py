@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import EACCES, EBADF, EFBIG, EINVAL, ENXIO, EOVERFLOW
 from pysc.cabi.linux.fcntl import (
     O_ACCMODE,
@@ -39,6 +40,9 @@ class RegularFile(FileDescription):
     def __init__(self, inode: Inode, flags: int, path: Path | None) -> None:
         super().__init__(flags, path)
         self.inode = inode
+        data = inode.data()
+        if data is not None:
+            self.serve(lib.PYSC_FILE_REGULAR, data.index, data.generation)
 
     def release(self) -> None:
         self.inode.close_data(self.writable)

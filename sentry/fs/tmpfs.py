@@ -15,6 +15,8 @@ from pysc.cabi.linux.stat import (
     S_IFLNK,
     S_IFMT,
     S_IFREG,
+    S_ISGID,
+    S_ISUID,
     XATTR_CREATE,
     XATTR_REPLACE,
 )
@@ -22,6 +24,7 @@ from pysc.sentry.fs.inode import BLOCK, Attributes, Changes, Entry, Filesystem, 
 from pysc.sentry.fs.memory_file import Budget, Contents
 
 if TYPE_CHECKING:
+    from pysc.sentry.fs.data import Data
     from pysc.sentry.kernel.task import Task
 
 LINK_MAX: Final = 32000
@@ -312,6 +315,24 @@ class TmpfsFile(TmpfsInode):
         super().__init__(fs, mode, owner)
         self.contents = Contents(fs.budget, seals)
 
+    def data(self) -> Data:
+        return self.contents.data
+
+    def _settle(self) -> None:
+        """Take over when a fast path wrote last."""
+        when = self.contents.take_modified()
+        if when:
+            self.mtime = self.ctime = when
+
+    async def attributes(self) -> Attributes:
+        self._settle()
+        return await super().attributes()
+
+    async def set_attributes(self, changes: Changes) -> None:
+        self._settle()
+        self.contents.let_write(False)
+        await super().set_attributes(changes)
+
     def extent(self) -> tuple[int, int]:
         return self.contents.length, self.contents.charged * (BLOCK // 512)
 
@@ -329,6 +350,8 @@ class TmpfsFile(TmpfsInode):
             offset = self.contents.length
         with answered_by_host():
             written = self.contents.write(data, offset)
+        self.contents.take_modified()
+        self.contents.let_write(not self.mode & (S_ISUID | S_ISGID))
         self.mtime = self.ctime = clock()
         return written, offset + written
 
@@ -339,6 +362,7 @@ class TmpfsFile(TmpfsInode):
     async def allocate(self, mode: int, offset: int, length: int) -> None:
         with answered_by_host():
             self.contents.allocate(mode, offset, length)
+        self.contents.take_modified()
         self.mtime = self.ctime = clock()
 
     async def mapping_fd(self, write: bool) -> int:
