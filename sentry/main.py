@@ -166,7 +166,8 @@ class Sentry:
         return schema.Empty()
 
     def _on_new_gofer(self, request: schema.NewGofer) -> schema.Empty:
-        self.gofer.connect(socket.socket(fileno=request.socket.take()))
+        # Family, type and protocol are said, not asked for: the filter is installed.
+        self.gofer.connect(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, request.socket.take()))
         return schema.Empty()
 
 
