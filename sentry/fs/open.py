@@ -75,7 +75,7 @@ async def open_at(task: Task, dirfd: int, path: bytes, flags: int, mode: int, ho
 async def _open_or_create(task: Task, dirfd: int, path: bytes, flags: int, mode: int, how: int) -> FileDescription:
     if not path:
         raise ENOENT
-    start = start_of(task, dirfd, path)
+    start = start_of(task, dirfd, path, how)
     if flags & O_DIRECTORY:
         raise EINVAL
     links = 0

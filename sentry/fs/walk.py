@@ -57,9 +57,9 @@ class Last(NamedTuple):
         return self.name not in (b"", b".", b"..")
 
 
-def start_of(task: Task, dirfd: int, path: bytes) -> Path:
-    """Return where a path starts.  EBADF, ENOTDIR, for a relative one only."""
-    if path[:1] == b"/":
+def start_of(task: Task, dirfd: int, path: bytes, how: int = 0) -> Path:
+    """Return where a path starts.  EBADF, ENOTDIR, for a relative one only, or where the descriptor is the root."""
+    if path[:1] == b"/" and not how & RESOLVE_IN_ROOT:
         return task.fs.root
     if dirfd == AT_FDCWD:
         return task.fs.cwd
@@ -79,7 +79,7 @@ async def resolve(task: Task, dirfd: int, path: bytes, flags: int = FOLLOW, how:
         if not flags & EMPTY:
             raise ENOENT
         return start_of(task, dirfd, path)
-    last = await walk(task, start_of(task, dirfd, path), path, flags, how)
+    last = await walk(task, start_of(task, dirfd, path, how), path, flags, how)
     return Path(last.mount, last.dentry)
 
 
@@ -87,7 +87,7 @@ async def resolve_parent(task: Task, dirfd: int, path: bytes, how: int = 0) -> L
     """Return the directory of ``path``'s last name, searchable, and that name."""
     if not path:
         raise ENOENT
-    return await walk(task, start_of(task, dirfd, path), path, 0, how, to_parent=True)
+    return await walk(task, start_of(task, dirfd, path, how), path, 0, how, to_parent=True)
 
 
 async def walk(
