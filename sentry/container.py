@@ -15,6 +15,7 @@ from pysc.cabi.linux.stat import PERMISSIONS, S_IFDIR, S_IFMT
 from pysc.sentry.fs.context import FsContext
 from pysc.sentry.fs.hostfile import open_host_file
 from pysc.sentry.fs.hostfs import HostFilesystem
+from pysc.sentry.fs.hosttty import HostTerminal, open_console
 from pysc.sentry.fs.inode import BLOCK, Filesystem, Owner
 from pysc.sentry.fs.memory_file import Budget
 from pysc.sentry.fs.mounting import Memory, make, mount_at, parse_options
@@ -53,6 +54,9 @@ class Container:
         self._gofer = gofer
         if boot.memory_limit:
             Memory.budget = Budget(boot.memory_limit // 2 // BLOCK)
+        self._terminal: HostTerminal | None = None
+        if boot.terminal:
+            self._terminal = HostTerminal(os.dup(boot.fds.stdio[0]), kernel.platform, boot.window)
         kernel.uts.hostname = boot.hostname or kernel.uts.hostname
         kernel.uts.domainname = boot.domainname or kernel.uts.domainname
 
@@ -77,20 +81,25 @@ class Container:
         creds = self._credentials()
         path = await self._find_program(setup, context, creds)
         fds = FDTable()
-        for number, file in enumerate(self._standard_files()):
+        for number, file in enumerate(self._standard_files(namespace)):
             assert fds.install(file, 3) == number
         limits = list(DEFAULT_LIMITS)
         for resource, pair in boot.rlimits.items():
             limits[resource] = pair
         group = await start_program(kernel, boot.args, boot.env, creds, context, fds, limits, path)
         group.oom_score_adj = boot.oom_score_adj
+        if self._terminal is not None:
+            self._terminal.tty.control(group.leader)
 
     def foreground(self) -> list[ThreadGroup]:
         """Return the members of the terminal's foreground group; [] without."""
-        return []
+        group = self._terminal.tty.foreground if self._terminal is not None else None
+        return [] if group is None else list(group.members.values())
 
     def resize(self, rows: int, columns: int) -> None:
         """The outer terminal has a new size."""
+        if self._terminal is not None:
+            self._terminal.resize(rows, columns)
 
     # Files
     async def _root(self) -> Filesystem:
@@ -184,8 +193,10 @@ class Container:
             raise EACCES(f'exec: "{name.decode("utf-8", "replace")}": permission denied')
         raise ENOENT(f'exec: "{name.decode("utf-8", "replace")}": executable file not found in $PATH')
 
-    def _standard_files(self) -> list[FileDescription]:
+    def _standard_files(self, namespace: MountNamespace) -> list[FileDescription]:
         owner = Owner(self._boot.uid, self._boot.gid)
+        if self._terminal is not None:
+            return [open_console(self._terminal, namespace, owner)] * 3
         return [open_host_file(os.dup(fd), self._kernel.platform, owner) for fd in self._boot.fds.stdio]
 
 
