@@ -10,6 +10,7 @@ from pysc.cabi.linux.stat import PERMISSIONS, S_ISGID, S_ISUID
 from pysc.sentry.fs import notify
 from pysc.sentry.fs.file import O_APPEND, FileDescription
 from pysc.sentry.fs.inode import Changes
+from pysc.sentry.fs.memory_devices import DeviceFile
 from pysc.sentry.fs.permissions import clears_suid, without_suid
 from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.kernel.scheduler import Interrupted, yield_now
@@ -31,8 +32,8 @@ RLIM_INFINITY: Final = (1 << 64) - 1
 async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: int | None) -> int:
     """Read into the ranges; ``offset`` None is the description's own."""
     size = total(ranges)
-    regular = isinstance(file, RegularFile)
-    if not size and not regular:
+    fills = isinstance(file, (RegularFile, DeviceFile))
+    if not size and not isinstance(file, RegularFile):
         return 0
     done = 0
     file.get()
@@ -45,7 +46,7 @@ async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: 
                 if done:
                     return done
                 raise
-            last = not regular or len(data) < step or done + step >= size
+            last = not fills or len(data) < step or done + step >= size
             try:
                 await scatter(task, ranges, done, data, last=last)
             except LinuxError:

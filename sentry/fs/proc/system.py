@@ -31,7 +31,7 @@ def prepare(memory: int, cpus: int) -> None:
     """Note what the sandbox may use, and what the processor is; before lock-down."""
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     Machine.memory = min(memory, host) if memory else host
-    Machine.cpus = cpus
+    Machine.cpus = cpus or os.cpu_count() or 1
     try:
         with open("/proc/cpuinfo", "rb") as file:
             Machine.cpuinfo = file.read()
