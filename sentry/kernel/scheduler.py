@@ -243,6 +243,7 @@ class Routine:
 
     def _step(self) -> None:
         wakeup, self._wakeup = self._wakeup, None
+        self._scheduler.current = self.owner
         try:
             if isinstance(wakeup, Interrupted):
                 request = self._coroutine.throw(wakeup)
@@ -287,11 +288,13 @@ class Scheduler:
     ``pending_interrupt(owner)`` says whether an owner that is about to park must not.
     """
 
-    __slots__ = ("_ready", "_timers", "pending_interrupt")
+    __slots__ = ("_ready", "_timers", "current", "pending_interrupt")
 
     def __init__(self, pending_interrupt: Callable[[Any], Reason | None] = lambda owner: None) -> None:
         self._ready: deque[Routine] = deque()
         self._timers: list[Timer] = []
+        self.current: Any = None
+        """The owner of the routine that runs now, or ran last: for what cannot await :func:`current_owner`."""
         self.pending_interrupt = pending_interrupt
 
     def start(
