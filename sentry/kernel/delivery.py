@@ -188,6 +188,8 @@ def _give_frame(task: Task, back: Return, info: SigInfo, action: SigAction, on_s
     task.record = None
     task.state = TaskState.GUEST
     thread = task.thread
+    if pending_interrupt(task) is not None:
+        thread.preempt()  # remembered: the next frame goes on top of this one before the handler begins
     if back.restart is not None:
         if back.restart is Restart.NOINTR or (back.restart is Restart.SYS and action.flags & SA_RESTART):
             thread.restart(back.nr, frame)
@@ -197,8 +199,6 @@ def _give_frame(task: Task, back: Return, info: SigInfo, action: SigAction, on_s
         thread.resume(frame)
     else:
         thread.reply(back.result, frame)
-    if pending_interrupt(task) is not None:
-        thread.preempt()
 
 
 def on_frame_fault(task: Task) -> None:

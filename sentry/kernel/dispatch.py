@@ -6,7 +6,7 @@ A bug in a handler is contained: its call fails with EIO and the log has the tra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pysc.cabi.linux.errors import EIO, ENOSYS, LinuxError
 from pysc.cabi.linux.signals import SI_KERNEL, SIGKILL, SIGSEGV
@@ -21,6 +21,9 @@ from pysc.sentry.syscalls.table import HostCall, NoReply, Restart, Row
 if TYPE_CHECKING:
     from pysc.sentry.kernel.kernel import Kernel
 
+NR_FUTEX: Final = 202
+SLEEPS: Final = frozenset({35, 230})
+"""nanosleep, clock_nanosleep."""
 _FATAL_NAMES = frozenset({"exit", "exit_group", "execve", "execveat", "rt_sigreturn"})
 """Calls after whose failure by a bug the task cannot go on."""
 
@@ -50,8 +53,7 @@ def on_event(kernel: Kernel, event: Event) -> None:
         case Kind.INTERRUPTED:
             task.attention = True
             if native is None:
-                row = kernel.table.rows.get(event.nr)
-                native = Return(event.nr, event.args, None, Restart.BLOCK if row is None else row.restart)
+                native = Return(event.nr, event.args, None, _native_policy(event.nr, event.args))
             return_to_guest(task, native)
         case Kind.FAULT:
             signo, code, address = event.args[:3]
@@ -67,6 +69,13 @@ def on_event(kernel: Kernel, event: Event) -> None:
                 kernel.strace.on_sigreturn(task, event.args[0])
             set_mask(task, event.args[0])
             return_to_guest(task, Return())
+
+
+def _native_policy(nr: int, args: tuple[int, ...]) -> Restart:
+    """Say what the interruption of a call becomes that the guest half made without asking."""
+    if nr == NR_FUTEX:
+        return Restart.BLOCK if args[3] else Restart.SYS
+    return Restart.BLOCK if nr in SLEEPS else Restart.NOINTR
 
 
 def _on_gone(task: Task) -> None:
@@ -157,7 +166,7 @@ def finish(
         if value is None:
             back.result = 0
         elif isinstance(value, HostCall):
-            _start_native(task, Return(nr, args, None, value.restart or row.restart), value)
+            _start_native(task, Return(nr, args, None, value.restart), value)
             return
         elif isinstance(value, NoReply):
             return

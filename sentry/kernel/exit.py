@@ -26,7 +26,7 @@ def end_group(group: ThreadGroup, status: int) -> None:
     for memory in {id(task.memory): task.memory for task in tasks}.values():
         sharers = sum(task.memory is memory for task in tasks)
         running = any(task.memory is memory and task.state is TaskState.GUEST for task in tasks)
-        if memory.users == sharers and running:
+        if memory.users == sharers and running and not memory.ended:
             note_usage(group, memory)
             memory.ended = True
             memory.space.kill()

@@ -213,7 +213,11 @@ class Thread(Protocol):
 
     # A running thread
     def preempt(self) -> None:
-        """Make a running thread report soon (PREEMPTED, INTERRUPTED, or what it was about to report anyway)."""
+        """Make a running thread report soon (PREEMPTED, INTERRUPTED, or what it was about to report anyway).
+
+        Of a stopped thread it is remembered until its verdict: a native call is then not begun, but INTERRUPTED, and
+        a handler that is entered is PREEMPTED before its first instruction.
+        """
 
 
 class Space(Protocol):

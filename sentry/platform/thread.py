@@ -445,7 +445,8 @@ class SystrapThread:
             return
         if frame is not None:
             self._write_frame(frame)
-        self._command(op, a0, a1, flags=lib.PYSC_FLAG_FRAME if frame is not None else 0)
+        flags = lib.PYSC_FLAG_FRAME if frame is not None else 0
+        self._command(op, a0, a1, flags=flags | (lib.PYSC_FLAG_PREEMPT if self._preempted else 0))
         self._go()
 
     def _go(self) -> None:
@@ -518,7 +519,8 @@ class SystrapThread:
     def preempt(self) -> None:
         """Make a running thread report soon (PREEMPTED or INTERRUPTED, or the event that it was about to make anyway).
 
-        Of a stopped thread it is remembered until its verdict: a native call is then not begun, but INTERRUPTED.
+        Of a stopped thread it is remembered until its verdict: a native call is then not begun, but INTERRUPTED, and
+        a handler that is entered is PREEMPTED before its first instruction.
         """
         if self.stopped:
             self._preempted = True

@@ -43,12 +43,12 @@ async def futex(task: Task, uaddr: Addr, op: I32, val: U32, timeout: U64, uaddr2
             raise EINVAL
         if timeout:
             timespec_ns(await task.copy_in(timeout, TIMESPEC.size))
-        policy = Restart.BLOCK if timeout else None
+        policy = Restart.BLOCK if timeout else Restart.SYS
         return HostCall(NR_FUTEX, (uaddr, op, val, timeout, 0, val3), policy)
     if command != FUTEX_WAIT:
         raise ENOSYS(f"futex operation {op:#x}")
     if not timeout:
-        return HostCall(NR_FUTEX, (uaddr, FUTEX_WAIT | private, val, 0, 0, 0))
+        return HostCall(NR_FUTEX, (uaddr, FUTEX_WAIT | private, val, 0, 0, 0), Restart.SYS)
     first = task.record is None
     relative = timespec_ns(await task.copy_in(timeout, TIMESPEC.size))
     deadline = task.deadline(relative)

@@ -109,8 +109,8 @@ class HostCall:
 
     nr: int
     args: tuple[int, ...]
-    restart: Restart | None = None
-    """What an interruption of it becomes, if not what the handler's policy says."""
+    restart: Restart = Restart.NOINTR
+    """What an interruption of it becomes."""
 
 
 class NoReply:

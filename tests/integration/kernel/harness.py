@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 from collections.abc import Sequence
+from pathlib import Path
 
 from pysc.cabi.linux.fcntl import AT_FDCWD
 from pysc.sentry.fs.context import FsContext
@@ -14,6 +14,7 @@ from pysc.sentry.fs.hostfile import open_host_file
 from pysc.sentry.fs.hostfs import HostFilesystem
 from pysc.sentry.fs.mounting import make, mount_at
 from pysc.sentry.fs.path import MountNamespace
+from pysc.sentry.fs.proc.system import prepare
 from pysc.sentry.fs.tree import Tree
 from pysc.sentry.fs.walk import resolve
 from pysc.sentry.kernel.credentials import Credentials
@@ -72,6 +73,7 @@ def run(
         except BaseException as error:
             failures.append(error)
 
+    prepare(0, 0)
     kernel.spawn(boot())
     end = time.monotonic() + timeout
     try:
