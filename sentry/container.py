@@ -11,7 +11,7 @@ from pysc.cabi.linux.errors import EACCES, ENODEV, ENOENT, ENOTDIR, LinuxError
 from pysc.cabi.linux.fcntl import AT_FDCWD
 from pysc.cabi.linux.mount import MS_NOATIME, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
 from pysc.cabi.linux.resource import DEFAULT_LIMITS
-from pysc.cabi.linux.stat import PERMISSIONS, S_IFDIR, S_IFMT
+from pysc.cabi.linux.stat import PERMISSIONS, S_IFDIR, S_IFMT, S_IFREG
 from pysc.sentry.fs.context import FsContext
 from pysc.sentry.fs.hostfile import open_host_file
 from pysc.sentry.fs.hostfs import HostFilesystem
@@ -19,7 +19,7 @@ from pysc.sentry.fs.hosttty import HostTerminal, open_console
 from pysc.sentry.fs.inode import BLOCK, Filesystem, Owner
 from pysc.sentry.fs.memory_file import Budget
 from pysc.sentry.fs.mounting import Memory, make, mount_at, parse_options
-from pysc.sentry.fs.namei import make_directory
+from pysc.sentry.fs.namei import make_directory, make_node
 from pysc.sentry.fs.open import open_exec
 from pysc.sentry.fs.overlay import Overlay
 from pysc.sentry.fs.path import MountNamespace, Path
@@ -123,7 +123,6 @@ class Container:
         return Tree(number, self._boot.fds.trees.get(number, -1), self._gofer)
 
     async def _mount(self, setup: Task, request: MountRequest) -> None:
-        place = await _mount_point(setup, request.target)
         flags = 0
         for wanted, flag in (
             (request.readonly, MS_RDONLY),
@@ -138,6 +137,7 @@ class Container:
         except ENODEV:
             self._kernel.log.warning(f"mount {request.target!r}: type {request.type} is not supported, skipped")
             return
+        place = await _mount_point(setup, request.target, fs.root.mode & S_IFMT)
         mount_at(fs, place, flags, request.source or request.type.encode())
 
     async def _filesystem(self, request: MountRequest) -> Filesystem:
@@ -206,16 +206,20 @@ def _setup_task(kernel: Kernel, context: FsContext, creds: Credentials = ROOT) -
     return Task(kernel, 0, group, cast("Thread", None), creds, context, FDTable(), AddressSpace(cast("Space", None)))
 
 
-async def _mount_point(setup: Task, target: bytes) -> Path:
-    """Return the place ``target``; directories that are missing are made, as runc does."""
+async def _mount_point(setup: Task, target: bytes, kind: int = S_IFDIR) -> Path:
+    """Return the place ``target``; directories that are missing are made, and a file for what is one, as runc does."""
     path = b""
     place = setup.fs.root
-    for name in [name for name in target.split(b"/") if name]:
+    names = [name for name in target.split(b"/") if name]
+    for number, name in enumerate(names, 1):
         path += b"/" + name
         try:
             place = await resolve(setup, AT_FDCWD, path)
         except ENOENT:
-            place = await make_directory(setup, AT_FDCWD, path, 0o755)
+            if number == len(names) and kind != S_IFDIR:
+                place = await make_node(setup, AT_FDCWD, path, S_IFREG | 0o755, 0)
+            else:
+                place = await make_directory(setup, AT_FDCWD, path, 0o755)
     return place
 
 
