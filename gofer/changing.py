@@ -11,7 +11,7 @@ from pysc.cabi import host
 from pysc.cabi.linux.errors import EACCES, EINVAL, EISDIR, ENODATA, ENOSYS, EOPNOTSUPP, EPERM
 from pysc.gofer.making import own
 from pysc.gofer.mounts import Mounts, Place
-from pysc.gofer.reading import truncate
+from pysc.gofer.reading import resize
 from pysc.urpc.schema.gofer import (
     ATIME_NOW,
     MTIME_NOW,
@@ -45,10 +45,14 @@ class Changing:
         with self._mounts.found_writable(request.file) as place:
             _check_size(changes, place.kind)
             _set_owner(place.fd, changes)
+            if changes.size is not None:
+                fd = place.reopen(os.O_WRONLY)
+                try:
+                    resize(fd, changes.size)
+                finally:
+                    os.close(fd)
             if changes.mode is not None:
                 _set_mode(place, changes.mode)
-            if changes.size is not None:
-                truncate(place, -1, os.O_RDONLY, changes.size)
             _set_times(place.fd, changes)
             return Made(host.stat_packed_at(place.fd, b""))
 
@@ -65,10 +69,10 @@ class Changing:
             raise EPERM("not opened by this gofer")
         _check_size(changes, stat.S_IFMT(attributes.mode))
         _set_owner(fd, changes)
+        if changes.size is not None:
+            resize(fd, changes.size)  # EINVAL unless it was opened for writing
         if changes.mode is not None:
             os.fchmod(fd, changes.mode)
-        if changes.size is not None:
-            os.ftruncate(fd, changes.size)  # EINVAL unless it was opened for writing
         _set_times(fd, changes)
         return Made(host.stat_packed_at(fd, b""))
 

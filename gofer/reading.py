@@ -120,13 +120,24 @@ def check_flags(flags: int) -> int:
     return flags
 
 
-def truncate(place: Place, fd: int, flags: int, size: int = 0) -> None:
-    """Cut the file; by a descriptor of its own if ``fd`` cannot write."""
+def truncate(place: Place, fd: int, flags: int) -> None:
+    """Empty the file; by a descriptor of its own if ``fd`` cannot write."""
     if flags & os.O_ACCMODE != os.O_RDONLY:
-        os.ftruncate(fd, size)
+        resize(fd, 0)
         return
     writer = place.reopen(os.O_WRONLY)
     try:
-        os.ftruncate(writer, size)
+        resize(writer, 0)
     finally:
         os.close(writer)
+
+
+def resize(fd: int, size: int) -> None:
+    """ftruncate(2) that leaves setuid and setgid bits: whether they are cleared is for the sentry to say.
+
+    The host clears them for everybody who has not CAP_FSETID in its first user namespace (fs/attr.c).
+    """
+    mode = stat.S_IMODE(host.stat_at(fd).mode)
+    os.ftruncate(fd, size)
+    if mode & (stat.S_ISUID | stat.S_ISGID) and stat.S_IMODE(host.stat_at(fd).mode) != mode:
+        os.fchmod(fd, mode)

@@ -261,7 +261,7 @@ MTIME_NOW: Final = 2
 
 
 class Changes(Message):
-    """What to change; None leaves as it is.  Done in the order owner, mode, size, times."""
+    """What to change; None leaves as it is.  Done in the order owner, size, mode, times."""
 
     uid: Id | None = None
     gid: Id | None = None

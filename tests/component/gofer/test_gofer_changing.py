@@ -168,6 +168,24 @@ def test_truncating_open(served: Gofer, tmp_path: Path) -> None:
         assert unpack(opened.attributes).size == (tmp_path / "file").stat().st_size == 0
 
 
+def test_a_change_of_size_leaves_setuid_alone(start: Callable[..., Gofer], tmp_path: Path) -> None:
+    """The host would clear it: inside of a user namespace CAP_FSETID does not count."""
+    os.chown(tmp_path, 12345, 12345)
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    served = start(Export(os.fsencode(tmp_path)), user=12345)
+    with served.call(gofer.Create(ROOT, b"file", os.O_RDWR, 0o6711, 0, 0)).file as file:
+        os.write(file.fileno(), b"")
+        for request in (
+            gofer.SetAttributes(File(0, b"file"), Changes(size=5)),
+            gofer.SetOpenAttributes(0, FileFd.lend(file.fileno()), Changes(size=5)),
+            gofer.Open(File(0, b"file"), os.O_RDWR | os.O_TRUNC),
+        ):
+            assert unpack(served.call(request).attributes).mode & 0o7777 == 0o6711  # type: ignore[attr-defined]
+    cleared = unpack(served.call(gofer.SetAttributes(File(0, b"file"), Changes(size=5, mode=0o711))).attributes)
+    assert cleared.mode & 0o7777 == 0o711
+
+
 def test_xattrs(served: Gofer, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("file")
