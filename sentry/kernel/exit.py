@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.signals import SIGCONT, SIGHUP, SIGKILL
 from pysc.sentry.fs import hostproc
+from pysc.sentry.kernel.scheduler import now
 from pysc.sentry.kernel.siginfo import SigInfo
 from pysc.sentry.kernel.task import Task, TaskState
 from pysc.sentry.kernel.thread_group import ThreadGroup, Usage
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.memory import Memory
+
+
+GRACE: Final = 100_000_000
+"""Nanoseconds for a task to report after it was preempted."""
 
 
 def end_group(group: ThreadGroup, status: int) -> None:
@@ -32,6 +37,24 @@ def end_group(group: ThreadGroup, status: int) -> None:
             memory.space.kill()
     for task in tasks:
         kill_task(task)
+    if group.tasks:
+        group.kernel.scheduler.call_at(now() + GRACE, _Deadline(group))
+
+
+class _Deadline:
+    """Tasks that share a space with another process end by themselves, or the space does."""
+
+    __slots__ = ("_group",)
+
+    def __init__(self, group: ThreadGroup) -> None:
+        self._group = group
+
+    def __call__(self) -> None:
+        for task in list(self._group.tasks.values()):
+            if task.state is TaskState.GUEST and not task.memory.ended:
+                self._group.kernel.log.warning(f"task {task.tid} does not end: its space does")
+                task.memory.ended = True
+                task.memory.space.kill()
 
 
 def kill_task(task: Task) -> None:
@@ -66,6 +89,7 @@ def exit_task(task: Task, *, gone: bool = False) -> None:
     memory.leave()
     if not gone and not memory.ended:
         task.thread.exit(task.clear_tid if shared else 0, task.robust_list)
+    task.detach()
     if task.vfork is not None:
         task.vfork.resolve(None)
         task.vfork = None

@@ -192,7 +192,8 @@ def _is_ignored(task: Task, info: SigInfo, outside: bool) -> bool:
         return False
     if task.handlers.ignores(signo):
         return True
-    if task.group.is_init and task.handlers[signo].handler == SIG_DFL:
+    group = task.group
+    if group.is_init and not group.unprotected and task.handlers[signo].handler == SIG_DFL:
         return not (outside and signo in (SIGKILL, SIGSTOP))
     return False
 

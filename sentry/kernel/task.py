@@ -53,6 +53,10 @@ class AltStack(msgspec.Struct, frozen=True):
     size: int
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class Task:
     """One thread of a guest, its identity and what it shares with others.
 
@@ -207,6 +211,11 @@ class Task:
         thread.on_frame_fault(self._on_frame_fault)
         self.publish_ids()
         self.publish_files()
+
+    def detach(self) -> None:
+        """Forget each other: the task is dead, the thread ends by itself."""
+        self.thread.owner = None
+        self.thread.on_frame_fault(_nothing)
 
     def _on_frame_fault(self) -> None:
         from pysc.sentry.kernel.delivery import on_frame_fault

@@ -133,7 +133,7 @@ class ThreadGroup:
         self.alarm_timers: dict[int, IntervalTimer] = {}
         """By ITIMER_*."""
         self.posix_timers: dict[int, PosixTimer] = {}
-        self.oom_score_adj = 0 if parent is None else parent.oom_score_adj
+        self.oom_score_adj: int = 0 if parent is None else parent.oom_score_adj
 
     @property
     def session(self) -> Session:

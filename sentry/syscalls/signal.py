@@ -158,6 +158,12 @@ def sigreturn_by_syscall(task: Task) -> int:
 sigreturn_by_syscall.__name__ = "rt_sigreturn"
 
 
+def restart_syscall(task: Task) -> int:
+    """Nothing is to be continued: the kernel runs interrupted calls again by itself."""
+    del task
+    raise EINTR
+
+
 async def sigaltstack(task: Task, new: Addr, old: Addr) -> int:
     """Set and return the alternate signal stack.  EPERM on it, ENOMEM if it is too small."""
     wanted = None
