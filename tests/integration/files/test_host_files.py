@@ -1,0 +1,204 @@
+"""Files of the host through gofer and sentry, whole: a writable root, bind mounts, a gofer that is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support.sandbox import PYSC, Outcome, run
+
+GOFER_CAPABILITIES = 0x1F
+"""CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID: no other daemon has these and only these."""
+CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_MKNOD"]
+
+
+class Bundle:
+    """A root with busybox, writable, and what is mounted into it."""
+
+    def __init__(self, path: Path, busybox: str, state: Path) -> None:
+        self.path = path
+        self.root = path / "rootfs"
+        for name in ("bin", "tmp", "proc", "dev"):
+            (self.root / name).mkdir(parents=True)
+        shutil.copy(busybox, self.root / "bin" / "busybox")
+        self._state = state
+        self._mounts: list[dict[str, object]] = []
+
+    def bind(self, source: Path, target: str, *options: str) -> None:
+        self._mounts.append(
+            {"destination": target, "type": "bind", "source": str(source), "options": ["bind", *options]}
+        )
+
+    def command(self, script: str, flags: Sequence[str] = ()) -> list[str]:
+        sets = ("bounding", "effective", "inheritable", "permitted", "ambient")
+        config = {
+            "ociVersion": "1.0.2",
+            "process": {
+                "args": ["/bin/busybox", "sh", "-c", script],
+                "env": ["PATH=/bin"],
+                "cwd": "/tmp",
+                "user": {"uid": 0, "gid": 0},
+                "capabilities": dict.fromkeys(sets, CAPABILITIES),
+            },
+            "root": {"path": "rootfs", "readonly": False},
+            "hostname": "files",
+            "mounts": [
+                {"destination": "/proc", "type": "proc"},
+                {"destination": "/dev", "type": "tmpfs"},
+                *self._mounts,
+            ],
+            "linux": {"namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network")]},
+        }
+        (self.path / "config.json").write_text(json.dumps(config))
+        identity = f"files-{uuid.uuid4().hex[:12]}"
+        return [*PYSC, "--root", str(self._state), *flags, "run", "--bundle", str(self.path), identity]
+
+    def run(self, script: str, flags: Sequence[str] = ()) -> Outcome:
+        return run(self.command(script, flags))
+
+
+@pytest.fixture
+def bundle(need: Callable[[str], str], namespaces: None, root_user: None, tmp_path: Path) -> Bundle:
+    busybox = need("busybox")
+    tmp_path.chmod(0o755)
+    return Bundle(tmp_path / "bundle", busybox, tmp_path / "state")
+
+
+@pytest.fixture(params=["on", "off"])
+def direct(request: pytest.FixtureRequest) -> list[str]:
+    """Read below donated trees, or through the gofer."""
+    return [f"--file-access-direct={request.param}"]
+
+
+CHANGES = """
+set -e
+b=/bin/busybox
+echo hello > a; $b ln a b; $b ln -s a c; $b cat c; $b mkdir -p d/e; $b mv a d/a
+$b chown 5:6 d/a; $b chmod 4711 d/a; $b stat -c '%a %u %g %s %h' d/a
+$b mkfifo p; ($b echo through > p &) ; $b cat p
+$b truncate -s 12 b; $b touch -d '2001-01-01 00:00:00' b; $b stat -c '%s %Y' b
+$b rm -r d p; $b ls
+exec 3>gone; $b rm gone; echo x >&3
+"""
+
+
+def test_changes_reach_the_host(bundle: Bundle, direct: list[str]) -> None:
+    outcome = bundle.run(CHANGES, direct)
+    assert (outcome.text.split("\n"), outcome.status) == (
+        ["hello", "4711 5 6 6 2", "through", "12 978307200", "b", "c", ""],
+        0,
+    ), outcome.explain()
+    tree = bundle.root / "tmp"
+    assert sorted(os.listdir(tree)) == ["b", "c"]
+    there = os.stat(tree / "b")
+    assert (there.st_size, there.st_mtime, there.st_uid, there.st_mode & 0o7777) == (12, 978307200, 5, 0o4711)
+    assert os.readlink(tree / "c") == "a"
+
+
+def test_bind_mounts(bundle: Bundle, direct: list[str], tmp_path: Path) -> None:
+    volume, fixed = tmp_path / "volume", tmp_path / "fixed"
+    for made in (volume, fixed):
+        made.mkdir()
+        (made / "file").write_text(made.name + "\n")
+    single = tmp_path / "single"
+    single.write_text("single\n")
+    bundle.bind(volume, "/volume", "rw")
+    bundle.bind(fixed, "/fixed", "ro")
+    bundle.bind(single, "/tmp/single", "rw")
+    bundle.bind(single, "/tmp/fixed", "ro")
+    script = """
+b=/bin/busybox
+$b cat /volume/file /fixed/file single fixed
+echo new > /volume/new
+echo new > /fixed/new || $b rm /fixed/file || $b chmod 0 /fixed/file
+echo longer >> single
+echo no >> fixed
+$b cat single
+"""
+    outcome = bundle.run(script, direct)
+    assert outcome.text.split() == ["volume", "fixed", "single", "single", "single", "longer"], outcome.explain()
+    assert outcome.stderr.count(b"Read-only file system") == 4
+    assert (volume / "new").read_text() == "new\n"
+    assert (os.listdir(fixed), (fixed / "file").read_text()) == (["file"], "fixed\n")
+    assert single.read_text() == "single\nlonger\n"
+
+
+def test_links_of_the_root_lead_nowhere_outside(bundle: Bundle, direct: list[str], tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    for name, target in (("absolute", tmp_path / "secret"), ("up", "../../../secret"), ("shadow", "/etc/shadow")):
+        (bundle.root / "tmp" / name).symlink_to(target)
+    outcome = bundle.run("for f in absolute up shadow; do /bin/busybox cat $f && echo READ; done; true", direct)
+    assert outcome.stdout == b"", outcome.explain()
+    assert outcome.stderr.count(b"No such file") == 3
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Give ``pid`` and all that come from it."""
+    yield pid
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = task.read_text().split()
+        except OSError:
+            continue
+        for child in children:
+            yield from descendants(int(child))
+
+
+def gofer_of(pid: int) -> int | None:
+    for descendant in descendants(pid):
+        try:
+            status = Path(f"/proc/{descendant}/status").read_text()
+        except OSError:
+            continue
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        if int(fields["CapEff"], 16) == GOFER_CAPABILITIES and fields["Seccomp"].strip() == "2":
+            return descendant
+    return None
+
+
+def test_a_killed_gofer_is_replaced_under_load(bundle: Bundle, direct: list[str]) -> None:
+    """Open files, also unlinked ones, go on; what was being asked fails with EIO; then everything works again."""
+    script = """
+b=/bin/busybox
+exec 4<>open; $b rm open
+echo started
+while ! [ -e stop ]; do echo x > file 2>/dev/null; $b rm -f file 2>/dev/null; done
+echo still >&4
+$b cat /proc/self/fd/4 >/dev/null
+echo after > after; $b cat after
+"""
+    with subprocess.Popen(
+        bundle.command(script, [*direct, "--file-access=shared"]),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"started\n"
+            killed = set()
+            deadline = time.monotonic() + 20
+            while len(killed) < 3 and time.monotonic() < deadline:
+                gofer = gofer_of(process.pid)
+                if gofer is not None and gofer not in killed:
+                    os.kill(gofer, signal.SIGKILL)
+                    killed.add(gofer)
+                time.sleep(0.05)
+            while gofer_of(process.pid) in (None, *killed) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            (bundle.root / "tmp" / "stop").touch()
+            stdout, stderr = process.communicate(timeout=20)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    assert len(killed) == 3
+    assert (stdout, process.returncode) == (b"after\n", 0), stderr
