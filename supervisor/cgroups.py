@@ -1,14 +1,16 @@
 """Cgroups of a sandbox: limits and a sure kill, v1 and v2, where they can be written.
 
-One cgroup holds the supervisor, the daemons and the guests.  Without a path in the specification and without limits
-only the unified hierarchy is used, for ``cgroup.kill``; what cannot be made is one warning, and rlimits remain.
+One cgroup holds the supervisor, the daemons and the guests.  It is made where the specification names a path or a
+limit: to move a process costs 10 to 30 ms, and its death ends a sandbox in other ways, too.  What cannot be made is one
+warning, and rlimits remain.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -64,9 +66,9 @@ class Cgroups:
         path = linux.cgroups_path if linux else ""
         limited = [item for item in (resources.memory, resources.cpu, resources.pids) if item]
         problem = ""
+        if not path and not limited:
+            return
         for hierarchy in hierarchies():
-            if hierarchy.controller and not path and not limited:
-                continue
             # Two state directories may hold the same id: the pid tells them apart.
             name = path or f"pysc-{container}-{os.getpid()}"
             place = path if path.startswith("/") else f"{_parent(hierarchy)}/{name}"
@@ -78,34 +80,39 @@ class Cgroups:
                 for setting, value in _settings(hierarchy.controller, resources):
                     _put(os.path.join(directory, setting), value)
                 _put(os.path.join(directory, "cgroup.procs"), "0")
-                self._origin.append(f"{hierarchy.mount}{hierarchy.own}")
+                self._origin.append(hierarchy.mount + hierarchy.own)
             except OSError as error:
                 problem = f"{error.filename or directory}: {error.strerror}"
         if problem and limited:
             warn(f"limits are not all in force, no cgroup could be set up ({problem})")
 
-    @property
-    def joined(self) -> list[str]:
-        """Directories that a new process of the sandbox is to be moved to."""
-        return self.directories
-
     def leave(self) -> None:
         """Move this process back to where it came from, so that the cgroups can be removed."""
-        for directory in self._origin:
-            try:
-                _put(os.path.join(directory, "cgroup.procs"), "0")
-            except OSError:
-                continue
+        _enter(self._origin)
         self._origin = []
 
 
-def join(directories: list[str], pid: int) -> None:
-    """Move a process into every cgroup; one that is gone is no reason to stop."""
+@contextmanager
+def inside(directories: list[str]) -> Iterator[None]:
+    """Be in these cgroups for a while: what is forked meanwhile stays in them."""
+    origins = [
+        hierarchy.mount + hierarchy.own
+        for hierarchy in (hierarchies() if directories else ())
+        if any(directory.startswith(hierarchy.mount + "/") for directory in directories)
+    ]
+    _enter(directories)
+    try:
+        yield
+    finally:
+        _enter(origins)
+
+
+def _enter(directories: list[str]) -> None:
     for directory in directories:
         try:
-            _put(os.path.join(directory, "cgroup.procs"), str(pid))
+            _put(os.path.join(directory, "cgroup.procs"), "0")
         except OSError:
-            continue
+            continue  # it is gone, or was never ours to enter
 
 
 def kill(directories: list[str]) -> None:

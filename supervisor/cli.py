@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pysc.supervisor import flags
+from pysc.supervisor import flags, prefork
 from pysc.supervisor.failure import Failure, UsageError
 from pysc.supervisor.flags import HelpRequested
 from pysc.supervisor.log import Log, plain_stderr
@@ -61,8 +61,10 @@ def main(arguments: Sequence[str]) -> int:
         check(options)
         log = Log(options)
     except HelpRequested:
+        prefork.discard()
         return _help([])
     except Failure as failure:
+        prefork.discard()
         plain_stderr(_hint(failure, ""))
         return failure.status
     name = rest.pop(0) if rest else "help"
@@ -88,6 +90,8 @@ def main(arguments: Sequence[str]) -> int:
         if options.debug:
             raise
         return 128
+    finally:
+        prefork.discard()
 
 
 def _run(name: str, options: GlobalOptions, rest: list[str], log: Log) -> int:

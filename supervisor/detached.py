@@ -111,14 +111,15 @@ class _Supervisor:
             slave = console.open_pty(how.console_socket, (size.height, size.width) if size else _NO_WINDOW)
             stdio = (slave, slave, slave)
         self._sandbox = Sandbox(made, spec, bundle, self._store, log, stdio, None)
-        if stdio[0] > 2:
-            os.close(stdio[0])
+        self._slave = stdio[0] if stdio[0] > 2 else -1
         self._service: Service | None = None
 
     def run(self) -> int:
         sandbox = self._sandbox
         try:
             sandbox.create()
+            if self._slave >= 0:
+                os.close(self._slave)
             self._service = Service(sandbox, self._store.control(self._container))
             if self._how.start:
                 sandbox.start()

@@ -3,7 +3,7 @@
 All three start at once and are taken through the same steps; the conversation is one word a message over a socket pair,
 which stays open as the place for last words (:func:`_last_words`)::
 
-    child: unshared      spawner: mapped      (cgroups joined, ids mapped)
+    child: unshared      spawner: mapped      (its ids)
     child: pid N         spawner: go          (pid 1 of the new namespace; the intermediate is reaped)
     gofer: trees + fds   spawner to sentry: trees + fds
 """
@@ -22,7 +22,7 @@ import msgspec
 
 from pysc.cabi import confine
 from pysc.supervisor import daemon
-from pysc.supervisor.daemon import Identity
+from pysc.supervisor.daemon import Identity, write_maps
 from pysc.supervisor.failure import Failure
 from pysc.supervisor.plan import Plan
 from pysc.urpc.schema import sentry as sentry_schema
@@ -37,7 +37,6 @@ WORD: Final = 4096
 FIRST_DONATED: Final = 10
 """Donated descriptors are moved above what a shell would use."""
 
-Place = Callable[["Starting"], None]
 Body = Callable[[socket.socket], NoReturn]
 
 
@@ -57,7 +56,7 @@ class Donation(msgspec.Struct, frozen=True):
 class Starting:
     """A daemon, from its fork on; ``pid`` is the intermediate's until the conversation is over."""
 
-    def __init__(self, role: Role, pid: int, sync: socket.socket, identity: Identity | None) -> None:
+    def __init__(self, role: Role, pid: int, sync: socket.socket, identity: Identity) -> None:
         self.role = role
         self.pid = pid
         self.sync = sync
@@ -131,12 +130,7 @@ class Launcher:
         self._last_capability = daemon.last_capability()
         self._stderr = donation.log if donation.crashes_to_log else None
 
-    def settle(self, keep: set[int]) -> None:
-        """Let the spawner itself hold nothing but ``keep``."""
-        daemon.silence_stdio(self._stderr)
-        daemon.close_all_but(keep)
-
-    def start(self, kuid: int, place: Place) -> tuple[dict[Role, Starting], socket.socket]:
+    def start(self, kuid: int) -> tuple[dict[Role, Starting], socket.socket]:
         """Start all three; return them and the supervisor's end of the sentry's control socket.
 
         Raises:
@@ -164,7 +158,7 @@ class Launcher:
             # The gofer first: the sentry waits for its trees.
             order = [children[Role.GOFER], children[Role.SENTRY], children[Role.NETSTACKD]]
             for child in order:
-                self._converse(child, place)
+                self._converse(child)
             trees, fds = children[Role.GOFER].hear(b"trees", 253)
             children[Role.SENTRY].say(b"trees " + trees, fds)
             _close(fds)
@@ -178,7 +172,7 @@ class Launcher:
             self._forget_donation()
         return children, control
 
-    def restart_gofer(self, kuid: int, place: Place) -> tuple[Starting, socket.socket]:
+    def restart_gofer(self, kuid: int) -> tuple[Starting, socket.socket]:
         """Start a gofer in place of one that died; return it and the sentry's end of its socket.
 
         Raises:
@@ -190,7 +184,7 @@ class Launcher:
         finally:
             gofer_end.close()
         try:
-            self._converse(child, place)
+            self._converse(child)
             _, fds = child.hear(b"trees", 253)
             _close(fds)  # the sentry goes on with those it has: they show the same files
         except Failure:
@@ -204,11 +198,11 @@ class Launcher:
         given = self._donation
         _close([fd for fd in given.descriptors() if fd != given.log or not given.crashes_to_log])
 
-    def _converse(self, child: Starting, place: Place) -> None:
+    def _converse(self, child: Starting) -> None:
         if not self._plan.unsafe_no_namespaces:
             child.hear(b"unshared")
             try:
-                place(child)
+                write_maps(child.pid, child.identity)
             except OSError as error:
                 raise Failure(
                     f"cannot map the ids of the {child.role}: {error.strerror}; see user_namespaces(7)"
@@ -217,9 +211,6 @@ class Launcher:
             number, _ = child.hear(b"pid")
             os.waitpid(child.pid, 0)
             child.pid = int(number)
-        else:
-            child.identity = None
-            place(child)
         try:
             child.pidfd = os.pidfd_open(child.pid)
         except OSError as error:

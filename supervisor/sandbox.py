@@ -6,7 +6,6 @@ at any point and leaves no process, no cgroup and, for a foreground sandbox, no 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import signal
@@ -15,18 +14,18 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from pysc.cabi.linux.errors import LinuxError
-from pysc.supervisor import cgroups, hooks, names
+from pysc.supervisor import cgroups, hooks, names, prefork
 from pysc.supervisor.console import Terminal
 from pysc.supervisor.failure import Failure
-from pysc.supervisor.launch import Donation
 from pysc.supervisor.log import Log
 from pysc.supervisor.peer import Loop, Peer
 from pysc.supervisor.plan import Plan
-from pysc.supervisor.spawner import fork_spawner
 from pysc.supervisor.spec import Hooks, Spec
 from pysc.supervisor.state import Health, State, Store, new
-from pysc.urpc.fds import SocketFd
+from pysc.urpc.fds import RegularFd, SocketFd, StdioFd
 from pysc.urpc.message import Event
 from pysc.urpc.schema import sentry
 from pysc.urpc.schema import spawner as protocol
@@ -41,7 +40,8 @@ FORWARDED: Final = (
 
 
 class Sandbox:
-    """The supervisor's work.  Made before there is a loop or a state directory: ``__init__`` forks the spawner."""
+    """The supervisor's work.  Made before there is a loop or a state directory: ``__init__`` takes or forks
+    the spawner."""
 
     def __init__(
         self,
@@ -79,14 +79,13 @@ class Sandbox:
         self.state: State | None = None
         self.cancelled = 0
         """A signal that arrived before there was a program to get it."""
-        donated = tuple(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in stdio)
-        log_fd = fcntl.fcntl(log.fd, fcntl.F_DUPFD_CLOEXEC, 10)
-        donation = Donation((donated[0], donated[1], donated[2]), log_fd, log.to_file or plan.boot.flags.debug)
         self.on_signal: Callable[[int], None] = self.forward
         """What to do with a signal of the host."""
-        self._spawner_pid, sock = fork_spawner(plan, donation, store, terminal)
-        for fd in donation.descriptors():
-            os.close(fd)
+        self._stdio = stdio
+        try:
+            self._spawner_pid, sock = prefork.take()
+        except OSError as error:
+            raise Failure(f"cannot start a process: {error.strerror}") from None
         self.loop = Loop()
         self._signals = self._catch_signals()
         self._spawner = Peer(
@@ -109,6 +108,7 @@ class Sandbox:
         plan, spec = self._plan, self._spec
         container = plan.boot.id
         self._store.create_root()
+        self._spawner.tell(protocol.Reserve(os.fsencode(self._store.root), container))
         with self._store.locked(container):
             kuid = self._store.allocate_kuid() if os.geteuid() == 0 else os.geteuid()
             state = new(container, self._bundle, spec.rootfs.path, dict(spec.annotations or {}), kuid)
@@ -116,9 +116,8 @@ class Sandbox:
             self.state = state
         self._cgroups.create(container, spec, self._log.warning)
         state.cgroups = list(self._cgroups.directories)
-        request = protocol.Launch(kuid, [os.fsencode(directory) for directory in state.cgroups])
         try:
-            launched = self._spawner.call(request, START_SECONDS)
+            launched = self._spawner.call(self._launch_request(kuid), START_SECONDS)
         except LinuxError as error:
             raise Failure(str(error) or self.reason or "the spawner does not answer") from None
         state.daemons = {"spawner": self._spawner_pid}
@@ -142,6 +141,20 @@ class Sandbox:
         hooks.run("createRuntime", wanted.create_runtime, state)
         hooks.run("createContainer", wanted.create_container, state)
         self._set_status("created")
+
+    def _launch_request(self, kuid: int) -> protocol.Launch:
+        plan = os.memfd_create("plan", os.MFD_CLOEXEC)
+        with open(plan, "wb", closefd=False) as file:
+            file.write(msgspec.msgpack.encode(self._plan))
+        return protocol.Launch(
+            plan=RegularFd(plan),
+            kuid=kuid,
+            cgroups=[os.fsencode(directory) for directory in self._cgroups.directories],
+            stdio=[StdioFd.lend(fd) for fd in self._stdio],
+            log=StdioFd.lend(self._log.fd),
+            terminal=self._terminal is not None,
+            crashes_to_log=self._log.to_file or self._plan.boot.flags.debug,
+        )
 
     def keep_state(self) -> None:
         """The state is to outlive this process, even if it is killed."""

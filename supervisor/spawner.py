@@ -1,24 +1,28 @@
 """The spawner: forks the daemons, restarts the gofer, and cleans up after a supervisor that is killed.
 
-It is forked from the supervisor before that has a loop, a socket or a state directory, stays single-threaded, and is a
-subreaper, so that the first processes of the daemons' pid namespaces become its children.  It stays outside of the
-container's cgroup, in a session of its own: nothing that ends the container ends it, and a terminal's signals pass by.
+It is forked from the supervisor before that has a loop or a state directory, stays single-threaded, and is a subreaper,
+so that the first processes of the daemons' pid namespaces become its children.  It stays outside of the container's
+cgroup, in a session of its own: nothing that ends the container ends it, and a terminal's signals pass by.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import os
 import select
 import signal
 import socket
-from typing import Final, NoReturn
+from typing import Final
+
+import msgspec
 
 from pysc.cabi import confine
 from pysc.cabi.linux.errors import EIO
 from pysc.supervisor import cgroups
 from pysc.supervisor.console import Terminal
-from pysc.supervisor.daemon import write_maps
+from pysc.supervisor.daemon import close_all_but, preload, silence_stdio
 from pysc.supervisor.failure import Failure
 from pysc.supervisor.launch import Donation, Launcher, Starting
 from pysc.supervisor.peer import Loop, Peer
@@ -34,52 +38,39 @@ MAX_RESTARTS: Final = 8
 """A gofer that dies more often in one sandbox will not get better."""
 
 
-def fork_spawner(plan: Plan, donation: Donation, store: Store, terminal: Terminal | None) -> tuple[int, socket.socket]:
-    """Fork the spawner; return its pid and the socket to it.
+def run(sock: socket.socket) -> None:
+    """Be a spawner, in a process that was forked for it, until the supervisor finishes or is gone."""
+    supervisor = os.getppid()
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    close_all_but({sock.fileno()})
+    silence_stdio(None)
+    confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)
+    confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
+    confine.refuse_io_uring()
+    _preload()
+    gc.freeze()
+    Spawner(sock, supervisor).run()
 
-    Raises:
-        Failure: there is no process to be had.
-    """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-    try:
-        pid = os.fork()
-    except OSError as error:
-        raise Failure(f"cannot start a process: {error.strerror}") from None
-    if pid == 0:
-        ours.close()
-        _main(plan, donation, store, terminal, theirs)
-    theirs.close()
-    return pid, ours
 
-
-def _main(plan: Plan, donation: Donation, store: Store, terminal: Terminal | None, sock: socket.socket) -> NoReturn:
-    status = 1
-    try:
-        os.setsid()
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-            signal.signal(number, signal.SIG_IGN)
-        confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)
-        confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
-        confine.refuse_io_uring()
-        gc.freeze()
-        Spawner(plan, donation, store, terminal, sock).run()
-        status = 0
-    finally:
-        os._exit(status)
+def _preload() -> None:
+    """Import what daemons need once for all of them; what does not import is reported by the daemon that needs it."""
+    for name in ("pysc.sentry.main", "pysc.gofer.main", "pysc.netstackd.main"):
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    preload()
 
 
 class Spawner:
     """The spawner's life: launch, watch, finish."""
 
-    def __init__(
-        self, plan: Plan, donation: Donation, store: Store, terminal: Terminal | None, sock: socket.socket
-    ) -> None:
-        self._plan = plan
-        self._store = store
-        self._terminal = terminal
-        self._supervisor = os.getppid()
-        self._launcher = Launcher(plan, donation)
+    def __init__(self, sock: socket.socket, supervisor: int) -> None:
+        self._supervisor = supervisor
+        self._launcher: Launcher | None = None
+        self._reserved: protocol.Reserve | None = None
+        self._terminal: Terminal | None = None
         self._children: dict[Role, Starting] = {}
         self._cgroups: list[str] = []
         self._kuid = 0
@@ -87,10 +78,6 @@ class Spawner:
         self._restarts = 0
         self._done = False
         self._loop = Loop()
-        keep = {sock.fileno(), *donation.descriptors()}
-        if terminal is not None:
-            keep.add(terminal.fd)
-        self._launcher.settle(keep)
         self._peer = Peer(
             self._loop,
             sock,
@@ -108,6 +95,8 @@ class Spawner:
     def _on_event(self, event: Event) -> None:
         if isinstance(event, protocol.Keep):
             self._keep = True
+        elif isinstance(event, protocol.Reserve):
+            self._reserved = event
 
     def _on_request(self, peer: Peer, asked: Asked) -> None:
         if isinstance(asked.request, protocol.Launch):
@@ -126,19 +115,24 @@ class Spawner:
             self._done = True
 
     def _launch(self, request: protocol.Launch) -> protocol.Launched:
+        with open(request.plan.take(), "rb") as file:
+            file.seek(0)
+            plan = msgspec.msgpack.decode(file.read(), type=Plan)
+        first, second, third = (fd.take() for fd in request.stdio)
+        donation = Donation((first, second, third), request.log.take(), request.crashes_to_log)
+        if request.terminal:
+            self._terminal = Terminal(first)
+        if request.crashes_to_log:
+            os.dup2(donation.log, 2)
         self._kuid = request.kuid
         self._cgroups = [os.fsdecode(directory) for directory in request.cgroups]
-        self._children, control = self._launcher.start(self._kuid, self._place)
+        self._launcher = Launcher(plan, donation)
+        with cgroups.inside(self._cgroups):
+            self._children, control = self._launcher.start(self._kuid)
         for role in self._children:
             self._watch(role)
         daemons = [self._daemon(role) for role in self._children]
         return protocol.Launched(SocketFd(control.detach()), daemons)
-
-    def _place(self, starting: Starting) -> None:
-        """Put an intermediate process where its daemon is to be, and give it its ids."""
-        cgroups.join(self._cgroups, starting.pid)
-        if starting.identity is not None:
-            write_maps(starting.pid, starting.identity)
 
     def _daemon(self, role: Role) -> protocol.Daemon:
         child = self._children[role]
@@ -157,8 +151,10 @@ class Spawner:
             return  # it saw the sentry's end: that is told by itself
         if role is Role.GOFER and self._restarts < MAX_RESTARTS:
             self._restarts += 1
+            assert self._launcher is not None
             try:
-                self._children[role], sock = self._launcher.restart_gofer(self._kuid, self._place)
+                with cgroups.inside(self._cgroups):
+                    self._children[role], sock = self._launcher.restart_gofer(self._kuid)
             except Failure as failure:
                 words = str(failure)
             else:
@@ -189,7 +185,8 @@ class Spawner:
         self._done = True
         self._kill_all()
         cgroups.remove(self._cgroups)
-        if not self._keep:
-            self._store.remove_of(self._plan.boot.id, self._supervisor)
+        if self._reserved is not None and not self._keep:
+            store = Store(os.fsdecode(self._reserved.root))
+            store.remove_of(self._reserved.container, self._supervisor)
         if self._terminal is not None:
             self._terminal.restore()  # this session has no controlling terminal: no SIGTTOU

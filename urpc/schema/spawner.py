@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from pysc.urpc.fds import EventFd, SocketFd
+from pysc.urpc.fds import EventFd, RegularFd, SocketFd, StdioFd
 from pysc.urpc.message import I32, Event, Message, Request, Service, Text
 
 HostPid = Annotated[int, Meta(ge=1, le=1 << 30)]
@@ -45,10 +45,18 @@ class Launched(Message):
 class Launch(Request[Launched], tag=1):
     """Start all daemons.  Whatever fails is an error reply whose detail is one line with cause and remedy."""
 
+    plan: RegularFd
+    """A memfd with a ``pysc.supervisor.plan.Plan`` in msgpack: larger than a frame if the environment is."""
     kuid: HostId
     """The host id that the sentry and netstackd run as."""
     cgroups: Annotated[list[Directory], Meta(max_length=16)]
     """Directories of cgroups that the daemons join, and that are killed and removed at the end."""
+    stdio: Annotated[list[StdioFd], Meta(min_length=3, max_length=3)]
+    log: StdioFd
+    terminal: bool
+    """The first of ``stdio`` is a terminal that is to be restored if the supervisor is killed."""
+    crashes_to_log: bool
+    """Daemons may write tracebacks to the log."""
 
 
 class Finish(Request[None], tag=2):
@@ -68,6 +76,14 @@ class Keep(Event, tag=34):
     """Of the supervisor: the container is created, its state is to outlive a supervisor that is killed."""
 
 
+class Reserve(Event, tag=35):
+    """Of the supervisor: what it is about to make, and the spawner is to remove if it is killed."""
+
+    root: Directory
+    """The directory of all states."""
+    container: Text
+
+
 class Restarted(Event, tag=33):
     """The gofer had died, and there is a new one; its socket is for the sentry."""
 
@@ -76,4 +92,4 @@ class Restarted(Event, tag=33):
     reason: Text
 
 
-SPAWNER: Final = Service("spawner", requests=(Launch, Finish), events=(Died, Restarted), client_events=(Keep,))
+SPAWNER: Final = Service("spawner", requests=(Launch, Finish), events=(Died, Restarted), client_events=(Keep, Reserve))

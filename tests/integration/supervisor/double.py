@@ -23,6 +23,7 @@ from pysc.cabi.linux.errors import ENOENT
 from pysc.sentry import confinement
 from pysc.supervisor.cli import main
 from pysc.supervisor.daemon import preload
+from pysc.supervisor.prefork import prefork
 from pysc.urpc.blocking import Connection
 from pysc.urpc.codec import Asked, Codec
 from pysc.urpc.schema import sentry
@@ -148,4 +149,5 @@ if __name__ == "__main__":
     if arguments[0] == "as-nobody":
         del arguments[0]
         become_nobody()
+    prefork(arguments)
     sys.exit(main(arguments))
