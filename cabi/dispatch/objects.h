@@ -151,6 +151,7 @@ int64_t pysc_table_copy(struct pysc_objects *objects, struct pysc_table *table);
 
 /* Pipes: bytes without any waiting.  0 or -ENOMEM; the number of bytes. */
 int64_t pysc_pipe_put(struct pysc_pipe *pipe, const void *bytes, uint64_t size);
+int64_t pysc_pipe_peek(const struct pysc_pipe *pipe, void *bytes, uint64_t size);
 int64_t pysc_pipe_take(struct pysc_pipe *pipe, void *bytes, uint64_t size);
 int64_t pysc_pipe_drop(struct pysc_pipe *pipe, uint64_t size);
 

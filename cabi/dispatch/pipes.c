@@ -68,11 +68,17 @@ pysc_pipe_drop(struct pysc_pipe *pipe, uint64_t size)
 }
 
 int64_t
-pysc_pipe_take(struct pysc_pipe *pipe, void *bytes, uint64_t size)
+pysc_pipe_peek(const struct pysc_pipe *pipe, void *bytes, uint64_t size)
 {
     if (size > pipe->size)
         size = pipe->size;
     if (size)
         copy_head(pipe, bytes, size);
-    return pysc_pipe_drop(pipe, size);
+    return (int64_t)size;
+}
+
+int64_t
+pysc_pipe_take(struct pysc_pipe *pipe, void *bytes, uint64_t size)
+{
+    return pysc_pipe_drop(pipe, (uint64_t)pysc_pipe_peek(pipe, bytes, size));
 }

@@ -4,6 +4,7 @@
 
 #define RECORD_TOP 0x1ffff
 #define RECORD_SIZE 256
+#define FRAME_AREA 16384
 #define RECORD_PREEMPT 8
 #define BAD_FLAGS 0x44500          /* AC, NT, DF, TF */
 
@@ -53,7 +54,12 @@ global exit_end
     ud2
 global exit_pending
     lea -128(%rbx), %rsp
-    and $-16, %rsp
+    mov %rbx, %rax
+    and $RECORD_TOP, %eax
+    cmp $FRAME_AREA, %eax
+    jae 1f
+    lea -64(%r12), %rsp         /* the frame of a patched call lies at the bottom: the stack is empty */
+1:  and $-16, %rsp
     mov %rbx, %rdi
     call on_pending
     jmp signal_exit

@@ -204,7 +204,7 @@ void unlock_space(struct space *space);
 void note_text(struct space *space, uint64_t start, uint64_t length);
 void forget_text(struct space *space, uint64_t start, uint64_t length);
 void consider_patch(struct context *c, uint64_t call_address);
-const struct site *site_after_jump(const struct space *space, uint64_t rip);
+const struct site *site_around(const struct space *space, uint64_t rip);
 const struct site *site_of_trampoline(const struct space *space, uint64_t rip);
 uint64_t after_call(const struct site *site);
 

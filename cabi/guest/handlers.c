@@ -133,33 +133,49 @@ finish_leaving(struct ucontext *uc)
         m->rip = m->rcx - 6;
 }
 
-/* A fault in the middle of a patched site, or in its trampoline: serve the call that was meant.  Returns whether so. */
+/* Go on behind a site's call: its displaced cmp is done by our copy of it. */
+static void
+skip_call(struct context *c, const struct site *site)
+{
+    c->regs.rcx = site->address + 8;
+    c->regs.rip = (uint64_t)(site->form == FORM_CMP_4096 ? patched_leave_compare : patched_leave_compare_1);
+}
+
+static void
+serve_site(struct context *c, const struct site *site, int number_known)
+{
+    if (site->form == FORM_MOV && number_known)
+        c->regs.rax = (uint64_t)(int64_t)site->nr;
+    c->regs.rip = after_call(site);
+    serve_call(c, (int32_t)c->regs.rax);
+}
+
+/* A fault in a patched site, or in its trampoline: serve the call that was meant.  Returns whether so. */
 static int
 on_site(struct context *c, int signo)
 {
     const struct space *space = c->r->space;
     const struct site *site = site_of_trampoline(space, c->regs.rip);
+    uint64_t rip = c->regs.rip;
 
     if (site) {
-        if (site->form == FORM_CANCELLABLE && (c->regs.rip - (uint64_t)trampolines) % 64 == 0 && signo == SIGSEGV) {
+        if (site->form == FORM_CANCELLABLE && (rip - (uint64_t)trampolines) % 64 == 0 && signo == SIGSEGV) {
             c->regs.rip = site->address; /* its displaced store: the guest's own fault */
             return 0;
         }
-        if (site->form == FORM_MOV)
-            c->regs.rax = (uint64_t)(int64_t)site->nr;
-        c->regs.rip = after_call(site);
-        serve_call(c, (int32_t)c->regs.rax);
+        serve_site(c, site, 1);
         return 1;
     }
-    if ((signo != SIGILL && signo != SIGSEGV) || !space->n_text || !(site = site_after_jump(space, c->regs.rip)))
+    if ((signo != SIGILL && signo != SIGSEGV) || !space->n_text || !(site = site_around(space, rip)))
         return 0;
-    if (site->form == FORM_CMP_4096 || site->form == FORM_CMP_4095) {
-        c->regs.rcx = site->address + 8; /* behind the call: only its cmp is left to do */
-        c->regs.rip = (uint64_t)(site->form == FORM_CMP_4096 ? patched_leave_compare : patched_leave_compare_1);
-    } else {
-        c->regs.rip = after_call(site);
-        serve_call(c, (int32_t)c->regs.rax);
-    }
+    if (rip == site->address && signo != SIGILL)
+        return 0; /* the jump itself never faults */
+    if (rip == site->address && site->form == FORM_CANCELLABLE)
+        return 1; /* its store has not been done: come again, it will be a jump then */
+    if (rip == site->address + 2 && site->form != FORM_MOV && site->form != FORM_CANCELLABLE)
+        skip_call(c, site);
+    else
+        serve_site(c, site, rip == site->address); /* at +5, RAX may be restart_syscall's */
     return 1;
 }
 

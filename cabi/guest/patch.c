@@ -13,6 +13,8 @@
 #define REGISTER_SYNC_CORE 64
 #define ENOUGH_TRAPS 3
 #define TRAMPOLINE 64
+#define INVALID 0x06 /* in 64-bit code; and what byte 5 of a patched site is, since the table is in 0x60000-0x6ffff */
+_Static_assert(PYSC_TABLE_START >> 16 == INVALID && (PYSC_TABLE_END - 1) >> 16 == INVALID, "the table's window");
 
 void
 lock_space(struct space *space)
@@ -83,11 +85,15 @@ is_text(const struct space *space, uint64_t first, uint64_t last)
 static int
 often(struct space *space, uint64_t rip)
 {
-    uint64_t *entry = &space->traps[(rip ^ rip >> 8) % 256]; /* address << 8 | count; races only cost time */
+    uint64_t *entry = &space->traps[rip * 0x9e3779b97f4a7c15 >> 56]; /* address << 8 | count; races only cost time */
 
-    if (*entry >> 8 != rip)
-        *entry = rip << 8;
-    return (++*entry & 0xff) >= ENOUGH_TRAPS;
+    if (*entry >> 8 == rip)
+        return (++*entry & 0xff) >= ENOUGH_TRAPS;
+    if (*entry & 0xff)
+        --*entry; /* two that share it: one at a time */
+    else
+        *entry = rip << 8 | 1;
+    return 0;
 }
 
 /* What stands around the call whose next instruction is at `next`; 0: no form that we know. */
@@ -137,12 +143,14 @@ store(uint8_t *to, uint8_t byte)
     __atomic_store_n(to, byte, __ATOMIC_SEQ_CST);
 }
 
-/* 7 bytes with the call at +5: first byte 5 becomes invalid in 64-bit code (06), so the call can only be reached, and
- * fault, as a whole. */
+/* 7 bytes with the call at +5: first bytes 5 and 0 become invalid in 64-bit code (06).  Whoever has done the first
+ * instruction faults at +5, whoever has not at +0: nobody executes a `mov` whose number is half written. */
 static void
 write_call_last(uint8_t *at, const uint8_t *jump)
 {
-    store(at + 5, jump[5]);
+    store(at + 5, INVALID);
+    synchronize();
+    store(at, INVALID);
     synchronize();
     for (int i = 1; i < 7; i++) {
         if (i != 5)
@@ -238,18 +246,19 @@ still_there(const struct site *site)
     /* Any stage of the writing counts. */
     if (site->form == FORM_CMP_4096 || site->form == FORM_CMP_4095)
         return bytes[2] == jump[2];
-    return bytes[5] == PYSC_TABLE_START >> 16;
+    return bytes[5] == INVALID;
 }
 
-/* The site into whose middle RIP has come: where its call was (+5), or behind its call (+2). */
+/* The site at whose beginning RIP is, while it is written, or into whose middle it has come: where its call was (+5), or
+ * behind its call (+2). */
 const struct site *
-site_after_jump(const struct space *space, uint64_t rip)
+site_around(const struct space *space, uint64_t rip)
 {
     for (uint32_t i = 0; i < PYSC_SITES; i++) {
         const struct site *site = &space->sites[i];
         uint64_t middle = site->form == FORM_CMP_4096 || site->form == FORM_CMP_4095 ? 2 : 5;
 
-        if (site->address && !site->dead && site->address + middle == rip && still_there(site))
+        if (site->address && !site->dead && (site->address + middle == rip || site->address == rip) && still_there(site))
             return site;
     }
     return 0;

@@ -3,6 +3,8 @@
 #include "guest.h"
 
 #define FUTEX_WAIT 0
+#define FUTEX_WAIT_BITSET 9
+#define FUTEX_CMD_MASK 0x7f
 
 void
 load_registers(struct context *c, const struct ucontext *uc)
@@ -116,13 +118,24 @@ take_registers(struct context *c)
     c->regs.eflags = (eflags & ~user_flags) | (c->regs.eflags & user_flags) | 0x202;
 }
 
+/* Whether a call sleeps, and may so be interrupted; a wake, say, may never fail with EINTR. */
+static int
+sleeps(long nr, const uint64_t *args)
+{
+    const uint64_t op = args[1] & FUTEX_CMD_MASK;
+
+    return nr == __NR_clock_nanosleep || (nr == __NR_futex && (op == FUTEX_WAIT || op == FUTEX_WAIT_BITSET));
+}
+
 /* A native call that may block.  Returns whether it was undone, and so reported: then serve. */
 int
 run_native(struct context *c, long nr, const uint64_t *args)
 {
-    long result = block_syscall(nr, args, &c->r->preempt);
+    int interruptible = sleeps(nr, args);
+    long result = interruptible ? block_syscall(nr, args, &c->r->preempt)
+                                : host6(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
 
-    if (result == -EINTR && c->r->preempt) {
+    if (interruptible && result == -EINTR && c->r->preempt) {
         uint64_t call[6];
 
         for (int i = 0; i < 6; i++)
@@ -173,6 +186,11 @@ give_verdict(struct context *c, struct pysc_command *command, int put_failed)
     }
     if ((command->flags & PYSC_FLAG_FRAME) && build_frame(c) != 0) {
         report(c, PYSC_KIND_FRAME_FAULT, 0, (uint64_t[6]){0});
+        return 0;
+    }
+    if ((command->flags & (PYSC_FLAG_FRAME | PYSC_FLAG_PREEMPT)) == (PYSC_FLAG_FRAME | PYSC_FLAG_PREEMPT)) {
+        c->r->preempt = 0; /* more signals are pending: their frames are stacked before this handler begins */
+        report(c, PYSC_KIND_PREEMPTED, 0, (uint64_t[6]){0});
         return 0;
     }
     return 1;

@@ -189,7 +189,7 @@ class SystrapThread:
     def prefetched(self, address: int, size: int) -> bytes | None:
         """Return guest bytes that came with the request, or None.  Never waits."""
         for start, length, offset in self._hints():
-            if 0 <= address - start and address - start + size <= length:
+            if address - start >= 0 and address - start + size <= length:
                 return self._data(offset + address - start, size)
         return None
 

@@ -177,6 +177,8 @@ class TestKernel:
             self.spawn(self.call(task, event.nr, event.args))
         elif event.kind is Kind.FAULT:
             self.faults.append(event.args)
+            if event.args[0] not in task.handlers:
+                self.spawn(self.note_fault(event))
             self.signal_now(task, event.args[0], event.args)
         elif event.kind is Kind.SIGRETURN:
             task.mask = event.args[0]
@@ -189,6 +191,10 @@ class TestKernel:
                 task.thread.reply(-4, frame)
         else:
             task.thread.resume(self.frame(task))
+
+    async def note_fault(self, event: Event) -> None:
+        """Say where a deadly fault happened."""
+        self.output += f"fault {event.args} in {await event.thread.registers()}".encode()
 
     async def call(self, task: Task, nr: int, args: tuple[int, ...]) -> None:
         handler = self.calls.get(nr)
@@ -231,8 +237,13 @@ async def _write(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
     return len(data)
 
 
+async def _writev(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+    vector = await task.thread.copy_in(args[1], args[2] * 16)
+    return sum([await _write(kernel, task, (args[0], *part)) for part in struct.iter_unpack("<QQ", vector)])
+
+
 async def _exit_group(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> None:
-    if task is kernel.tasks[0] or kernel.tasks[0].gone:
+    if task.thread.space is kernel.tasks[0].thread.space or kernel.tasks[0].gone:
         kernel.status = args[0] & 0xFF
     for other in kernel.tasks:
         if other.thread.space is task.thread.space:
@@ -350,6 +361,7 @@ CALLS: dict[int, Handler] = {
     11: _native(11),
     12: _brk,
     13: _rt_sigaction,
+    20: _writev,
     14: _getpid,  # rt_sigprocmask: nothing is ever masked here
     24: _native(24),
     25: _native(25),

@@ -85,6 +85,17 @@ def answer(value: int) -> Handler:
     return handler
 
 
+def test_patched_sites(kernel: TestKernel, compile_guest: Compile) -> None:
+    """The three forms are patched, and nothing else; every entry into the middle still does what it did."""
+    argv = [b"patch", b"fast" if kernel.platform.fastpath else b"general"]
+    assert kernel.run(compile_guest("patch"), argv) == 0, kernel.output
+
+
+def test_patching_race(kernel: TestKernel, compile_guest: Compile) -> None:
+    """400 sites are patched while three threads call through them and signals arrive: no crash, no wrong result."""
+    assert kernel.run(compile_guest("race", libc=True), [b"race"]) == 0, (kernel.output, kernel.faults)
+
+
 def test_exec(kernel: TestKernel, compile_guest: Compile) -> None:
     """A program replaces itself: a fresh space, the old one killed."""
     hello = compile_guest("hello")
