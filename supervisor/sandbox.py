@@ -64,6 +64,7 @@ class Sandbox:
         self._store = store
         self._log = log
         self._terminal = terminal
+        self._window = plan.boot.window
         self._sentry: Peer | None = None
         self._ready = False
         self._failed = ""
@@ -181,6 +182,7 @@ class Sandbox:
             told = self._failed or self.reason or self._execution_error(error)
             raise Failure(f"unable to start container process: {told}") from None
         self.started = True
+        self._pass_window()  # it may have changed meanwhile
         self._set_status("running")
         try:
             hooks.run("poststart", wanted.poststart, self.state)
@@ -384,11 +386,14 @@ class Sandbox:
     def _on_signals(self, reader: int) -> None:
         for number in os.read(reader, 256):
             if number == signal.SIGWINCH:
-                if self._terminal is not None and self.started:
-                    rows, columns = self._terminal.window()
-                    self.sentry.ask(sentry.WindowSize(rows, columns), lambda value, error: None)
+                self._pass_window()
             elif number in FORWARDED:
                 self.on_signal(number)
+
+    def _pass_window(self) -> None:
+        if self._terminal is not None and self.started and self._terminal.window() != self._window:
+            self._window = self._terminal.window()
+            self.sentry.ask(sentry.WindowSize(*self._window), lambda value, error: None)
 
     def forward(self, number: int) -> None:
         """Pass a signal of the host on to the program; before there is one, it ends the start."""
