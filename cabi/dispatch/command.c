@@ -21,8 +21,10 @@ pysc_command(struct pysc_engine *engine, uint32_t number, uint32_t op, uint32_t 
         return -ENOBUFS;
     thread->slot->commands[thread->n_commands] =
         (struct pysc_command){.op = op, .flags = flags, .args = {a0, a1, a2, a3, a4, a5}, .extra = extra};
-    if (op >= PYSC_VERDICT)
+    if (op >= PYSC_VERDICT) {
         thread->verdict = 1;
+        thread->framed = (flags & PYSC_FLAG_FRAME) != 0;
+    }
     return thread->n_commands++;
 }
 

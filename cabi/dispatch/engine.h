@@ -28,7 +28,8 @@ struct thread {
     uint32_t index; /* its slot's number; in a free one, the next free */
     uint8_t state;
     uint8_t verdict; /* the batch that is being written ends the stop */
-    uint16_t n_commands;
+    uint8_t framed;  /* the last verdict came with a signal frame */
+    uint8_t n_commands;
     uint32_t used; /* bytes of the data area in this batch */
     uint32_t table; /* of descriptors: index + 1 */
     uint32_t table_generation;

@@ -35,18 +35,20 @@ now_ns(void)
     return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
-/* Copy a report out of a slot, each word once.  Returns whether it is acceptable. */
+/* Copy a report out of a slot, each word once.  Returns whether it is one that may come now. */
 static int
-take_report(const struct pysc_slot *slot, struct pysc_event *event)
+take_report(const struct thread *thread, struct pysc_event *event)
 {
-    const volatile struct pysc_slot *untrusted = slot;
+    const volatile struct pysc_slot *untrusted = thread->slot;
 
     event->kind = untrusted->kind;
     event->nr = untrusted->nr;
     for (int i = 0; i < 6; i++)
         event->args[i] = untrusted->args[i];
-    return (event->kind >= PYSC_KIND_SYSCALL && event->kind <= PYSC_KIND_SIGRETURN) ||
-           (event->kind >= PYSC_KIND_BORN && event->kind <= PYSC_KIND_EXITING);
+    if (thread->state == STATE_BUSY)
+        return event->kind == PYSC_KIND_DONE;
+    return (event->kind >= PYSC_KIND_SYSCALL && event->kind <= PYSC_KIND_SIGRETURN) || event->kind == PYSC_KIND_BORN ||
+           event->kind == PYSC_KIND_EXITING || (event->kind == PYSC_KIND_FRAME_FAULT && thread->framed);
 }
 
 /* How much of the data area a buffer that came as a hint takes. */
@@ -72,7 +74,7 @@ take_turn(struct pysc_engine *engine, uint32_t number, struct batch *batch)
         return;
     if (__atomic_load_n(&thread->slot->turn, __ATOMIC_SEQ_CST) != PYSC_TURN_SENTRY)
         return;
-    if (!take_report(thread->slot, event))
+    if (!take_report(thread, event))
         event->kind = 0; /* the guest half is not ours any more: Python kills the space */
     event->id = number;
     engine->counters.reports++;

@@ -179,7 +179,7 @@ class SystrapSpace:
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        else:
+        elif not self.dead:
             self._kill_at_birth = True
 
     def abandon(self) -> None:
@@ -210,6 +210,7 @@ class SystrapSpace:
         if self.pidfd >= 0:
             platform.unwatch(self.pidfd)
             os.close(self.pidfd)
+            self.pidfd = -1
             platform.spaces.pop(self.host_pid, None)
         lib.pysc_space_remove(platform.engine, self.number)
         self.channel = None

@@ -246,7 +246,7 @@ async def _exit_group(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> 
     if task.thread.space is kernel.tasks[0].thread.space or kernel.tasks[0].gone:
         kernel.status = args[0] & 0xFF
     for other in kernel.tasks:
-        if other.thread.space is task.thread.space:
+        if other.thread.space is task.thread.space or task is kernel.tasks[0]:
             other.thread.space.kill()
 
 

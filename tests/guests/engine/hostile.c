@@ -1,0 +1,197 @@
+/* A child does what argv[1] says to its own process; its parent must be served all the while. argv[2]: a gadget. */
+#include "nolibc.h"
+#include "../../../cabi/channel/channel.h"
+
+/* Enter the guest half at its `cmpl $0,(%rbx); jne; syscall; pop %rbx; ret`: a host call with any registers. */
+static long
+gadget(const char *at, long nr, long a, long b, long c, long d, long e, long f)
+{
+    static const int zero;
+    long result;
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+
+    __asm__ volatile("mov %7, %%rbx\n sub $8, %%rsp\n lea 1f(%%rip), %%rcx\n push %%rcx\n sub $8, %%rsp\n jmp *%8\n"
+                     "1: add $8, %%rsp"
+                     : "=a"(result)
+                     : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"((long)&zero), "r"(at), "r"(r9)
+                     : "rcx", "r11", "rbx", "memory");
+    return result;
+}
+#define HOST(nr, ...) HOST_(nr, __VA_ARGS__, 0, 0, 0, 0, 0, 0)
+#define HOST_(nr, a, b, c, d, e, f, ...) \
+    gadget(at, nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+
+struct record {
+    unsigned long self;
+    unsigned preempt, index;
+    unsigned long check, guest_rsp, entry_stack, base;
+    unsigned leave, unused;
+    struct pysc_slot *slot;
+    struct pysc_channel *channel;
+};
+
+static struct record *
+record(void)
+{
+    struct record *r;
+
+    __asm__ volatile("rdgsbase %0" : "=r"(r));
+    return r;
+}
+
+static void
+fill(volatile unsigned char *at, unsigned long size, unsigned seed)
+{
+    for (unsigned long i = 0; i < size; i++) {
+        seed = seed * 1103515245 + 12345;
+        at[i] = (unsigned char)(seed >> 16);
+    }
+}
+
+static void
+ring(const char *at)
+{
+    static const unsigned long one = 1;
+
+    HOST(__NR_write, 1, &one, 8);
+}
+
+/* What the filter must refuse although the instruction pointer is in the guest half, and what it lets through. */
+static void
+keyhole(const char *at)
+{
+    static char buffer[4096] __attribute__((aligned(4096)));
+    static unsigned word;
+    long page = HOST(__NR_mmap, 0, 4096, 3, 0x22, -1, 0);
+
+    CHECK(page > 0x400000);
+    CHECK(HOST(__NR_write, 1, buffer, 16) == -1);
+    CHECK(HOST(__NR_write, 0, buffer, 8) == -1);
+    CHECK(HOST(__NR_write, 2, buffer, 8) == -1);
+    CHECK(HOST(__NR_close, 0) == -1);
+    CHECK(HOST(__NR_close, 1) == -1);
+    CHECK(HOST(__NR_close, 1000) == -9);
+    CHECK(HOST(__NR_recvmsg, 1, buffer, 0) == -1);
+    CHECK(HOST(__NR_pread64, 0, buffer, 8, 0) == -1);
+    CHECK(HOST(__NR_mmap, 0x20000, 4096, 7, 0x32, -1, 0) == -1);
+    CHECK(HOST(__NR_mmap, 0, 4096, 3, 0x22 | 0x40000, -1, 0) == -1);  /* HUGETLB */
+    CHECK(HOST(__NR_mmap, 0, 4096, 3, 0x22 | 0x2000, -1, 0) == -1);   /* LOCKED */
+    CHECK(HOST(__NR_mmap, 0, 4096, 0x1000003, 0x22, -1, 0) == -1);
+    CHECK(HOST(__NR_mprotect, 0x20000, 4096, 7) == -1);
+    CHECK(HOST(__NR_munmap, 0x20000, 4096) == -1);
+    CHECK(HOST(__NR_munmap, 0x10000, 0x1000000) == -1);
+    CHECK(HOST(__NR_mremap, page, 4096, 4096, 3, 0x20000) == -1);
+    CHECK(HOST(__NR_mremap, 0x20000, 4096, 4096, 1, 0) == -1);
+    CHECK(HOST(__NR_madvise, page, 4096, 100) == -1); /* HWPOISON */
+    CHECK(HOST(__NR_madvise, page, 4096, 9) == -1);   /* REMOVE */
+    CHECK(HOST(__NR_madvise, 0x20000, 4096, 4) == -1);
+    CHECK(HOST(__NR_futex, &word, 6, 0) == -1);        /* LOCK_PI */
+    CHECK(HOST(__NR_futex, &word, 5, 0) == -1);        /* WAKE_OP */
+    CHECK(HOST(__NR_futex, &word, 1, 1) == 0);
+    CHECK(HOST(__NR_arch_prctl, 0x1001, 0) == -1);     /* SET_GS */
+    CHECK(HOST(__NR_membarrier, 1, 0) == -1);          /* GLOBAL */
+    CHECK(HOST(__NR_clone, 0x8000, 0, 0, 0, 0) == -1);
+    CHECK(HOST(__NR_clone, PYSC_CLONE_FORK, 0, 0, 0, 0) == -1);
+    CHECK(HOST(__NR_clone, PYSC_CLONE_THREAD, 0, 0, 0, 0) == -1);
+    CHECK(HOST(__NR_clone, PYSC_CLONE_BIRTH, 1) == -1);
+    CHECK(HOST(__NR_clone, PYSC_CLONE_BIRTH, record()->channel->token) == -1);
+    static const short never[] = {__NR_open, __NR_openat, __NR_socket, __NR_execve, __NR_fork, __NR_vfork, __NR_clone3,
+                                  __NR_ptrace, __NR_kill, __NR_tgkill, __NR_prctl, __NR_seccomp, __NR_rt_sigaction,
+                                  __NR_rt_sigprocmask, __NR_dup2, __NR_dup3, __NR_fcntl, __NR_ioctl, __NR_pwrite64,
+                                  __NR_sendmsg, __NR_process_vm_writev, __NR_setrlimit, __NR_prlimit64,
+                                  __NR_userfaultfd, __NR_io_uring_setup, __NR_set_robust_list, __NR_mlock};
+    for (unsigned i = 0; i < sizeof never / sizeof *never; i++)
+        CHECK(HOST(never[i], 0, 0, 0, 0, 0, 0) == -1);
+    CHECK(HOST(0x40000000 + __NR_write, 1, buffer, 8) == -1);
+}
+
+static void
+forge(const char *at, unsigned kind)
+{
+    struct pysc_slot *slot = record()->slot;
+
+    for (int i = 0; i < 100; i++) {
+        slot->kind = kind;
+        slot->nr = 12345678901L;
+        slot->n_hints = 0xffffffff;
+        slot->n_commands = 0xffffffff;
+        for (int k = 0; k < 4; k++)
+            slot->hints[k] = (struct pysc_hint){~0UL, 0xfffffff0, 0xfffffff0};
+        __atomic_store_n(&slot->turn, 1, __ATOMIC_SEQ_CST);
+        for (int k = 0; k < 64; k++)
+            record()->channel->pending[k] = ~0UL;
+        ring(at);
+    }
+}
+
+static void
+attack(char mode, const char *at)
+{
+    switch (mode) {
+    case 'c': /* channel */
+        fill((void *)record()->channel, 8192, 1);
+        fill((void *)record()->slot, sizeof(struct pysc_slot), 2);
+        SYS(__NR_getpid, 0);
+        break;
+    case 'r': /* record and stack */
+        fill((void *)((unsigned long)record() - 4096), 4096 + 200, 3);
+        SYS(__NR_getpid, 0);
+        break;
+    case 'j': /* jump into the guest half */
+        ((void (*)(void))(at - 0x123))();
+        break;
+    case 't': /* all of it is executable: somewhere else */
+        ((void (*)(void))0x20900)();
+        break;
+    case 'd': /* doorbell */
+        for (int i = 0; i < 200000; i++)
+            ring(at);
+        break;
+    case 'k':
+        keyhole(at);
+        SYS(600, 0); /* tells that all held */
+        break;
+    case 's': /* saturate the doorbell */
+        for (int i = 0; i < 100; i++) {
+            static const unsigned long most = ~0UL - 1;
+            HOST(__NR_write, 1, &most, 8);
+        }
+        break;
+    case 'b':
+        forge(at, PYSC_KIND_BORN);
+        break;
+    case 'x':
+        forge(at, PYSC_KIND_EXITING);
+        break;
+    case 'n':
+        forge(at, 77);
+        break;
+    case 'f':
+        forge(at, PYSC_KIND_FRAME_FAULT);
+        break;
+    case 'o':
+        forge(at, PYSC_KIND_DONE);
+        break;
+    }
+    for (;;)
+        __asm__ volatile("pause");
+}
+
+int
+guest(long argc, char **argv)
+{
+    long at = 0;
+
+    (void)argc;
+    for (const char *p = argv[2]; *p; p++)
+        at = at * 10 + *p - '0';
+    if (SYS(__NR_fork, 0) == 0)
+        attack(argv[1][0], (const char *)at);
+    for (int i = 0; i < 3000; i++)
+        CHECK(SYS(__NR_getpid, 0) == 42);
+    SYS(601, 0); /* wait for the keyhole's test */
+    say("EXIT-SUCCESS\n");
+    return 0;
+}

@@ -1,0 +1,74 @@
+"""Guests that turn on their own guest half, channel and keyhole: others are served as before, and the sentry lives."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from pysc.sentry.kernel.scheduler import Completion
+from tests.integration.engine.conftest import Compile
+from tests.integration.engine.kernel import Task, TestKernel
+
+ATTACKS = {
+    "channel": b"c",
+    "record": b"r",
+    "jump": b"j",
+    "jump-elsewhere": b"t",
+    "doorbell-flood": b"d",
+    "doorbell-saturated": b"s",
+    "forged-birth": b"b",
+    "forged-exit": b"x",
+    "forged-nonsense": b"n",
+    "forged-frame-fault": b"f",
+    "forged-done": b"o",
+}
+
+
+@pytest.fixture(scope="module")
+def gadget(tmp_path_factory: pytest.TempPathFactory) -> int:
+    """The address of a `syscall` in the guest half that a guest can use with its own registers."""
+    image = tmp_path_factory.mktemp("image") / "guest.elf"
+    image.write_bytes(files("pysc.cabi").joinpath("guest.elf").read_bytes())
+    symbols = subprocess.run(["nm", image], check=True, capture_output=True, text=True).stdout
+    return next(int(line.split()[0], 16) for line in symbols.splitlines() if line.endswith(" block_check"))
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
+def test_attack(kernel: TestKernel, compile_guest: Compile, gadget: int, attack: bytes) -> None:
+    """The parent of the attacker ends well; nothing is left behind."""
+    program: Path = compile_guest("hostile")
+    before = open_files()
+    kernel.calls[601] = nothing
+    assert kernel.run(program, [b"hostile", attack, str(gadget).encode()]) == 0, kernel.output
+    assert kernel.output == b"EXIT-SUCCESS\n"
+    del kernel
+    assert open_files() < before  # the platform's own are gone, too
+
+
+async def nothing(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+    return 0
+
+
+def test_keyhole_from_inside(kernel: TestKernel, compile_guest: Compile, gadget: int) -> None:
+    """Host calls with hostile registers from the guest half's own text: refused, or harmless."""
+    passed: Completion[None] = Completion()
+
+    async def held(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        passed.resolve(None)
+        return 0
+
+    async def wait(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        await passed
+        return 0
+
+    kernel.calls |= {600: held, 601: wait}
+    assert kernel.run(compile_guest("hostile"), [b"hostile", b"k", str(gadget).encode()]) == 0, kernel.output
+    assert kernel.output == b"EXIT-SUCCESS\n"
