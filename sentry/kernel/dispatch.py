@@ -81,7 +81,8 @@ def _native_policy(nr: int, args: tuple[int, ...]) -> Restart:
 def _on_gone(task: Task) -> None:
     """The host thread has ended under a living task: killed with its space, or by the host."""
     task.memory.ended = True
-    end_group(task.group, SIGKILL)
+    if not task.killed:
+        end_group(task.group, SIGKILL)
     if task.routine is None:
         exit_task(task, gone=True)
 
