@@ -39,11 +39,11 @@ class Loop:
         """Run all to their ends; an exception is a result."""
         results: dict[int, Any] = {}
         for number, coroutine in enumerate(coroutines):
-            self.scheduler.start(
-                coroutine,
-                None,
-                lambda value, error, number=number: results.__setitem__(number, value if error is None else error),
-            )
+
+            def done(value: Any, error: BaseException | None, number: int = number) -> None:
+                results[number] = value if error is None else error
+
+            self.scheduler.start(coroutine, None, done)
         self.run_until(lambda: len(results) == len(coroutines))
         return [results[number] for number in range(len(coroutines))]
 

@@ -9,7 +9,7 @@ import socket
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pytest
 
@@ -17,6 +17,7 @@ from pysc.cabi import confine, host
 from pysc.cabi.linux.attributes import HostAttributes
 from pysc.gofer import main
 from pysc.urpc.blocking import Client
+from pysc.urpc.message import Request
 from pysc.urpc.schema import gofer
 from tests.support.needs import missing
 
@@ -61,6 +62,11 @@ def _serve(sock: socket.socket, exports: Sequence[Export], *, trees: bool, files
 
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     main.serve(sock, mounts)
+
+
+def requests(*made: Request[Any]) -> tuple[Request[Any], ...]:
+    """Return requests of several kinds, as what they have in common."""
+    return made
 
 
 class Gofer:

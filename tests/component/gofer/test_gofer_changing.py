@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,12 +31,12 @@ from pysc.urpc.fds import FileFd
 from pysc.urpc.message import Request
 from pysc.urpc.schema import gofer
 from pysc.urpc.schema.gofer import Changes, File
-from tests.component.gofer.conftest import Export, Gofer
+from tests.component.gofer.conftest import Export, Gofer, requests
 
 ROOT = File(0, b"")
 
 
-def refused(made: Gofer, request: Request[object], error: type[LinuxError]) -> None:
+def refused(made: Gofer, request: Request[Any], error: type[LinuxError]) -> None:
     with pytest.raises(error):
         made.call(request)
 
@@ -176,12 +177,12 @@ def test_a_change_of_size_leaves_setuid_alone(start: Callable[..., Gofer], tmp_p
     served = start(Export(os.fsencode(tmp_path)), user=12345)
     with served.call(gofer.Create(ROOT, b"file", os.O_RDWR, 0o6711, 0, 0)).file as file:
         os.write(file.fileno(), b"")
-        for request in (
+        for request in requests(
             gofer.SetAttributes(File(0, b"file"), Changes(size=5)),
             gofer.SetOpenAttributes(0, FileFd.lend(file.fileno()), Changes(size=5)),
             gofer.Open(File(0, b"file"), os.O_RDWR | os.O_TRUNC),
         ):
-            assert unpack(served.call(request).attributes).mode & 0o7777 == 0o6711  # type: ignore[attr-defined]
+            assert unpack(served.call(request).attributes).mode & 0o7777 == 0o6711
     cleared = unpack(served.call(gofer.SetAttributes(File(0, b"file"), Changes(size=5, mode=0o711))).attributes)
     assert cleared.mode & 0o7777 == 0o711
 
@@ -213,7 +214,7 @@ def test_xattrs(served: Gofer, tmp_path: Path) -> None:
     refused(served, gofer.GetXattr(file, b"user.a"), ENODATA)
 
 
-MUTATIONS: list[Callable[[int], Request[object]]] = [
+MUTATIONS: list[Callable[[int], Request[Any]]] = [
     lambda mount: gofer.Create(File(mount, b""), b"new", os.O_RDWR, 0o600, 0, 0),
     lambda mount: gofer.MakeDirectory(File(mount, b""), b"new", 0o700, 0, 0),
     lambda mount: gofer.MakeSymlink(File(mount, b""), b"new", b"t", 0, 0),
@@ -230,7 +231,7 @@ MUTATIONS: list[Callable[[int], Request[object]]] = [
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_read_only_mount_refuses_every_mutation(
-    start: Callable[..., Gofer], tmp_path: Path, mutation: Callable[[int], Request[object]]
+    start: Callable[..., Gofer], tmp_path: Path, mutation: Callable[[int], Request[Any]]
 ) -> None:
     (tmp_path / "file").write_bytes(b"content")
     before = os.stat(tmp_path / "file")
@@ -252,7 +253,7 @@ def test_nothing_moves_between_mounts(start: Callable[..., Gofer], tmp_path: Pat
 @pytest.mark.parametrize("name", [b".", b"..", b"a/b", b"/a", b"a\0b"])
 def test_what_is_no_name_is_refused(served: Gofer, tmp_path: Path, name: bytes) -> None:
     (tmp_path / "file").touch()
-    for request in (
+    for request in requests(
         gofer.Create(ROOT, name, os.O_RDWR, 0o600, 0, 0),
         gofer.MakeDirectory(ROOT, name, 0o700, 0, 0),
         gofer.MakeSymlink(ROOT, name, b"t", 0, 0),

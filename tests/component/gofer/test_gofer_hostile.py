@@ -22,7 +22,7 @@ from pysc.urpc.codec import HEADER, Type
 from pysc.urpc.fds import FileFd, OwnedFd
 from pysc.urpc.schema import gofer
 from pysc.urpc.schema.gofer import File
-from tests.component.gofer.conftest import Direct, Export, Gofer, Rpc, View
+from tests.component.gofer.conftest import Direct, Export, Gofer, Rpc, View, requests
 
 SECONDS = 1.0
 
@@ -87,7 +87,7 @@ def test_a_race_of_links_changes_nothing_outside(raced: Path, served: Gofer, out
     while time.monotonic() < end:
         number += 1
         directory, file = File(0, b"dir"), File(0, b"dir/file")
-        for request in (
+        for request in requests(
             gofer.Create(directory, b"new-%d" % number, os.O_RDWR, 0o600, 0, 0),
             gofer.MakeDirectory(directory, b"d-%d" % number, 0o700, 0, 0),
             gofer.MakeSymlink(directory, b"s-%d" % number, b"t", 0, 0),

@@ -30,8 +30,9 @@ from tests.component.gofer.conftest import Export, Gofer, View
 def errno_of(function: Callable[..., object], *args: object) -> int:
     with pytest.raises((OSError, LinuxError)) as caught:
         function(*args)
-    assert caught.value.errno is not None
-    return caught.value.errno
+    number: object = getattr(caught.value, "errno", None)
+    assert isinstance(number, int)
+    return number
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def test_the_tree_of_the_sentry_cannot_write(served: Gofer, tree: Path) -> None:
         (os.chmod, (b"dir/file", 0o777)),
     ):
         with pytest.raises(OSError, match="Read-only"):
-            function(*args, dir_fd=fd)  # type: ignore[operator]
+            function(*args, dir_fd=fd)
     readable = host.open_read_at(fd, b"dir/file")
     with pytest.raises(OSError, match="Read-only"):
         os.fchmod(readable, 0o777)

@@ -14,7 +14,7 @@ from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import EACCES, ENOENT, EPERM
 from pysc.urpc.schema import gofer
 from pysc.urpc.schema.gofer import Changes, File
-from tests.component.gofer.conftest import Export, Gofer
+from tests.component.gofer.conftest import Export, Gofer, requests
 
 USER = 54321
 ROOT = File(0, b"")
@@ -48,7 +48,7 @@ def test_files_are_the_users(rootless: Gofer, tree: Path) -> None:
 
 
 def test_other_ids_are_not_permitted_and_nothing_is_left(rootless: Gofer, tree: Path) -> None:
-    for request in (
+    for request in requests(
         gofer.Create(ROOT, b"file", os.O_RDWR, 0o640, 1000, 0),
         gofer.MakeDirectory(ROOT, b"dir", 0o755, 0, 1000),
         gofer.MakeSymlink(ROOT, b"link", b"t", 1000, 1000),

@@ -185,7 +185,7 @@ echo after > after; $b cat after
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"started\n"
-            killed = set()
+            killed: set[int] = set()
             deadline = time.monotonic() + 20
             while len(killed) < 3 and time.monotonic() < deadline:
                 gofer = gofer_of(process.pid)

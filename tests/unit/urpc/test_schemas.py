@@ -68,7 +68,7 @@ def test_everything_is_bounded(kind: Any) -> None:
 @pytest.mark.parametrize("service", list(services()), ids=lambda service: service.name)
 def test_tags_are_ints_and_differ(service: Service) -> None:
     for group in (service.requests, (*service.events,), (*service.client_events,)):
-        tags = [kind.__struct_config__.tag for kind in group]  # type: ignore[attr-defined]
+        tags = [kind.__struct_config__.tag for kind in group]
         assert len(set(tags)) == len(tags)
         assert all(isinstance(tag, int) for tag in tags)
 
