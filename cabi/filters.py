@@ -37,7 +37,6 @@ REFUSED: Final = (
 
 RINGS: Final = ("io_uring_setup", "io_uring_enter", "io_uring_register")
 
-LAST_CALL: Final = 511
 EQ: Final = 4
 MASKED_EQ: Final = 7
 """How to compare an argument; the numbers are libseccomp's (enum scmp_compare)."""

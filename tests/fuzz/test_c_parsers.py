@@ -112,7 +112,8 @@ def sanitized(need: Callable[[str], str], build: Path, harness: str, *sources: s
     """Compile a harness with some of the shim's files."""
     (build / "harness.c").write_text(harness)
     command = [
-        need("cc"), "-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-Wall",
+        need("cc"), "-std=gnu11", "-D_GNU_SOURCE", "-g", "-O1", "-fsanitize=address,undefined", "-Wall",
+        "-fno-sanitize-recover=all",
         "-pthread", f"-I{SHIM}", "-o", str(build / "harness"), str(build / "harness.c"),
         *(str(SHIM / source) for source in sources),
     ]  # fmt: skip
