@@ -1,0 +1,152 @@
+"""The keyhole: its rules by cases on the assembled filter, its document, and the filter that is really installed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import struct
+from pathlib import Path
+
+import pytest
+
+from pysc.sentry.platform import bpf, keyhole
+from pysc.sentry.platform.interface import LIMIT
+
+X86_64 = bpf.AUDIT_ARCH_X86_64
+INSIDE = 0x21000
+FILTER = list(struct.iter_unpack("<HBBI", keyhole.build()))
+DOCUMENT = Path(__file__).parents[3] / "docs" / "keyhole.md"
+
+
+def run(nr: int, *args: int, arch: int = X86_64, ip: int = INSIDE) -> int:
+    """Interpret the filter on one call."""
+    data = struct.pack("<iIQ6Q", nr, arch, ip, *[arg % 2**64 for arg in (*args, 0, 0, 0, 0, 0, 0)[:6]])
+    at = accumulator = 0
+    while True:
+        code, yes, no, k = FILTER[at]
+        at += 1
+        if code == bpf.LD_W_ABS:
+            (accumulator,) = struct.unpack_from("<I", data, k)
+        elif code == bpf.RET:
+            return k
+        else:
+            tests = {
+                bpf.JEQ: accumulator == k,
+                bpf.JGT: accumulator > k,
+                bpf.JGE: accumulator >= k,
+                bpf.JSET: bool(accumulator & k),
+            }
+            at += yes if tests[code] else no
+
+
+GOOD = {
+    1: [(1, 0x7000, 8)],
+    3: [(2,), (0x7FFF_FFFF,)],
+    9: [(0, 1, 7, 0x22), (LIMIT, 1, 0, 0x11), (2**40, 1, 5, 0x12)],
+    10: [(LIMIT, 1, 7)],
+    11: [(LIMIT, 1), (2**64 - 4096, 1)],
+    15: [()],
+    17: [(2, 0, 100, 5)],
+    24: [()],
+    25: [(LIMIT, 1, 1, 3, LIMIT), (LIMIT, 1, 1, 1, 0)],
+    28: [(LIMIT, 1, 4), (2**40, 1, 21)],
+    47: [(0, 0, 0)],
+    56: [(0x208000,), (1,)],
+    60: [()],
+    131: [()],
+    158: [(0x1002, 5)],
+    202: [(0, 0), (0, 129), (0, 9 | 256), (0, 9 | 128 | 256), (0, 3), (0, 4), (0, 10)],
+    219: [()],
+    230: [()],
+    231: [()],
+    324: [(0,), (32,), (64,)],
+}
+BAD = {
+    1: [(1, 0, 9), (0, 0, 8), (2, 0, 8), (1, 0, 8 + 2**32), (2**31 + 1, 0, 8)],
+    3: [(0,), (1,), (2**31 + 2,), (2**32,), (2**32 + 1,)],
+    9: [
+        (LIMIT - 4096, 1, 3, 0x32),
+        (1, 1, 3, 0x32),
+        (0, 1, 8, 0x22),
+        (0, 1, 2**32 | 3, 0x22),
+        (0, 1, 3, 0x40022),  # HUGETLB
+        (0, 1, 3, 0x2022),  # LOCKED
+        (0, 1, 3, 0x80003),  # SYNC
+        (0, 1, 3, 2**40),
+    ],
+    10: [(0, 1, 3), (LIMIT - 1, 1, 3), (LIMIT, 1, 0x1000003)],
+    11: [(0, 2**40), (0x10000, 1)],
+    17: [(0,), (1,), (2**31 + 5,)],
+    25: [(0, 1, 1, 3, LIMIT), (LIMIT, 1, 1, 3, 0x20000), (LIMIT, 1, 1, 8, 0)],
+    28: [(0, 1, 4), (LIMIT, 1, 9), (LIMIT, 1, 12), (LIMIT, 1, 100), (LIMIT, 1, 101)],
+    47: [(1,), (2,), (0x8000_0000,)],
+    158: [(0x1001,), (0x1003,), (0x2002,)],
+    202: [(0, 2), (0, 5), (0, 6), (0, 7), (0, 8), (0, 11), (0, 12), (0, 256), (0, 1 | 256), (0, 512)],
+    324: [(1,), (2,), (4,)],
+}
+
+
+def test_every_call_has_cases() -> None:
+    """A new entry needs cases here."""
+    assert GOOD.keys() == keyhole.RULES.keys()
+    assert BAD.keys() == {number for number, (_, rules) in keyhole.RULES.items() if rules}
+
+
+@pytest.mark.parametrize("nr", GOOD)
+def test_good(nr: int) -> None:
+    """Allowed from the guest half's text; from anywhere else a trap."""
+    for args in GOOD[nr]:
+        assert run(nr, *args) == bpf.RET_ALLOW, args
+        for ip in (LIMIT, 2**32 + INSIDE, 0x7FFF_0000_0000, 0xFFFF_FFFF_FF60_0000):
+            assert run(nr, *args, ip=ip) == bpf.RET_TRAP, args
+
+
+@pytest.mark.parametrize("nr", BAD)
+def test_bad(nr: int) -> None:
+    """Refused wherever it comes from."""
+    for args in BAD[nr]:
+        assert run(nr, *args) == bpf.RET_TRAP, args
+
+
+def test_everything_else_traps() -> None:
+    """Other numbers, x32 and 32-bit calls."""
+    for nr in range(-1, 600):
+        if nr not in GOOD:
+            assert run(nr, LIMIT, LIMIT, 0, 0) == bpf.RET_TRAP
+        assert run(nr | 0x4000_0000, 2, LIMIT) == bpf.RET_TRAP
+        assert run(nr, *GOOD.get(nr, [()])[0], arch=0x4000_0003) == bpf.RET_TRAP
+
+
+def test_document() -> None:
+    """docs/keyhole.md has a row for each entry, in order, that names each of its arguments' rules."""
+    rows = re.findall(r"^\| (\w+) \| (\d+) \| ([^|]*) \|", DOCUMENT.read_text(), re.M)
+    assert [(name, int(number)) for name, number, _ in rows] == [
+        (name, number) for number, (name, _) in keyhole.RULES.items()
+    ]
+    for (name, number, text), (_, rules) in zip(rows, keyhole.RULES.values(), strict=True):
+        said = 0 if text.startswith("none") else len(text.split(";"))
+        extra = name == "futex"  # one rule, said in two clauses
+        assert said - extra == len(rules), f"{name} ({number}): {text}"
+
+
+def test_installed(blank: int) -> None:
+    """The filter that a blank process really has is this one."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    ptrace = libc.ptrace
+    ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+    ptrace.restype = ctypes.c_long
+    if ptrace(0x4206, blank, None, None) != 0:  # SEIZE
+        pytest.skip("ptrace is not allowed here")
+    try:
+        ptrace(0x4207, blank, None, None)  # INTERRUPT
+        os.waitpid(blank, 0x40000000)
+        size = ptrace(0x420C, blank, ctypes.c_void_p(1), None)  # SECCOMP_GET_FILTER; 0 is the listener
+        if size < 0:
+            pytest.skip("PTRACE_SECCOMP_GET_FILTER needs CAP_SYS_ADMIN in the first user namespace")
+        buffer = ctypes.create_string_buffer(size * 8)
+        assert ptrace(0x420C, blank, ctypes.c_void_p(1), buffer) == size
+        assert buffer.raw == keyhole.build()
+    finally:
+        os.kill(blank, signal.SIGKILL)
