@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, NoReturn
 
 import msgspec
@@ -36,8 +36,6 @@ START_SECONDS: Final = 20
 WORD: Final = 4096
 FIRST_DONATED: Final = 10
 """Donated descriptors are moved above what a shell would use."""
-
-Body = Callable[[socket.socket], NoReturn]
 
 
 class Donation(msgspec.Struct, frozen=True):
@@ -121,6 +119,30 @@ def _pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
 
 
+class Order(msgspec.Struct, frozen=True):
+    """What a daemon that was executed needs to know."""
+
+    role: Role
+    plan: Plan
+    donation: Donation
+    who: Identity
+    sync: int
+    sockets: list[int]
+
+
+def obey(fd: int) -> NoReturn:
+    """Be the daemon that the memfd ``fd`` describes; called in a fresh interpreter."""
+    with open(fd, "rb") as file:
+        file.seek(0)
+        order = msgspec.msgpack.decode(file.read(), type=Order)
+    given = order.donation.descriptors() if order.role is Role.SENTRY else set()
+    for number in (order.sync, *order.sockets, *given):
+        os.set_inheritable(number, False)  # a guest half is executed later, and must not inherit them
+    sockets = tuple(socket.socket(fileno=number) for number in order.sockets)
+    launcher = Launcher(order.plan, order.donation)
+    launcher.become(order.role, socket.socket(fileno=order.sync), order.who, sockets)
+
+
 class Launcher:
     """Knows what each daemon is given."""
 
@@ -142,19 +164,9 @@ class Launcher:
         who = daemon.identity(kuid, 0, sandboxed=True)
         children: dict[Role, Starting] = {}
         try:
-            children[Role.SENTRY] = self._fork(
-                Role.SENTRY,
-                who,
-                lambda sync: self._sentry(sync, who, sentry_control, to_gofer, to_netstackd),
-                {sentry_control.fileno(), to_gofer.fileno(), to_netstackd.fileno(), *self._donation.descriptors()},
-            )
+            children[Role.SENTRY] = self._fork(Role.SENTRY, who, sentry_control, to_gofer, to_netstackd)
             children[Role.GOFER] = self._fork_gofer(kuid, gofer_end)
-            children[Role.NETSTACKD] = self._fork(
-                Role.NETSTACKD,
-                who,
-                lambda sync: self._netstackd(sync, who, netstackd_end),
-                {netstackd_end.fileno()},
-            )
+            children[Role.NETSTACKD] = self._fork(Role.NETSTACKD, who, netstackd_end)
             # The gofer first: the sentry waits for its trees.
             order = [children[Role.GOFER], children[Role.SENTRY], children[Role.NETSTACKD]]
             for child in order:
@@ -218,10 +230,9 @@ class Launcher:
         child.say(b"go")
 
     def _fork_gofer(self, kuid: int, end: socket.socket) -> Starting:
-        who = daemon.identity(kuid, GOFER_CAPABILITIES, sandboxed=False)
-        return self._fork(Role.GOFER, who, lambda sync: self._gofer(sync, who, end), {end.fileno()})
+        return self._fork(Role.GOFER, daemon.identity(kuid, GOFER_CAPABILITIES, sandboxed=False), end)
 
-    def _fork(self, role: Role, who: Identity, body: Body, keep: set[int]) -> Starting:
+    def _fork(self, role: Role, who: Identity, *sockets: socket.socket) -> Starting:
         sync, theirs = _pair()
         try:
             pid = os.fork()
@@ -230,16 +241,42 @@ class Launcher:
             theirs.close()
             raise Failure(f"cannot start the {role}: {error.strerror}") from None
         if pid == 0:
-            self._child(role, theirs, body, keep)
+            self._child(role, theirs, who, sockets)
         theirs.close()
         return Starting(role, pid, sync, who)
 
-    def _child(self, role: Role, sync: socket.socket, body: Body, keep: set[int]) -> NoReturn:
+    def _child(self, role: Role, sync: socket.socket, who: Identity, sockets: tuple[socket.socket, ...]) -> NoReturn:
         try:
-            keep = {*keep, sync.fileno()}
+            keep = {sync.fileno(), *(sock.fileno() for sock in sockets)}
+            if role is Role.SENTRY:
+                keep |= self._donation.descriptors()
             if self._stderr is not None:
                 keep.add(self._donation.log)
             daemon.close_all_but(keep)
+            if self._plan.hardened:
+                self._execute(role, sync, who, sockets, keep)
+            self.become(role, sync, who, sockets)
+        except BaseException as error:
+            self._last_words(role, sync, error)
+        finally:
+            os._exit(70)  # EX_SOFTWARE
+
+    def _execute(
+        self, role: Role, sync: socket.socket, who: Identity, sockets: tuple[socket.socket, ...], keep: set[int]
+    ) -> NoReturn:
+        """Go on as a fresh interpreter, with a layout that no other process has (``--hardened``)."""
+        order = Order(role, self._plan, self._donation, who, sync.fileno(), [sock.fileno() for sock in sockets])
+        fd = os.memfd_create("order")
+        with open(fd, "wb", closefd=False) as file:
+            file.write(msgspec.msgpack.encode(order))
+        for inherited in (fd, *keep):
+            os.set_inheritable(inherited, True)
+        program = f"import sys; sys.path[:] = {sys.path!r}; from pysc.supervisor.launch import obey; obey({fd})"
+        os.execv(sys.executable, [sys.executable, "-I", "-c", program])  # noqa: S606
+
+    def become(self, role: Role, sync: socket.socket, who: Identity, sockets: tuple[socket.socket, ...]) -> NoReturn:
+        """Be a daemon: new namespaces, in them a child that is pid 1, and in that whatever the role is."""
+        try:
             if not self._plan.unsafe_no_namespaces:
                 daemon.enter_namespaces()
                 sync.send(b"unshared")
@@ -253,7 +290,13 @@ class Launcher:
                     os._exit(0)
             _await(sync, b"go")
             daemon.preload()
-            body(sync)
+            match role:
+                case Role.SENTRY:
+                    self._sentry(sync, who, *sockets)
+                case Role.GOFER:
+                    self._gofer(sync, who, *sockets)
+                case Role.NETSTACKD:
+                    self._netstackd(sync, who, *sockets)
         except BaseException as error:
             self._last_words(role, sync, error)
         finally:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -246,3 +247,19 @@ def test_two_sandboxes_have_two_identities(runtime: Runtime, root_user: None) ->
         runtime.run("create", "-b", runtime.bundle("sleep"), name, capture_output=False)
     assert runtime.read_state("one")["kuid"] != runtime.read_state("two")["kuid"]
     assert os.geteuid() not in (runtime.read_state("one")["kuid"], runtime.read_state("two")["kuid"])
+
+
+def test_hardened_daemons_share_no_layout(root_user: None, namespaces: None) -> None:
+    """With the real daemons: a stand-in does not survive an exec."""
+    ran = subprocess.run(
+        [sys.executable, "-P", "-m", "pysc", "--hardened", "do", "--", "/bin/sh", "-c", "echo hard"],
+        capture_output=True, text=True, timeout=40, check=False,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout) == (0, "hard\n"), ran.stderr
+
+
+def test_without_namespaces_if_told_so(runtime: Runtime, root_user: None) -> None:
+    runtime.flags = ["--unsafe-no-namespaces"]
+    runtime.modes = ["real-gofer"]
+    done = runtime.run("run", "-b", runtime.bundle("exit", "4"), "box")
+    assert (done.returncode, done.stderr) == (4, "")
