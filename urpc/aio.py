@@ -114,7 +114,7 @@ class Client:
             raise Disconnected(self._lost)
         try:
             id_, frame = self._connection.codec.ask(request)
-        except LinuxError:
+        except BaseException:
             self._credits.release()
             raise
         answered, box = anyio.Event(), list[Answered]()

@@ -286,7 +286,7 @@ class Client:
             request, promise = self._waiting.popleft()
             try:
                 id_, frame = endpoint.codec.ask(request)
-            except LinuxError as error:
+            except Exception as error:  # its caller's error or bug, and nobody else's whom this call may be pumping for
                 promise.fail(error)
                 continue
             self._asked[id_] = promise
@@ -383,14 +383,15 @@ class Server(Endpoint):
             self._done(asked.id, name, value, None)
 
     def _done(self, id_: int, name: str, value: object, error: BaseException | None) -> None:
+        frame = None
         if error is None:
             try:
                 frame = self.codec.answer(id_, value)
-            except LinuxError as too_big:
-                frame = self.codec.fail(id_, too_big)
-        elif isinstance(error, LinuxError):
+            except Exception as unsendable:  # EMSGSIZE, or a bug; the request is still to be answered
+                error = unsendable
+        if frame is None:
+            if not isinstance(error, LinuxError):
+                log.error("a bug while serving %s", name, exc_info=error)
+                error = EIO("a bug of the server")
             frame = self.codec.fail(id_, error)
-        else:
-            log.error("a bug while serving %s", name, exc_info=error)
-            frame = self.codec.fail(id_, EIO("a bug of the server"))
         self.send(frame)

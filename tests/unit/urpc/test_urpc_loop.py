@@ -91,6 +91,15 @@ def test_calls(kernel: Loop, both: Both) -> None:
     assert isinstance(third, EIO)
 
 
+def test_what_cannot_be_sent_fails_alone(kernel: Loop, both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(HANDLERS, Add, lambda request: Sum(1 << 64) if request.a == 7 else Sum(1))
+    call = both.client.call
+    first, second, third = kernel.run(call(Add(7, 1)), call(Add(1 << 64, 1)), call(Add(1, 1)))
+    assert isinstance(first, EIO)
+    assert isinstance(second, OverflowError)
+    assert third == Sum(1)
+
+
 def test_more_calls_than_credits(kernel: Loop, both: Both) -> None:
     results = kernel.run(*(both.client.call(Add(1, n)) for n in range(5 * CREDITS)))
     assert results == [Sum(n + 1) for n in range(5 * CREDITS)]
