@@ -15,6 +15,7 @@ import logging
 import os
 import signal
 import socket
+import traceback
 from typing import Any, Final, NoReturn
 
 from pysc.cabi.linux.errors import EBUSY, EINVAL, ESRCH, LinuxError
@@ -29,10 +30,13 @@ from pysc.sentry.kernel.scheduler import Completion, now
 from pysc.sentry.kernel.signals import SigInfo, send_signal
 from pysc.sentry.kernel.workers import WorkerClient
 from pysc.sentry.log import FdLog, LoggingHandler
+from pysc.sentry.net import unix_gc  # noqa: F401  # sockets name it in a function, since it knows them
 from pysc.sentry.platform.interface import PlatformError
 from pysc.sentry.platform.systrap import Systrap
 from pysc.sentry.strace import Strace
 from pysc.sentry.syscalls.x86_64 import X86_64
+from pysc.urpc.blocking import Connection
+from pysc.urpc.codec import Codec
 from pysc.urpc.loop import Client, Server
 from pysc.urpc.schema import sentry as schema
 from pysc.urpc.schema.gofer import GOFER
@@ -193,17 +197,12 @@ def serve(control: socket.socket, boot: schema.Boot) -> NoReturn:
 
 
 def _report_failure(control: socket.socket, message: str) -> None:
-    from pysc.urpc.blocking import Connection
-    from pysc.urpc.codec import Codec
-
     connection = Connection(control, Codec(schema.CONTROL, serves=True))
     connection.send(connection.codec.hello())
     connection.send(connection.codec.tell(schema.Failed(message[:4000])))
 
 
 def _traceback(error: BaseException) -> str:
-    import traceback
-
     return "the sentry failed: " + "".join(traceback.format_exception(error))
 
 
