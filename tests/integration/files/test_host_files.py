@@ -202,3 +202,44 @@ echo after > after; $b cat after
                 os.killpg(process.pid, signal.SIGKILL)
     assert len(killed) == 3
     assert (stdout, process.returncode) == (b"after\n", 0), stderr
+
+
+ODD_NAMES = r"""
+b=/bin/busybox
+long=$($b printf 'n%.0s' $($b seq 255))
+$b mkdir odd && cd odd
+for name in "$long" "$($b printf '\377\376')" "a b" "$($b printf 'x\ny')" '\' '*' '...' '-'; do
+    echo content > "./$name" && $b cat "./$name" >/dev/null || echo "lost: $name"
+done
+echo x > "n$long" 2>/dev/null && echo "too long"
+$b ls | $b wc -l
+half() { i=0; d=$1; while [ $i -lt 14 ]; do i=$((i+1)); d=$d/$($b printf "$1%.0s" $($b seq 200)); done; echo $d; }
+upper=$(half a) lower=$(half b)
+$b mkdir -p $upper $lower && echo bottom > $lower/file && $b mv b $upper && cd $upper || echo lost
+$b cat $lower/file; $b stat -c %s $lower/file; $b ls $lower
+$b ln $lower/file $lower/link && $b chmod 640 $lower/link && $b stat -c '%h %a' $lower/file
+$b mv $lower/file top && $b rm -r b && $b cat top
+cd /tmp && $b rm -r odd && $b ls
+"""
+
+
+def test_names_of_any_kind(bundle: Bundle, direct: list[str]) -> None:
+    """255 bytes, no UTF-8, newlines; a path that is longer than one that the host's kernel takes."""
+    outcome = bundle.run(ODD_NAMES, direct)
+    expected = ["7", "bottom", "7", "file", "2", "640", "bottom"]
+    assert (outcome.text.split(), outcome.status) == (expected, 0), outcome.explain()
+
+
+def test_a_large_directory(bundle: Bundle, direct: list[str]) -> None:
+    large = bundle.root / "tmp" / "large"
+    large.mkdir()
+    for number in range(3000):
+        (large / f"file-{number}-{'x' * (number % 100)}").touch()
+    script = """
+b=/bin/busybox
+$b ls large | $b wc -l; $b ls -l large | $b grep -c rw-
+$b rm -r large; $b ls | $b wc -l
+"""
+    outcome = bundle.run(script, direct)
+    assert (outcome.text.split(), outcome.status) == (["3000", "3000", "0"], 0), outcome.explain()
+    assert not large.exists()
