@@ -72,14 +72,38 @@ def load(component: str, allowed: Sequence[str], rules: Sequence[Rule] = ()) -> 
     known kills the process, but for what is named in :data:`REFUSED`; other arguments than the rules allow, and calls
     that libseccomp does not know yet, are EACCES.
     """
+    return _read(component, _checksum(allowed, rules)) or build(allowed, rules)
+
+
+def _read(component: str, checksum: bytes) -> bytes:
     try:
         with open(path_of(component), "rb") as file:
             head, program = file.read(_CHECKSUM_SIZE), file.read()
-        if head == _checksum(allowed, rules):
-            return program
     except OSError:
-        pass
-    return build(allowed, rules)
+        return b""
+    return program if head == checksum else b""
+
+
+def load_refusing(component: str, refused: Sequence[str]) -> bytes:
+    """As :func:`load`, of a filter that allows everything but ``refused`` (EACCES) and io_uring."""
+    return _read(component, _checksum(refused, ())) or build_refusing(refused)
+
+
+def export_refusing(component: str, refused: Sequence[str]) -> None:
+    """Compile such a filter and write it where it is looked for."""
+    _write(component, _checksum(refused, ()) + build_refusing(refused))
+
+
+def build_refusing(refused: Sequence[str]) -> bytes:
+    """Compile such a filter."""
+    import pyseccomp
+
+    made = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+    for name in refused:
+        _add(pyseccomp, made, pyseccomp.ERRNO(EACCES), name)
+    for name in RINGS:
+        _add(pyseccomp, made, pyseccomp.ERRNO(ENOSYS), name)
+    return _exported(made)
 
 
 def path_of(component: str) -> str:
@@ -89,9 +113,13 @@ def path_of(component: str) -> str:
 
 def export(component: str, allowed: Sequence[str], rules: Sequence[Rule]) -> None:
     """Compile a filter and write it where :func:`load` looks."""
+    _write(component, _checksum(allowed, rules) + build(allowed, rules))
+
+
+def _write(component: str, data: bytes) -> None:
     path = path_of(component)
     with open(path + ".new", "wb") as file:
-        file.write(_checksum(allowed, rules) + build(allowed, rules))
+        file.write(data)
     os.rename(path + ".new", path)
 
 
@@ -121,6 +149,10 @@ def build(allowed: Sequence[str], rules: Sequence[Rule]) -> bytes:
         _add(pyseccomp, made, pyseccomp.ERRNO(ENOSYS), "clone3")
     for name in sorted(_every_call(pyseccomp) - plain.keys() - with_rules - {*REFUSED, *RINGS}):
         _add(pyseccomp, made, pyseccomp.KILL_PROCESS, name)
+    return _exported(made)
+
+
+def _exported(made: Any) -> bytes:
     fd = os.memfd_create("filter", os.MFD_CLOEXEC)
     with os.fdopen(fd, "w+b") as file:
         made.export_bpf(file)

@@ -6,6 +6,7 @@ from pysc.cabi import filters
 from pysc.gofer import confinement as gofer
 from pysc.netstackd import confinement as netstackd
 from pysc.sentry import confinement as sentry
+from pysc.supervisor import lockdown
 
 
 def main() -> None:
@@ -13,6 +14,7 @@ def main() -> None:
     filters.export("gofer", gofer.ALLOWED, gofer.RULES)
     filters.export("netstackd", netstackd.ALLOWED, netstackd.RULES)
     filters.export("sentry", sentry.ALLOWED, sentry.RULES)
+    filters.export_refusing("supervisor", lockdown.REFUSED)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pysc.cabi.linux.errors import LinuxError
 from pysc.supervisor import cgroups, hooks, names, prefork
 from pysc.supervisor.console import Terminal
 from pysc.supervisor.failure import Failure
+from pysc.supervisor.lockdown import lock_down
 from pysc.supervisor.log import Log
 from pysc.supervisor.peer import Loop, Peer
 from pysc.supervisor.plan import Plan
@@ -78,6 +79,8 @@ class Sandbox:
         self.reason = ""
         """Why the sandbox is at its end without a status of the program."""
         self.state: State | None = None
+        self.keeps_privileges = False
+        """This process has more to do than to watch this sandbox."""
         self.cancelled = 0
         """A signal that arrived before there was a program to get it."""
         self.on_signal: Callable[[int], None] = self.forward
@@ -182,12 +185,17 @@ class Sandbox:
             told = self._failed or self.reason or self._execution_error(error)
             raise Failure(f"unable to start container process: {told}") from None
         self.started = True
-        self._pass_window()  # it may have changed meanwhile
+        # What came between the request and its answer:
+        self._pass_window()
+        if self.cancelled:
+            self.send_signal(self.cancelled)
         self._set_status("running")
         try:
             hooks.run("poststart", wanted.poststart, self.state)
         except Failure as failure:
             self._log.warning(str(failure))
+        if not self.keeps_privileges and not wanted.poststop:
+            lock_down()
 
     def _execution_error(self, error: LinuxError) -> str:
         """Say it as runc does, for clients look for these words."""

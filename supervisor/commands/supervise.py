@@ -107,6 +107,7 @@ class _Supervision:
         sandbox = foreground.prepare(self._id, loaded, self._bundle, options, self._log, overlay=options.overlay)
         self._sandbox = sandbox
         sandbox.on_signal = self._on_signal
+        sandbox.keeps_privileges = True
         service = None
         try:
             sandbox.create()

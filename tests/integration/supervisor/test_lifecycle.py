@@ -239,7 +239,17 @@ def test_confinement_is_what_the_documents_say(runtime: Runtime, root_user: None
     gofer = processes["gofer"]["capabilities"]
     assert gofer["effective"] == gofer["permitted"] == gofer["bounding"] == caps
     assert processes["sentry"]["root"] == ["proc"]
+    assert processes["supervisor"]["seccomp"] == "off"  # nothing hostile has been heard yet
     assert processes["gofer"]["root"] == processes["netstackd"]["root"] == []
+
+
+def test_the_supervisor_gives_up_what_it_does_not_need(runtime: Runtime, root_user: None) -> None:
+    runtime.run("run", "-d", "-b", runtime.bundle("sleep"), "box", capture_output=False, stdout=subprocess.DEVNULL)
+    shown = json.loads(runtime.run("debug", "--confinement", "--format=json", "box").stdout)
+    (supervisor,) = [process for process in shown if process["role"] == "supervisor"]
+    assert supervisor["no_new_privs"]
+    assert supervisor["seccomp"] == "filter"
+    assert supervisor["capabilities"]["effective"] == ["DAC_OVERRIDE", "DAC_READ_SEARCH", "KILL"]
 
 
 def test_two_sandboxes_have_two_identities(runtime: Runtime, root_user: None) -> None:
