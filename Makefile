@@ -74,6 +74,7 @@ $(BIN)/python:
 $(BUILT): $(BIN)/python $(SOURCES)
 	rm -rf build
 	$(BIN)/pip install -q --disable-pip-version-check .
+	$(BIN)/python -P -m pysc.supervisor.export_filters
 	@touch $@
 
 $(TOOLS): $(BIN)/python pyproject.toml
