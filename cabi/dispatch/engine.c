@@ -38,6 +38,7 @@ pysc_engine_new(void)
 
     if (engine == MAP_FAILED)
         return NULL;
+    engine->quick_enough = 8;
     engine->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (engine->epoll < 0) {
         munmap(engine, sizeof *engine);

@@ -56,7 +56,9 @@ struct pysc_engine {
     uint32_t caller_cpu; /* of the last report; the guest's word for it */
     int64_t placed;      /* CPU + 1 where the sentry is, negative: which it avoids, 0: anywhere */
     int32_t dense;       /* reports come close together: spin */
-    uint32_t quick;
+    uint32_t quick, quick_enough; /* dense reports in a row, and how many make it spin */
+    uint32_t good_spins;
+    uint64_t wakes_seen;
     uint32_t spin_cycles;
     struct pysc_counters counters;
     int64_t last_arrival, last_look;

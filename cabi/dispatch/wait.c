@@ -14,9 +14,12 @@
 #include <x86intrin.h>
 
 #define MAX_READY 64
-#define QUICK_NS 100000     /* reports this close together are dense */
+#define QUICK_NS 150000     /* reports this close together are dense */
 #define QUICK_ENOUGH 8      /* so many in a row: spin */
+#define QUICK_MOST 2048     /* so many after spins that did not pay */
+#define PAID 16             /* a dense time with so many good spins has paid */
 #define SPIN_NS 50000       /* spin for so long before sleeping */
+#define WAKE_NS 200000      /* and for so long after waking a caller on another core */
 #define LOOK_AT_FILES_NS 100000 /* watched descriptors are looked at at least so often while reports are dense */
 
 fast_path pysc_fast_paths[N_FAST_PATHS];
@@ -126,21 +129,41 @@ scan_space(struct pysc_engine *engine, uint32_t number, struct batch *batch)
     return 0;
 }
 
+/* A space that was not emptied must ring again by itself. */
+static void
+ring_again(struct pysc_engine *engine, uint32_t number)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = (1ULL << 32) | number};
+
+    epoll_ctl(engine->epoll, EPOLL_CTL_MOD, engine->spaces[number].doorbell, &event);
+}
+
+/* A space is not looked at any more.  Whoever saw it polled just before has not rung: look once more, after the store. */
+static void
+cool(struct pysc_engine *engine, uint32_t number, struct batch *batch)
+{
+    if (!engine->spaces[number].channel)
+        return;
+    __atomic_store_n(&engine->spaces[number].channel->polled, 0, __ATOMIC_SEQ_CST);
+    if (scan_space(engine, number, batch) < 0)
+        ring_again(engine, number);
+}
+
 /* A space that rang becomes hot, and the one that has been so for longest is not any more. */
 static void
-heat(struct pysc_engine *engine, uint32_t number)
+heat(struct pysc_engine *engine, uint32_t number, struct batch *batch)
 {
-    uint32_t *place = &engine->hot[engine->next_hot];
+    uint32_t *place = &engine->hot[engine->next_hot], old = *place;
 
     for (uint32_t i = 0; i < N_HOT; i++) {
         if (engine->hot[i] == number + 1)
             return;
     }
-    if (*place && engine->spaces[*place - 1].channel)
-        __atomic_store_n(&engine->spaces[*place - 1].channel->polled, 0, __ATOMIC_SEQ_CST);
     *place = number + 1;
     engine->next_hot = (engine->next_hot + 1) % N_HOT;
     __atomic_store_n(&engine->spaces[number].channel->polled, 1, __ATOMIC_SEQ_CST);
+    if (old)
+        cool(engine, old - 1, batch);
 }
 
 /* Look at the hot spaces, each time beginning with another one. */
@@ -157,15 +180,6 @@ scan_hot(struct pysc_engine *engine, struct batch *batch)
     }
 }
 
-/* A space that was not emptied must ring again by itself. */
-static void
-ring_again(struct pysc_engine *engine, uint32_t number)
-{
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = (1ULL << 32) | number};
-
-    epoll_ctl(engine->epoll, EPOLL_CTL_MOD, engine->spaces[number].doorbell, &event);
-}
-
 static void
 take_ready(struct pysc_engine *engine, const struct epoll_event *ready, struct batch *batch)
 {
@@ -173,7 +187,7 @@ take_ready(struct pysc_engine *engine, const struct epoll_event *ready, struct b
 
     if (ready->data.u64 >> 32) {
         if (id < engine->n_spaces && engine->spaces[id].channel)
-            heat(engine, id); /* before the scan: what comes after it is found by the next one */
+            heat(engine, id, batch); /* before the scan: what comes after it is found by the next one */
         if (scan_space(engine, id, batch) < 0)
             ring_again(engine, id);
     } else if (batch->n < batch->max) {
@@ -231,12 +245,16 @@ spin(struct pysc_engine *engine, int64_t until, struct batch *batch)
             scan_hot(engine, batch);
             if (batch->n) {
                 engine->counters.spins++;
+                if (++engine->good_spins == PAID)
+                    engine->quick_enough = QUICK_ENOUGH;
                 return 1;
             }
             __builtin_ia32_pause();
         }
     } while (now_ns() < until);
     engine->counters.vain++;
+    if (engine->good_spins < PAID && engine->quick_enough < QUICK_MOST)
+        engine->quick_enough *= 2;
     return 0;
 }
 
@@ -247,8 +265,9 @@ note_arrival(struct pysc_engine *engine)
     int64_t now = now_ns();
 
     if (now - engine->last_arrival < QUICK_NS) {
-        if (!engine->dense && ++engine->quick >= QUICK_ENOUGH && engine->n_cpus > 1) {
+        if (!engine->dense && ++engine->quick >= engine->quick_enough && engine->n_cpus > 1) {
             engine->dense = 1;
+            engine->good_spins = 0;
             place(engine, 0);
             engine->shared->spin_cycles = engine->spin_cycles;
         }
@@ -291,13 +310,14 @@ pysc_wait(struct pysc_engine *engine, int64_t timeout_ns, struct pysc_event *eve
         failed = look_at_files(engine, 0, &batch);
     }
     if (batch.n == 0 && timeout_ns != 0 && !failed) {
-        int64_t until = engine->last_arrival + SPIN_NS;
+        int64_t until = now + (engine->counters.wakes == engine->wakes_seen ? SPIN_NS : WAKE_NS);
 
         if (timeout_ns > 0 && now + timeout_ns < until)
             until = now + timeout_ns;
         if (!engine->dense || !spin(engine, until, &batch))
             failed = sleep_until(engine, timeout_ns, &batch);
     }
+    engine->wakes_seen = engine->counters.wakes;
     if (batch.n)
         note_arrival(engine);
     return failed ? failed : (int64_t)batch.n;

@@ -38,6 +38,7 @@ from pysc.sentry.platform.zygote import Zygote, check_host
 _EVENT: Final = struct.Struct("<IIq6Q")
 _BATCH: Final = 64
 _EPOLLIN: Final = 1
+_READY: Final[int] = lib.PYSC_READY
 _KINDS: Final = (None, *Kind)
 VDSO: Final = lib.PYSC_VDSO
 """Our own vDSO image in every guest process: what AT_SYSINFO_EHDR says, where fast paths are on."""
@@ -188,21 +189,22 @@ class Systrap:
         if count < 0:
             raise OSError(-count, os.strerror(-count))
         threads = self.threads
-        for number, kind, nr, *args in _EVENT.iter_unpack(self._view[: count * _EVENT.size]):
-            if kind == lib.PYSC_READY:
+        for record in _EVENT.iter_unpack(self._view[: count * _EVENT.size]):
+            number, kind = record[0], record[1]
+            if kind == _READY:
                 callback = self._callbacks.get(number)
                 if callback is not None:
-                    callback(args[0])
+                    callback(record[3])
                 continue
             if kind == lib.PYSC_MOVED:
-                objects.on_moved(nr, number, args[0])
+                objects.on_moved(record[2], number, record[3])
                 continue
             thread = threads.get(number)
             if thread is None:
                 continue
-            if 1 <= kind <= 5 and not thread.busy:
+            if 1 <= kind <= 5:
                 thread.stopped = True
-                events.append(Event(thread, _KINDS[kind], nr, tuple(args)))
+                events.append(Event(thread, _KINDS[kind], record[2], record[3:]))
             elif not self._on_report(thread, kind):
                 thread.space.kill()
         if events:

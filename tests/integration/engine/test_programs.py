@@ -25,6 +25,12 @@ def test_forks(kernel: TestKernel, compile_guest: Compile) -> None:
     assert sorted(kernel.output.split()) == [b"child", b"grandchild", b"parent"]
 
 
+def test_crowd(kernel: TestKernel, compile_guest: Compile) -> None:
+    """More busy spaces than are polled: no request is overlooked when one stops being polled."""
+    assert kernel.run(compile_guest("crowd"), [b"crowd"]) == 0
+    assert kernel.output == b"." * 12
+
+
 @pytest.mark.parametrize("name", ["libc", "signals", "preempt", "many", "robust"])
 def test_program(kernel: TestKernel, compile_guest: Compile, name: str) -> None:
     """Programs with a C library that check themselves."""
