@@ -120,7 +120,7 @@ class Container:
         return False
 
     def _tree(self, number: int) -> Tree:
-        return Tree(number, self._boot.fds.trees.get(number, -1), self._gofer)
+        return Tree(number, self._boot.fds.trees.get(number, -1), self._gofer, self._kernel.workers)
 
     async def _mount(self, setup: Task, request: MountRequest) -> None:
         flags = 0

@@ -510,7 +510,7 @@ class HostRegular(HostInode):
 
     async def sync(self, data_only: bool) -> None:
         if self.write_fd >= 0:
-            await self.fs.tree.call(gofer.Sync(self.fs.tree.mount, FileFd.lend(self.write_fd), data_only))
+            await self.fs.tree.sync(self.write_fd, data_only)
 
     async def mapping_fd(self, write: bool) -> int:
         if write:

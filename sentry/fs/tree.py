@@ -12,9 +12,11 @@ from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import EACCES, EIO, EROFS, LinuxError, answered_by_host, linux_error
 from pysc.sentry.kernel.scheduler import yield_now
+from pysc.urpc.fds import FileFd
 from pysc.urpc.schema import gofer
 
 if TYPE_CHECKING:
+    from pysc.sentry.kernel.workers import WorkerClient
     from pysc.urpc.message import Request
 
 R = TypeVar("R")
@@ -31,14 +33,15 @@ class Caller(Protocol):
 class Tree:
     """A mount: its number at the gofer, the tree (-1: none; owned), and the gofer (None: nothing can be changed)."""
 
-    __slots__ = ("_client", "base", "fd", "mount")
+    __slots__ = ("_client", "_workers", "base", "fd", "mount")
 
-    def __init__(self, mount: int, fd: int, client: Caller | None) -> None:
+    def __init__(self, mount: int, fd: int, client: Caller | None, workers: WorkerClient | None = None) -> None:
         self.mount = mount
         self.fd = fd
         self.base = b""
         """The root's path in the tree: not empty if the mount is a single file."""
         self._client = client
+        self._workers = workers
 
     async def attach(self) -> tuple[HostAttributes, bool]:
         """Return the root's attributes, and whether the gofer lets nothing be changed."""
@@ -138,6 +141,13 @@ class Tree:
                 entries += host.parse_listing_untrusted(listing.records)
             cookie, end = listing.cookie, listing.end
         return entries
+
+    async def sync(self, fd: int, data_only: bool) -> None:
+        """fsync(2) of an open file, on a worker: it may take seconds, in which the gofer has other things to do."""
+        if self._workers is not None:
+            await self._workers.fsync(fd, data_only=data_only)
+        else:
+            await self.call(gofer.Sync(self.mount, FileFd.lend(fd), data_only))
 
     async def statistics(self, attributes: HostAttributes) -> gofer.FileSystem:
         """statfs(2) of the root."""

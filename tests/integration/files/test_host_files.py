@@ -243,3 +243,12 @@ $b rm -r large; $b ls | $b wc -l
     outcome = bundle.run(script, direct)
     assert (outcome.text.split(), outcome.status) == (["3000", "3000", "0"], 0), outcome.explain()
     assert not large.exists()
+
+
+def test_fsync(bundle: Bundle, direct: list[str]) -> None:
+    script = """
+b=/bin/busybox
+$b dd if=/bin/busybox of=copy bs=64k conv=fsync 2>/dev/null && $b cmp copy /bin/busybox && $b sync && echo same
+"""
+    outcome = bundle.run(script, direct)
+    assert (outcome.stdout, outcome.status) == (b"same\n", 0), outcome.explain()
