@@ -16,5 +16,6 @@ guest(long argc, char **argv)
             quit(0);
         }
     }
+    SYS(602, 0); /* wait for all */
     return 0;
 }
