@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.kernel import Kernel
     from pysc.sentry.kernel.session import ProcessGroup, Session
     from pysc.sentry.kernel.task import Task
-    from pysc.sentry.kernel.timers import IntervalTimer, PosixTimer
+    from pysc.sentry.kernel.timers import ItimerTimer, PosixTimer
 
 
 class Usage(msgspec.Struct):
@@ -130,7 +130,7 @@ class ThreadGroup:
         self.children_usage = Usage()
         """Of children that were waited for."""
         self.start_time = now()
-        self.alarm_timers: dict[int, IntervalTimer] = {}
+        self.alarm_timers: dict[int, ItimerTimer] = {}
         """By ITIMER_*."""
         self.posix_timers: dict[int, PosixTimer] = {}
         self.oom_score_adj: int = 0 if parent is None else parent.oom_score_adj
