@@ -113,6 +113,8 @@ def reap(group: ThreadGroup) -> None:
     """Forget a zombie: its parent has waited for it, or nobody will."""
     kernel = group.kernel
     group.reaped = True
+    if not group.is_init:
+        del group.leader  # group and task would keep each other alive
     kernel.groups.pop(group.tgid, None)
     group.process_group.leave(kernel, group)
     if group.parent is not None:

@@ -256,6 +256,7 @@ class Routine:
             self.on_exit(stop.value, None)
             return
         except BaseException as error:  # the outermost loop: on_exit reports it
+            wakeup = None  # its traceback leads back here
             self.done = True
             self.on_exit(None, error)
             return

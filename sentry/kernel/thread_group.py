@@ -81,7 +81,7 @@ class ThreadGroup:
     process_group: ProcessGroup
     """Set by ProcessGroup.join before the group is visible."""
     leader: Task
-    """The task whose tid is the tgid; stays after it has exited."""
+    """The task whose tid is the tgid; stays after it has exited, until the group is reaped."""
 
     def __init__(self, kernel: Kernel, tgid: int, parent: ThreadGroup | None) -> None:
         self.kernel = kernel

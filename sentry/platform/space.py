@@ -207,6 +207,7 @@ class SystrapSpace:
             thread.end()
         self.threads.clear()
         self.born.fail(ThreadGone())
+        self.born = Completion()  # a resolved one holds the first thread, which holds the space
         if self.pidfd >= 0:
             platform.unwatch(self.pidfd)
             os.close(self.pidfd)

@@ -60,6 +60,7 @@ class Found(msgspec.Struct, frozen=True):
     code: int
     value: int
     usage: Usage
+    uid: int
 
 
 async def wait4(task: Task, pid: Pid, status: Addr, options: U32, rusage: Addr) -> int:
@@ -106,9 +107,8 @@ async def waitid(task: Task, idtype: I32, number: Pid, infop: Addr, options: U32
         if found is None:
             info = SIGINFO_HEAD.pack(0, 0, 0, 0) + SIGINFO_CHLD.pack(0, 0, 0, 0, 0)[:12]
         else:
-            uid = found.child.leader.creds.uid
             info = SIGINFO_HEAD.pack(SIGCHLD, 0, found.code, 0)
-            info += SIGINFO_CHLD.pack(found.child.tgid, uid, found.value, 0, 0)[:12]
+            info += SIGINFO_CHLD.pack(found.child.tgid, found.uid, found.value, 0, 0)[:12]
         task.put(infop, info)
     if rusage and found is not None:
         task.put(rusage, pack_usage(found.usage))
@@ -140,18 +140,20 @@ def _event_of(child: ThreadGroup, options: int) -> Found | None:
             return None
         status = child.exit_status or 0
         usage = child.usage.plus(child.children_usage)
+        uid = child.leader.creds.uid
         if consume:
             reap(child)
-        return Found(child, status, *exit_code_and_status(status), usage)
+        return Found(child, status, *exit_code_and_status(status), usage, uid)
+    uid = child.leader.creds.uid
     if child.stop_unreported and options & WSTOPPED:
         signo = child.stop_unreported
         if consume:
             child.stop_unreported = 0
-        return Found(child, signo << 8 | 0x7F, CLD_STOPPED, signo, child.usage)
+        return Found(child, signo << 8 | 0x7F, CLD_STOPPED, signo, child.usage, uid)
     if child.continue_unreported and options & WCONTINUED:
         if consume:
             child.continue_unreported = False
-        return Found(child, 0xFFFF, CLD_CONTINUED, SIGCONT, child.usage)
+        return Found(child, 0xFFFF, CLD_CONTINUED, SIGCONT, child.usage, uid)
     return None
 
 
