@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
+from pysc.cabi import objects
+from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import EAGAIN, EINVAL
 from pysc.sentry.fs.anonymous import AnonymousFile
 from pysc.sentry.fs.file import O_RDWR, POLLERR, POLLIN, POLLOUT
@@ -14,17 +17,49 @@ LIMIT: Final = (1 << 64) - 1
 
 
 class EventFile(AnonymousFile):
-    """A counter; reading takes all of it, or 1 as a semaphore."""
+    """A counter; reading takes all of it, or 1 as a semaphore.  The face of a struct pysc_counter, too.
 
-    __slots__ = ("count", "semaphore", "wait")
+    Whoever is about to wait has said so: then fast paths tell of their moves.
+    """
+
+    __slots__ = ("__weakref__", "_counter", "_counter_index", "wait")
 
     kind = b"anon_inode:[eventfd]"
 
     def __init__(self, count: int, semaphore: bool, flags: int) -> None:
         super().__init__(O_RDWR | flags)
-        self.count = count
-        self.semaphore = semaphore
+        self._counter_index = objects.new(objects.COUNTER)
+        self._counter: Any = lib.pysc_counter_at(objects.OBJECTS, self._counter_index)
+        self._counter.count = count
+        self._counter.semaphore = semaphore
         self.wait = WaitQueue()
+        objects.listen(objects.COUNTER, self._counter_index, self)
+        self.serve(lib.PYSC_FILE_COUNTER, self._counter_index, self._counter.header.generation)
+
+    def __del__(
+        self,
+        free: Callable[[int], None] = objects.free_file,
+        free_counter: Callable[[int], None] = objects.free_counter,
+    ) -> None:
+        super().__del__(free)
+        if hasattr(self, "_counter_index"):
+            free_counter(self._counter_index)
+
+    @property
+    def count(self) -> int:
+        """Where it is."""
+        value: int = self._counter.count
+        return value
+
+    @property
+    def semaphore(self) -> bool:
+        """EFD_SEMAPHORE."""
+        return bool(self._counter.semaphore)
+
+    def moved(self, events: int) -> None:
+        """A fast path made it have ``events``: wake who waits for them, and remember whether anybody still waits."""
+        self.wait.wake_all(events)
+        self._counter.waits = bool(self.wait)
 
     async def read(self, size: int) -> bytes:
         """Eight bytes.  EINVAL for less room."""
@@ -33,9 +68,9 @@ class EventFile(AnonymousFile):
         while not self.count:
             if self.nonblock:
                 raise EAGAIN
-            await park(self.wait, events=POLLIN)
+            await park(*self.queues(), events=POLLIN)
         taken = 1 if self.semaphore else self.count
-        self.count -= taken
+        self._counter.count -= taken
         self.wait.wake_all(POLLOUT)
         return taken.to_bytes(8, "little")
 
@@ -49,14 +84,14 @@ class EventFile(AnonymousFile):
         while self.count + added >= LIMIT:
             if self.nonblock:
                 raise EAGAIN
-            await park(self.wait, events=POLLOUT)
-        self.count += added
+            await park(*self.queues(), events=POLLOUT)
+        self._counter.count += added
         self.wait.wake_all(POLLIN)
         return 8
 
     def signal(self, added: int) -> None:
         """Add from inside the kernel; it sticks at 2⁶⁴−1 (POLLERR)."""
-        self.count = min(LIMIT, self.count + added)
+        self._counter.count = min(LIMIT, self.count + added)
         self.wait.wake_all(POLLIN | POLLERR)
 
     def poll(self) -> int:
@@ -68,4 +103,5 @@ class EventFile(AnonymousFile):
         return events
 
     def queues(self) -> tuple[WaitQueue, ...]:
+        self._counter.waits = 1
         return (self.wait,)

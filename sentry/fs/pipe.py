@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
+from pysc.cabi import objects
+from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, EBUSY, EINVAL, ENOTTY, ENXIO, EPERM, EPIPE
 from pysc.cabi.linux.poll import IN, OUT, POLLERR, POLLHUP
 from pysc.cabi.linux.signals import SIGPIPE
 from pysc.cabi.linux.stat import S_IFIFO
 from pysc.sentry.fs.anonymous import ROOT, AnonymousFile, next_ino
-from pysc.sentry.fs.bytequeue import ByteQueue
 from pysc.sentry.fs.file import (
     O_ACCMODE,
     O_NONBLOCK,
@@ -21,6 +23,7 @@ from pysc.sentry.fs.file import (
 from pysc.sentry.kernel.scheduler import Interrupted, WaitQueue, current_owner, park
 
 if TYPE_CHECKING:
+    from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.fs.inode import Attributes, Owner
     from pysc.sentry.fs.path import Path
     from pysc.sentry.kernel.task import Task
@@ -37,37 +40,35 @@ ENDS: Final = IN | OUT | POLLERR | POLLHUP
 
 
 class Pipe:
-    """The buffer between writers and readers.
+    """The buffer between writers and readers: the face of a struct pysc_pipe, which fast paths work on too.
 
     A queue of its own for each kind of sleeper: a byte wakes one reader, who wakes the next if he leaves some, and
     every poller.  Sleeping readers and writers re-check, so a wake too many is harmless; one too few would hang.
 
     Invariant: the sizes in ``_packets`` add up to the bytes held, or it is empty: nothing in packet mode (O_DIRECT)
-    is held.
+    is held.  Whoever is about to wait has said so by :meth:`watch`: then fast paths tell of their moves.
     """
 
     __slots__ = (
-        "_bytes",
+        "__weakref__",
+        "_c",
         "_packets",
-        "capacity",
+        "index",
         "ino",
         "open_wait",
         "poll_wait",
         "read_wait",
         "reader_opens",
-        "readers",
         "write_wait",
         "writer_opens",
-        "writers",
     )
 
     def __init__(self) -> None:
-        self._bytes = ByteQueue()
+        self.index = objects.new(objects.PIPE)
+        self._c: Any = lib.pysc_pipe_at(objects.OBJECTS, self.index)
+        self._c.capacity = DEFAULT_CAPACITY
         self._packets: deque[Segment] = deque()
-        self.capacity = DEFAULT_CAPACITY
         self.ino = next_ino()
-        self.readers = 0
-        self.writers = 0
         self.reader_opens = 0
         """How often it was opened for reading: what openers of a FIFO wait to see change."""
         self.writer_opens = 0
@@ -76,13 +77,62 @@ class Pipe:
         self.poll_wait = WaitQueue()
         self.open_wait = WaitQueue()
 
+    def __del__(self, free: Callable[[int], None] = objects.free_pipe) -> None:
+        if hasattr(self, "index"):  # not if there was none left
+            free(self.index)
+
     def __len__(self) -> int:
-        return len(self._bytes)
+        size: int = self._c.size
+        return size
+
+    @property
+    def generation(self) -> int:
+        """What tells the structure from others that had the index."""
+        value: int = self._c.header.generation
+        return value
+
+    @property
+    def capacity(self) -> int:
+        """Bytes that it holds at most."""
+        value: int = self._c.capacity
+        return value
+
+    @property
+    def readers(self) -> int:
+        """Descriptions that are open for reading."""
+        value: int = self._c.readers
+        return value
+
+    @property
+    def writers(self) -> int:
+        """Descriptions that are open for writing."""
+        value: int = self._c.writers
+        return value
+
+    def watch(self, waits: int) -> None:
+        """Somebody is about to wait for something (PYSC_WAITS_*)."""
+        if not self._c.waits:
+            objects.listen(objects.PIPE, self.index, self)
+        self._c.waits |= waits
+
+    def moved(self, events: int) -> None:
+        """A fast path made it have ``events``: wake who waits for them, and remember who still waits."""
+        if events & IN:
+            self.read_wait.wake(1)
+        if events & OUT:
+            self.write_wait.wake(1)
+        self.poll_wait.wake_all(events)
+        waits = lib.PYSC_WAITS_POLL if self.poll_wait else 0
+        if self.read_wait:
+            waits |= lib.PYSC_WAITS_BYTES
+        if self.write_wait:
+            waits |= lib.PYSC_WAITS_ROOM
+        self._c.waits = waits
 
     @property
     def room(self) -> int:
         """Bytes that fit.  A packet uses up a page at least, as in Linux."""
-        used = len(self._bytes)
+        used = len(self)
         for segment in self._packets:
             if segment.packet:
                 used += PIPE_BUF - segment.size
@@ -94,17 +144,19 @@ class Pipe:
         return self.room < PIPE_BUF
 
     def append(self, data: bytes | memoryview, packet: bool) -> None:
-        """Take ``data``, which fits, and wake a reader."""
+        """Take ``data``, which fits, and wake a reader.  ENOMEM."""
+        before = len(self)
+        objects.check(lib.pysc_pipe_put(self._c, ffi.from_buffer(data), len(data)))
         if packet:
-            if not self._packets and self._bytes:
-                self._packets.append(Segment(len(self._bytes), False))
+            if not self._packets and before:
+                self._packets.append(Segment(before, False))
             self._packets.append(Segment(len(data), True))
+            self._c.packets = 1
         elif self._packets:
             if not self._packets[-1].packet:
                 self._packets[-1].size += len(data)
             else:
                 self._packets.append(Segment(len(data), False))
-        self._bytes.append(data)
         self.read_wait.wake(1)
         self.poll_wait.wake_all(IN)
 
@@ -113,46 +165,57 @@ class Pipe:
         if self._packets:
             data = self._take_segments(size)
         else:
-            data = self._bytes.take(size)
+            data = self._take_bytes(size)
         if not self.full:
             self.write_wait.wake(1)
             self.poll_wait.wake_all(OUT)
-        if self._bytes:
+        if len(self):
             self.read_wait.wake(1)
+        return data
+
+    def _take_bytes(self, size: int) -> bytes:
+        data = self.peek(size)
+        lib.pysc_pipe_drop(self._c, len(data))
         return data
 
     def _take_segments(self, size: int) -> bytes:
         first = self._packets[0]
-        data = self._bytes.take(min(size, first.size))
+        data = self._take_bytes(min(size, first.size))
         if first.packet:
-            self._bytes.drop(first.size - len(data))
+            lib.pysc_pipe_drop(self._c, first.size - len(data))
             self._packets.popleft()
         else:
             first.size -= len(data)
             if not first.size:
                 self._packets.popleft()
+        self._c.packets = bool(self._packets)
         return data
 
     def peek(self, size: int) -> bytes:
         """Return up to ``size`` bytes and leave them (tee(2))."""
-        return self._bytes.peek(size)
+        size = min(size, len(self))
+        buffer = ffi.new("unsigned char[]", size)
+        lib.pysc_pipe_peek(self._c, buffer, size)
+        data: bytes = ffi.buffer(buffer)[:]
+        return data
 
     def opened(self, readable: bool, writable: bool) -> None:
         """One description more."""
         if readable:
-            self.readers += 1
+            self._c.readers += 1
             self.reader_opens += 1
         if writable:
-            self.writers += 1
+            self._c.writers += 1
             self.writer_opens += 1
 
     def closed(self, readable: bool, writable: bool) -> None:
         """One description less; what nobody can read any more is dropped with the last one."""
-        self.readers -= readable
-        self.writers -= writable
+        self._c.readers -= readable
+        self._c.writers -= writable
         if not self.readers and not self.writers:
-            self._bytes.clear()
+            lib.pysc_pipe_drop(self._c, len(self))
             self._packets.clear()
+            self._c.packets = 0
         elif not self.readers or not self.writers:
             self.read_wait.wake_all()
             self.write_wait.wake_all()
@@ -165,9 +228,9 @@ class Pipe:
         capacity = max(PIPE_BUF, 1 << max(0, size - 1).bit_length())
         if capacity > MAX_CAPACITY and capacity > self.capacity and not privileged:
             raise EPERM
-        if len(self._bytes) > capacity:
+        if len(self) > capacity:
             raise EBUSY
-        self.capacity = capacity
+        self._c.capacity = capacity
         if not self.full:
             self.write_wait.wake_all()
             self.poll_wait.wake_all(OUT)
@@ -201,9 +264,17 @@ class PipeFile(AnonymousFile):
         self.pipe = pipe
         self.writers_seen = -1
         pipe.opened(self.readable, self.writable)
+        self._c.flushes = path is not None
+        self.serve(lib.PYSC_FILE_PIPE, pipe.index, pipe.generation)
 
     def release(self) -> None:
         self.pipe.closed(self.readable, self.writable)
+
+    async def reopen(self, flags: int) -> FileDescription:
+        """Open the pipe as a FIFO is opened, by /proc/PID/fd."""
+        file = await open_fifo(self.pipe, flags, self.path)
+        file.owner = self.owner
+        return file
 
     async def read(self, size: int) -> bytes:
         """Up to ``size`` bytes; b"" once there are neither bytes nor writers."""
@@ -215,6 +286,7 @@ class PipeFile(AnonymousFile):
                 return b""
             if self.nonblock:
                 raise EAGAIN
+            pipe.watch(lib.PYSC_WAITS_BYTES)
             await park(pipe.read_wait)
         return pipe.take(size)
 
@@ -240,6 +312,7 @@ class PipeFile(AnonymousFile):
                     return done
                 raise EAGAIN
             else:
+                pipe.watch(lib.PYSC_WAITS_ROOM)
                 try:
                     await park(pipe.write_wait)
                 except Interrupted:
@@ -265,6 +338,7 @@ class PipeFile(AnonymousFile):
         return events
 
     def queues(self) -> tuple[WaitQueue, ...]:
+        self.pipe.watch(lib.PYSC_WAITS_POLL)
         return (self.pipe.poll_wait,)
 
     async def attributes(self) -> Attributes:
@@ -298,11 +372,12 @@ async def open_fifo(pipe: Pipe, flags: int, path: Path | None) -> PipeFile:
         ENXIO: O_WRONLY|O_NONBLOCK and nobody reads.
     """
     mode = flags & O_ACCMODE
-    if mode == O_WRONLY and flags & O_NONBLOCK and not pipe.readers:
+    named = path is not None  # a pipe of pipe(2), opened through /proc/PID/fd, is there without the other side
+    if named and mode == O_WRONLY and flags & O_NONBLOCK and not pipe.readers:
         raise ENXIO
     file = PipeFile(pipe, flags, path=path)
     pipe.open_wait.wake_all()
-    if mode == O_RDWR:
+    if mode == O_RDWR or not named:
         return file
     try:
         if mode == O_RDONLY and not pipe.writers:
