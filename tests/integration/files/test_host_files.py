@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -252,3 +253,84 @@ $b dd if=/bin/busybox of=copy bs=64k conv=fsync 2>/dev/null && $b cmp copy /bin/
 """
     outcome = bundle.run(script, direct)
     assert (outcome.stdout, outcome.status) == (b"same\n", 0), outcome.explain()
+
+
+def test_files_mean_what_they_do_on_the_host(bundle: Bundle, direct: list[str], tmp_path: Path) -> None:
+    """One program, on the host and in a sandbox whose folder is the host's; equal outputs."""
+    interpreter = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
+    program = Path(__file__).parent / "semantics.py"
+    native, volume = tmp_path / "native", tmp_path / "volume"
+    native.mkdir()
+    volume.mkdir()
+    expected = run([interpreter, "-I", "-S", program], cwd=native)
+    assert expected.status == 0, expected.explain()
+    bundle.bind(Path("/usr"), "/usr", "ro")
+    bundle.bind(Path("/lib").resolve(), "/lib", "ro")
+    bundle.bind(Path("/lib64").resolve(), "/lib64", "ro")
+    bundle.bind(Path(sys.base_prefix), "/python", "ro")
+    bundle.bind(program, "/semantics.py", "ro")
+    bundle.bind(volume, "/volume", "rw")
+    command = f"cd /volume && PYTHONHOME=/python exec /python/bin/{interpreter.name} -S /semantics.py"
+    outcome = bundle.run(command, direct)
+    assert outcome.text.splitlines() == expected.text.splitlines(), outcome.explain()
+    assert outcome.status == 0
+    assert tree_of(volume) == tree_of(native)
+
+
+def tree_of(root: Path) -> dict[str, tuple[int, int, int]]:
+    """Return type, mode, owner and size of all that is below ``root``."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        there = path.lstat()
+        size = 0 if path.is_dir() and not path.is_symlink() else there.st_size
+        found[str(path.relative_to(root))] = (there.st_mode, there.st_uid, size)
+    return found
+
+
+def test_a_shared_mount_shows_what_the_host_changes(bundle: Bundle, direct: list[str], tmp_path: Path) -> None:
+    """As kubelet does with a ConfigMap: a link ``..data`` is swapped by rename; and all else that can happen there."""
+    volume = tmp_path / "volume"
+    (volume / "v1").mkdir(parents=True)
+    (volume / "v1" / "key").write_text("old\n")
+    (volume / "..data").symlink_to("v1")
+    (volume / "key").symlink_to("..data/key")
+    (volume / "log").write_text("1\n")
+    bundle.bind(volume, "/volume", "rw")
+    script = """
+b=/bin/busybox
+cd /volume
+look() { $b cat key log; [ -e made ] && echo made; [ -d dir ] && $b ls dir; [ -e gone ] && echo there; echo --; }
+echo x > gone
+look
+echo > ready
+while ! [ -e go ]; do :; done
+look
+echo mine >> log; $b cat log
+"""
+    with subprocess.Popen(
+        bundle.command(script, direct), stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            deadline = time.monotonic() + 30
+            while not (volume / "ready").exists():
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+                time.sleep(0.02)
+            (volume / "v2").mkdir()
+            (volume / "v2" / "key").write_text("new\n")
+            (volume / "..new").symlink_to("v2")
+            (volume / "..new").rename(volume / "..data")
+            shutil.rmtree(volume / "v1")
+            with (volume / "log").open("a") as log:
+                log.write("2\n")
+            (volume / "made").touch()
+            (volume / "dir").mkdir()
+            (volume / "dir" / "inside").touch()
+            (volume / "gone").unlink()
+            (volume / "go").touch()
+            stdout, stderr = process.communicate(timeout=30)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    assert stdout.split() == b"old 1 there -- new 1 2 made inside -- 1 2 mine".split(), stderr
+    assert (volume / "log").read_text() == "1\n2\nmine\n"
