@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -39,12 +41,12 @@ def run(
     command: Sequence[Argument],
     *,
     stdin: bytes = b"",
-    timeout: float = 50,
+    timeout: float = 40,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Run ``command`` to its end; its whole session is killed when the deadline passes."""
-    with subprocess.Popen(
+    process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -52,15 +54,23 @@ def run(
         cwd=cwd,
         env=env,
         start_new_session=True,
-    ) as process:
-        try:
-            stdout, stderr = process.communicate(stdin, timeout)
-        except subprocess.TimeoutExpired as expired:
-            process.kill()
-            stdout, stderr = process.communicate()
-            note = f"\nstill running after {timeout} s\n".encode()
-            return Outcome(-9, stdout or expired.stdout or b"", (stderr or expired.stderr or b"") + note)
-    status = process.returncode
+    )
+    try:
+        stdout, stderr = process.communicate(stdin, timeout)
+        status = process.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        stdout, stderr = process.communicate(timeout=10)
+        stderr += f"\nstill running after {timeout} s\n".encode()
+        status = -signal.SIGKILL
+    except BaseException:  # the test's own deadline
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    finally:
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+        process.wait(10)
     return Outcome(128 - status if status < 0 else status, stdout, stderr)
 
 
@@ -75,15 +85,15 @@ class Sandbox:
         """Return the whole command line that runs ``command`` inside."""
         return [*PYSC, *self.mode.flags, *self.flags, "do", "--", *command]
 
-    def run(self, *command: Argument, stdin: bytes = b"", timeout: float = 50, cwd: Path | None = None) -> Outcome:
+    def run(self, *command: Argument, stdin: bytes = b"", timeout: float = 40, cwd: Path | None = None) -> Outcome:
         """Run ``command`` inside, and wait for it."""
         return run(self.command(*command), stdin=stdin, timeout=timeout, cwd=cwd)
 
-    def sh(self, script: str, *, stdin: bytes = b"", timeout: float = 50) -> Outcome:
+    def sh(self, script: str, *, stdin: bytes = b"", timeout: float = 40) -> Outcome:
         """Run a shell script inside."""
         return self.run("/bin/sh", "-c", script, stdin=stdin, timeout=timeout)
 
 
-def on_host(*command: Argument, stdin: bytes = b"", timeout: float = 50, cwd: Path | None = None) -> Outcome:
+def on_host(*command: Argument, stdin: bytes = b"", timeout: float = 40, cwd: Path | None = None) -> Outcome:
     """Run ``command`` on the bare host: what a sandbox is compared with."""
     return run(command, stdin=stdin, timeout=timeout, cwd=cwd)
