@@ -12,10 +12,10 @@ import stat
 from fcntl import F_GETFL, fcntl, ioctl
 from typing import TYPE_CHECKING, Final
 
-from pysc.cabi.linux.errors import EAGAIN, EINVAL, ENOTTY, EOPNOTSUPP, answered_by_host
+from pysc.cabi.linux.errors import EACCES, EAGAIN, EINVAL, ENOTTY, EOPNOTSUPP, answered_by_host
 from pysc.cabi.linux.poll import EPOLLET, IN, OUT, POLLPRI, POLLRDHUP, UNASKED
 from pysc.sentry.fs.anonymous import ROOT, AnonymousFile, next_ino
-from pysc.sentry.fs.file import O_ACCMODE, O_APPEND, FileDescription
+from pysc.sentry.fs.file import O_ACCMODE, O_APPEND, O_RDWR, FileDescription
 from pysc.sentry.fs.inode import Attributes, Owner
 from pysc.sentry.kernel.scheduler import Interrupted, WaitQueue, park
 
@@ -55,6 +55,19 @@ class HostFile(AnonymousFile):
 
     def release(self) -> None:
         os.close(self.fd)
+
+    async def reopen(self, flags: int) -> FileDescription:
+        """Return another description of the same open file of the host.  EACCES: it is not open for that."""
+        have = self.flags & O_ACCMODE
+        if have not in (O_RDWR, flags & O_ACCMODE):
+            raise EACCES
+        other = self._duplicate(os.dup(self.fd))
+        other.flags = flags & ~O_APPEND | self.flags & O_APPEND
+        other.ino = self.ino
+        return other
+
+    def _duplicate(self, fd: int) -> HostFile:
+        return HostFile(fd, self.owner)
 
     async def read(self, size: int) -> bytes:
         with answered_by_host():
@@ -117,6 +130,9 @@ class HostStream(HostFile):
     def release(self) -> None:
         self._unwatch()
         super().release()
+
+    def _duplicate(self, fd: int) -> HostFile:
+        return HostStream(fd, self._platform, self.owner)
 
     # Readiness
     def poll(self) -> int:

@@ -271,10 +271,8 @@ class PipeFile(AnonymousFile):
         self.pipe.closed(self.readable, self.writable)
 
     async def reopen(self, flags: int) -> FileDescription:
-        """Open the pipe as a FIFO is opened, by /proc/PID/fd."""
-        file = await open_fifo(self.pipe, flags, self.path)
-        file.owner = self.owner
-        return file
+        """Open the pipe again, by /proc/PID/fd; unlike a FIFO it waits for nobody."""
+        return PipeFile(self.pipe, flags, self.owner)
 
     async def read(self, size: int) -> bytes:
         """Up to ``size`` bytes; b"" once there are neither bytes nor writers."""
