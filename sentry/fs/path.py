@@ -6,8 +6,11 @@ A dentry is one name in the tree of a file system, shared by all mounts of it.  
 
 from __future__ import annotations
 
+import sys
+from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple
+from weakref import ref
 
 from pysc.cabi.linux.errors import ENOSPC
 from pysc.cabi.linux.mount import (
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 _mount_ids: Final = count(20)
 MOUNTS_MAX: Final = 100_000
 """Of one namespace (fs.mount-max)."""
+CACHED_MAX: Final = 50_000
+"""Dentries that are kept though nobody uses them."""
+UNUSED: Final = 3
+"""References of a dentry that only the cache has: its parent's, a local variable, the argument."""
 NEGATIVE_MAX: Final = 4096
 """Absent names that one directory remembers."""
 
@@ -56,6 +63,9 @@ class Dentry:
             self.absent.discard(name)
         if inode.cacheable:
             self.children[name] = child
+            _cached.append(ref(child))
+            if len(_cached) > CACHED_MAX:
+                prune()
         return child
 
     def forget(self, name: bytes) -> None:
@@ -92,6 +102,34 @@ class Dentry:
                 return False
             dentry = dentry.parent
         return True
+
+
+_cached: Final[deque[ref[Dentry]]] = deque()
+"""Dentries in the order in which they were looked up last."""
+
+
+def prune(count: int = 64) -> None:
+    """Give up to ``count`` cached dentries up, those looked up longest ago first, that nothing else refers to.
+
+    Whatever has state behind its name stays: mount points, bound sockets, FIFOs, locked files.
+    """
+    for _ in range(min(count, len(_cached))):
+        reference = _cached.popleft()
+        dentry = reference()
+        if dentry is None or dentry.parent.children.get(dentry.name) is not dentry:
+            continue
+        inode = dentry.inode
+        in_use = (
+            dentry.children
+            or dentry.mounts
+            or inode.special is not None
+            or inode.locks is not None
+            or sys.getrefcount(dentry) > UNUSED
+        )
+        if in_use:
+            _cached.append(reference)
+        else:
+            del dentry.parent.children[dentry.name]
 
 
 class Mount:
@@ -235,9 +273,10 @@ def parent(place: Path, root: Path) -> Path:
             return place
         if dentry is not mount.root:
             return top(Path(mount, dentry.parent))
-        if mount.parent is None or mount.point is None:
+        above, point = mount.parent, mount.point
+        if above is None or point is None:
             return place
-        mount, dentry = mount.parent, mount.point
+        mount, dentry = above, point
 
 
 def name_of(place: Path, root: Path) -> tuple[bytes, bool]:
@@ -247,10 +286,11 @@ def name_of(place: Path, root: Path) -> tuple[bytes, bool]:
     reachable = True
     while not (dentry is root.dentry and mount is root.mount):
         if dentry is mount.root:
-            if mount.parent is None or mount.point is None:
+            above, point = mount.parent, mount.point
+            if above is None or point is None:
                 reachable = False
                 break
-            mount, dentry = mount.parent, mount.point
+            mount, dentry = above, point
             continue
         names.append(dentry.name)
         dentry = dentry.parent
