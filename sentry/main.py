@@ -68,6 +68,7 @@ class Sentry:
         self.gofer = Client(GOFER, self.platform, scheduler, Completion)
         self.gofer.connect(socket.socket(fileno=boot.fds.gofer))
         self.container = Container(self.kernel, boot, self.gofer)
+        self._ordinary = boot.ordinary
         self._control_socket = control
         self._control: Server | None = None
 
@@ -132,7 +133,8 @@ class Sentry:
         if info is not None:
             for target in targets:
                 # From outside: init has no protection against its own container's runtime.
-                target.unprotected = target.unprotected or (target.is_init and request.signo == signal.SIGKILL)
+                forced = request.signo == signal.SIGKILL or self._ordinary
+                target.unprotected = target.unprotected or (target.is_init and forced)
                 send_signal(target, info)
         return schema.Empty()
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from pysc.supervisor import flags, prefork
-from pysc.supervisor.failure import Failure, UsageError
+from pysc.supervisor.failure import EXIT_FAILURE, Failure, UsageError
 from pysc.supervisor.flags import HelpRequested
 from pysc.supervisor.log import Log, plain_stderr
 from pysc.supervisor.options import GlobalOptions, check
@@ -55,43 +55,45 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit status."""
     _ensure_stdio()
     try:
+        return _main(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that flushing at exit does not complain again
+        return 141
+    finally:
+        prefork.discard()
+
+
+def _main(arguments: Sequence[str]) -> int:
+    try:
         options, rest = flags.parse(GlobalOptions, arguments)
         if options.version:
             return _version()
         check(options)
         log = Log(options)
     except HelpRequested:
-        prefork.discard()
         return _help([])
     except Failure as failure:
-        prefork.discard()
         plain_stderr(_hint(failure, ""))
         return failure.status
     name = rest.pop(0) if rest else "help"
     try:
         return _run(name, options, rest, log)
+    except HelpRequested:
+        return _help([name])
     except Failure as failure:
         log.failure(_hint(failure, name))
         return failure.status
-    except HelpRequested:
-        return _help([name])
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that flushing at exit does not complain again
-        return 141
+        raise
     except MemoryError:
         log.failure("out of memory")
-        return 128
-    except RecursionError:
-        raise
     except OSError as error:
         log.failure(f"{name}: {error.filename or 'system call'}: {error.strerror or error}")
         if options.debug:
             raise
-        return 128
-    finally:
-        prefork.discard()
+    return EXIT_FAILURE
 
 
 def _run(name: str, options: GlobalOptions, rest: list[str], log: Log) -> int:

@@ -18,7 +18,9 @@ from pysc.supervisor.state import Store, check_id
 _NO_WINDOW = (0, 0)
 
 
-def prepare(container: str, spec: Spec, bundle: str, options: GlobalOptions, log: Log, *, overlay: bool) -> Sandbox:
+def prepare(
+    container: str, spec: Spec, bundle: str, options: GlobalOptions, log: Log, *, overlay: bool, ordinary: bool = False
+) -> Sandbox:
     """Make the plan of a foreground sandbox and fork its spawner.
 
     Raises:
@@ -31,7 +33,7 @@ def prepare(container: str, spec: Spec, bundle: str, options: GlobalOptions, log
             raise Failure("process.terminal is true, but stdin is no terminal: run it in one, or set it to false")
         terminal = Terminal(0)
     window = terminal.window() if terminal else _NO_WINDOW
-    made = plan.make(container, spec, options, overlay=overlay, foreground=True, window=window)
+    made = plan.make(container, spec, options, overlay=overlay, foreground=True, window=window, ordinary=ordinary)
     return Sandbox(made, spec, bundle, Store(state_root(options)), log, (0, 1, 2), terminal)
 
 

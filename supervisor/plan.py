@@ -61,7 +61,14 @@ NO_DESCRIPTORS: Final = sentry.Descriptors(gofer=-1, netstack=-1, trees={}, stdi
 
 
 def make(
-    container: str, spec: Spec, options: GlobalOptions, *, overlay: bool, foreground: bool, window: tuple[int, int]
+    container: str,
+    spec: Spec,
+    options: GlobalOptions,
+    *,
+    overlay: bool,
+    foreground: bool,
+    window: tuple[int, int],
+    ordinary: bool = False,
 ) -> Plan:
     """Work everything out that does not depend on the host's state.
 
@@ -84,6 +91,7 @@ def make(
         umask=0o022 if process.user.umask is None else process.user.umask,
         capabilities=_capabilities(process),
         no_new_privileges=process.no_new_privileges,
+        ordinary=ordinary,
         rlimits={names.rlimit_number(limit.type): (limit.soft, limit.hard) for limit in process.rlimits or ()},
         oom_score_adj=process.oom_score_adj or 0,
         hostname=(spec.hostname or socket.gethostname()).encode()[:64],

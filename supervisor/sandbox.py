@@ -33,6 +33,8 @@ from pysc.urpc.schema import spawner as protocol
 
 START_SECONDS: Final = 30
 END_SECONDS: Final = 10
+SILENCE_SECONDS: Final = 10
+"""A sentry that does not take a signal for so long is beyond help."""
 PATIENCE: Final = 2
 """Seconds that the two witnesses of the sentry's death, its socket and the spawner, may be apart."""
 FORWARDED: Final = (
@@ -188,7 +190,7 @@ class Sandbox:
         # What came between the request and its answer:
         self._pass_window()
         if self.cancelled:
-            self.send_signal(self.cancelled)
+            self.forward(self.cancelled)
         self._set_status("running")
         try:
             hooks.run("poststart", wanted.poststart, self.state)
@@ -405,10 +407,13 @@ class Sandbox:
 
     def forward(self, number: int) -> None:
         """Pass a signal of the host on to the program; before there is one, it ends the start."""
-        if self.started:
-            self.send_signal(number)
-        else:
+        if not self.started:
             self.cancelled = number
+            return
+        answers: list[object] = []
+        self.send_signal(number, answer=lambda value, error: answers.append(error))
+        silent = "the sentry does not answer, and was killed"
+        self.loop.after(SILENCE_SECONDS, lambda: None if answers else self._lost(silent))
 
 
 def _how(status: int) -> str:

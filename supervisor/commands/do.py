@@ -32,7 +32,8 @@ def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -
     """Run a command."""
     terminal = os.isatty(0) and os.isatty(1)
     container = f"do-{os.getpid()}"
-    sandbox = foreground.prepare(container, _spec(own, arguments, terminal), os.getcwd(), options, log, overlay=True)
+    made = _spec(own, arguments, terminal)
+    sandbox = foreground.prepare(container, made, os.getcwd(), options, log, overlay=True, ordinary=True)
     return foreground.run(sandbox, options, log)
 
 
