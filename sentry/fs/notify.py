@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from pysc.cabi import objects
+from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.stat import S_IFDIR, S_IFMT
 
 if TYPE_CHECKING:
@@ -33,6 +35,19 @@ sinks: Final[dict[int, Sink]] = {}
 _cookies = 0
 
 
+def listen(key: int, sink: Sink) -> None:
+    """Tell ``sink`` of everything from now on; fast paths leave writing to us meanwhile."""
+    sinks[key] = sink
+    lib.pysc_objects_watch(objects.OBJECTS, True)
+
+
+def unlisten(key: int) -> None:
+    """Undo :func:`listen`."""
+    sinks.pop(key, None)
+    if not sinks:
+        lib.pysc_objects_watch(objects.OBJECTS, False)
+
+
 def announce(dentry: Dentry, events: int) -> None:
     """Something was done with a file: tell who watches it, or its directory."""
     if sinks:
@@ -52,6 +67,7 @@ def removed(directory: Dentry, child: Dentry) -> None:
     """A name was removed."""
     if sinks:
         for sink in list(sinks.values()):
+            sink(child.inode, IN_ATTRIB, 0, b"")  # one link less
             sink(child.inode, IN_DELETE_SELF, 0, b"")
         _tell(directory, child, IN_DELETE, 0, child.name)
 

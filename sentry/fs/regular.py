@@ -18,6 +18,7 @@ from pysc.cabi.linux.fcntl import (
     SEEK_HOLE,
     SEEK_SET,
 )
+from pysc.sentry.fs import notify
 from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.inode import Changes, clock
 
@@ -45,10 +46,16 @@ class RegularFile(FileDescription):
             self.serve(lib.PYSC_FILE_REGULAR, data.index, data.generation)
 
     def release(self) -> None:
+        if notify.sinks and self.path is not None:
+            notify.announce(self.path.dentry, notify.IN_CLOSE_WRITE if self.writable else notify.IN_CLOSE_NOWRITE)
         self.inode.close_data(self.writable)
 
     async def read(self, size: int) -> bytes:
-        data = await self.inode.read_at(size, self.offset)
+        data = self.inode.read_nowait(size, self.offset)
+        if data is None:
+            # Others may move the offset until it is warm; from then on nothing waits.
+            await self.inode.warm(size, self.offset)
+            data = await self.inode.read_at(size, self.offset)
         self.offset += len(data)
         return data
 
@@ -59,7 +66,11 @@ class RegularFile(FileDescription):
         return written
 
     async def pread(self, size: int, offset: int) -> bytes:
-        return await self.inode.read_at(size, offset)
+        data = self.inode.read_nowait(size, offset)
+        if data is None:
+            await self.inode.warm(size, offset)
+            data = await self.inode.read_at(size, offset)
+        return data
 
     async def pwrite(self, data: bytes, offset: int) -> int:
         written, _end = await self.inode.write_at(data, None if self.flags & O_APPEND else offset)
