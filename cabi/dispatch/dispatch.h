@@ -42,6 +42,9 @@ int64_t pysc_engine_share(struct pysc_engine *engine, int32_t file);
 
 struct pysc_counters *pysc_engine_counters(struct pysc_engine *engine);
 
+/* One more (1) or less (-1) birth is on its way: watched descriptors are looked at while spinning. */
+void pysc_expect(struct pysc_engine *engine, int32_t change);
+
 /* Map the channel in memfd `file` (borrowed) and listen to `doorbell` (borrowed).  Returns the space's number. */
 int64_t pysc_space_add(struct pysc_engine *engine, int32_t file, int32_t doorbell);
 int64_t pysc_space_remove(struct pysc_engine *engine, uint32_t space);

@@ -58,6 +58,12 @@ pysc_engine_free(struct pysc_engine *engine)
     munmap(engine, sizeof *engine);
 }
 
+void
+pysc_expect(struct pysc_engine *engine, int32_t change)
+{
+    engine->expecting += change;
+}
+
 struct pysc_counters *
 pysc_engine_counters(struct pysc_engine *engine)
 {

@@ -61,7 +61,8 @@ struct pysc_engine {
     uint64_t wakes_seen;
     uint32_t spin_cycles;
     struct pysc_counters counters;
-    int64_t last_arrival, last_look;
+    int32_t expecting; /* births: a notification of the listener comes soon */
+    int64_t last_arrival, last_look, last_placed;
     struct space spaces[MAX_SPACES];
     struct thread threads[MAX_THREADS];
 };

@@ -20,6 +20,7 @@
 #define PAID 16             /* a dense time with so many good spins has paid */
 #define SPIN_NS 50000       /* spin for so long before sleeping */
 #define WAKE_NS 200000      /* and for so long after waking a caller on another core */
+#define PLACE_NS 5000000    /* move at most so often */
 #define LOOK_AT_FILES_NS 100000 /* watched descriptors are looked at at least so often while reports are dense */
 
 fast_path pysc_fast_paths[N_FAST_PATHS];
@@ -207,7 +208,7 @@ look_at_files(struct pysc_engine *engine, int64_t timeout_ns, struct batch *batc
         return 0;
     n = epoll_pwait2(engine->epoll, ready, room < MAX_READY ? (int)room : MAX_READY, timeout_ns < 0 ? NULL : &timeout, NULL);
     if (n < 0)
-        return errno == EINTR ? 0 : -errno;
+        return -errno;
     if (timeout_ns != 0 && engine->shared)
         __atomic_store_n(&engine->shared->asleep, 0, __ATOMIC_SEQ_CST);
     for (int i = 0; i < n; i++)
@@ -215,35 +216,40 @@ look_at_files(struct pysc_engine *engine, int64_t timeout_ns, struct batch *batc
     return 0;
 }
 
-/* Move this thread to the caller's core (near), or away from it.  Where the host forbids it, nothing is lost but time. */
-static void
-place(struct pysc_engine *engine, int near)
+/* Move this thread to the caller's core (near), or away from it.  A move costs some 50 us, so there are few.  Returns
+ * whether it is there; where the host forbids it, it is wherever the host likes, and nothing is lost but time. */
+static int
+place(struct pysc_engine *engine, int near, int64_t now)
 {
     uint32_t cpu = engine->caller_cpu;
+    int64_t wanted = near ? (int64_t)cpu + 1 : -(int64_t)cpu - 1;
     cpu_set_t set = engine->cpus;
 
-    if (cpu >= CPU_SETSIZE || !CPU_ISSET(cpu, &engine->cpus))
-        return;
-    if (engine->placed == (near ? (int64_t)cpu + 1 : -(int64_t)cpu - 1))
-        return;
+    if (engine->placed == wanted)
+        return 1;
+    if (cpu >= CPU_SETSIZE || !CPU_ISSET(cpu, &engine->cpus) || now - engine->last_placed < PLACE_NS)
+        return 0;
     if (near) {
         CPU_ZERO(&set);
         CPU_SET(cpu, &set);
     } else {
         CPU_CLR(cpu, &set);
     }
-    if (sched_setaffinity(0, sizeof set, &set) == 0)
-        engine->placed = near ? (int64_t)cpu + 1 : -(int64_t)cpu - 1;
+    engine->last_placed = now;
+    engine->placed = sched_setaffinity(0, sizeof set, &set) == 0 ? wanted : 0;
+    return engine->placed == wanted;
 }
 
-/* Returns whether something was found. */
+/* Returns whether a report came, answered already or for Python. */
 static int
 spin(struct pysc_engine *engine, int64_t until, struct batch *batch)
 {
+    uint64_t reports = engine->counters.reports;
+
     do {
         for (int i = 0; i < 32; i++) {
             scan_hot(engine, batch);
-            if (batch->n) {
+            if (engine->counters.reports != reports) {
                 engine->counters.spins++;
                 if (++engine->good_spins == PAID)
                     engine->quick_enough = QUICK_ENOUGH;
@@ -251,6 +257,8 @@ spin(struct pysc_engine *engine, int64_t until, struct batch *batch)
             }
             __builtin_ia32_pause();
         }
+        if (engine->expecting && (look_at_files(engine, 0, batch) != 0 || batch->n))
+            return 1;
     } while (now_ns() < until);
     engine->counters.vain++;
     if (engine->good_spins < PAID && engine->quick_enough < QUICK_MOST)
@@ -266,10 +274,9 @@ note_arrival(struct pysc_engine *engine)
 
     if (now - engine->last_arrival < QUICK_NS) {
         if (!engine->dense && ++engine->quick >= engine->quick_enough && engine->n_cpus > 1) {
-            engine->dense = 1;
+            engine->dense = place(engine, 0, now);
             engine->good_spins = 0;
-            place(engine, 0);
-            engine->shared->spin_cycles = engine->spin_cycles;
+            engine->shared->spin_cycles = engine->dense ? engine->spin_cycles : 0;
         }
     } else {
         engine->quick = 0;
@@ -287,7 +294,7 @@ sleep_until(struct pysc_engine *engine, int64_t timeout_ns, struct batch *batch)
     engine->quick = 0;
     engine->shared->spin_cycles = 0;
     if (engine->n_cpus > 1)
-        place(engine, 1);
+        place(engine, 1, now_ns());
     __atomic_store_n(&engine->shared->asleep, 1, __ATOMIC_SEQ_CST);
     scan_hot(engine, batch);
     failed = look_at_files(engine, batch->n ? 0 : timeout_ns, batch);
@@ -295,30 +302,43 @@ sleep_until(struct pysc_engine *engine, int64_t timeout_ns, struct batch *batch)
     return failed;
 }
 
+/* Look, then spin or sleep until `deadline`; reports that fast paths answer leave nothing in the batch. */
+static int
+wait_once(struct pysc_engine *engine, int64_t deadline, struct batch *batch)
+{
+    int64_t now = now_ns(), until;
+    int failed = 0;
+
+    scan_hot(engine, batch);
+    if (now - engine->last_look > LOOK_AT_FILES_NS || (batch->n == 0 && now >= deadline)) {
+        engine->last_look = now;
+        failed = look_at_files(engine, 0, batch);
+    }
+    if (batch->n || failed || now >= deadline)
+        return failed;
+    until = now + (engine->counters.wakes == engine->wakes_seen ? SPIN_NS : WAKE_NS);
+    engine->wakes_seen = engine->counters.wakes;
+    if (engine->dense && spin(engine, until < deadline ? until : deadline, batch))
+        return 0;
+    return sleep_until(engine, deadline == INT64_MAX ? -1 : deadline - now, batch);
+}
+
 int64_t
 pysc_wait(struct pysc_engine *engine, int64_t timeout_ns, struct pysc_event *events, uint32_t max)
 {
     struct batch batch = {events, 0, max};
-    int64_t now = now_ns();
-    int failed = 0;
+    int64_t deadline = timeout_ns < 0 ? INT64_MAX : now_ns() + timeout_ns;
+    int failed;
 
     if (!engine->shared)
-        return look_at_files(engine, timeout_ns, &batch) ?: (int64_t)batch.n;
-    scan_hot(engine, &batch);
-    if (now - engine->last_look > LOOK_AT_FILES_NS || (batch.n == 0 && timeout_ns == 0)) {
-        engine->last_look = now;
-        failed = look_at_files(engine, 0, &batch);
-    }
-    if (batch.n == 0 && timeout_ns != 0 && !failed) {
-        int64_t until = now + (engine->counters.wakes == engine->wakes_seen ? SPIN_NS : WAKE_NS);
+        return -EINVAL; /* pysc_engine_share comes first */
+    do {
+        uint64_t reports = engine->counters.reports;
 
-        if (timeout_ns > 0 && now + timeout_ns < until)
-            until = now + timeout_ns;
-        if (!engine->dense || !spin(engine, until, &batch))
-            failed = sleep_until(engine, timeout_ns, &batch);
-    }
-    engine->wakes_seen = engine->counters.wakes;
-    if (batch.n)
-        note_arrival(engine);
-    return failed ? failed : (int64_t)batch.n;
+        failed = wait_once(engine, deadline, &batch);
+        if (engine->counters.reports != reports)
+            note_arrival(engine);
+    } while (batch.n == 0 && !failed && timeout_ns != 0 && (timeout_ns < 0 || now_ns() < deadline));
+    /* -EINTR: Python's handlers want to run. */
+    return failed && failed != -EINTR ? failed : (int64_t)batch.n;
 }

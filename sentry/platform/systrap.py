@@ -108,6 +108,11 @@ class Systrap:
         """The zygote's host pid."""
         return self._zygote.pid
 
+    def expected_one(self) -> None:
+        """A birth that was expected has happened, or will not."""
+        if self.engine:
+            lib.pysc_expect(self.engine, -1)
+
     # Blanks
     def new_space(self, base: int | None = None, table: int | None = None) -> SystrapSpace:
         """Make a space without a process.  EAGAIN, ENOMEM."""

@@ -356,6 +356,7 @@ class SystrapThread:
                 space.platform.births[child.token] = child
                 space.donate([child.memory])
                 space.forking = child
+                lib.pysc_expect(self.engine, 1)
                 index = self._command(lib.PYSC_CMD_FORK)
                 await self._batch()
                 result = self._result(index)
@@ -372,7 +373,9 @@ class SystrapThread:
                 child.abandon()
                 raise
             finally:
-                space.forking = None
+                if space.forking is not None:
+                    space.forking = None
+                    space.platform.expected_one()
         return thread
 
     async def clone(self, stack: int, tls: int | None) -> SystrapThread:
@@ -382,6 +385,7 @@ class SystrapThread:
         space = self.space
         thread = SystrapThread(space, space.free_slot())
         space.cloning += 1
+        lib.pysc_expect(self.engine, 1)
         try:
             index = self._command(lib.PYSC_CMD_CLONE, thread.slot, stack, tls is not None, tls or 0)
             await self._batch()
@@ -393,6 +397,7 @@ class SystrapThread:
             await thread.born
         finally:
             space.cloning -= 1
+            space.platform.expected_one()
         return thread
 
     def discard(self) -> None:

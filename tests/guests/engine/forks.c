@@ -45,5 +45,6 @@ guest(long argc, char **argv)
         quit(0);
     }
     say("parent ");
+    SYS(602, 0); /* wait for all */
     return 0;
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pysc.cabi.linux.errors import LinuxError
-from pysc.sentry.kernel.scheduler import Scheduler
+from pysc.sentry.kernel.scheduler import Scheduler, park
 from pysc.sentry.platform.interface import Event, Image, Kind, MapEntry, Registers, SignalFrame, ThreadGone
 from pysc.sentry.platform.systrap import VDSO, Systrap
 
@@ -354,6 +354,12 @@ async def _gettid(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
     return task.pid
 
 
+async def _wait_for_others(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+    while not all(other.gone or other is task for other in kernel.tasks):
+        await park(deadline=time.monotonic_ns() + 2_000_000)
+    return 0
+
+
 CALLS: dict[int, Handler] = {
     1: _write,
     9: _mmap,
@@ -380,4 +386,5 @@ CALLS: dict[int, Handler] = {
     231: _exit_group,
     234: _tgkill,
     273: _set_robust_list,
+    602: _wait_for_others,
 }
