@@ -373,11 +373,12 @@ class HostRegular(HostInode):
     serves reads, too: on overlayfs a descriptor from before the first open for writing shows the old file.
     """
 
-    __slots__ = ("_data", "read_fd", "users", "write_fd", "writers")
+    __slots__ = ("_data", "_refuses", "read_fd", "users", "write_fd", "writers")
 
     def __init__(self, fs: HostFilesystem, attributes: HostAttributes) -> None:
         super().__init__(fs, attributes)
         self._data = Data()
+        self._refuses = False  # RWF_NOWAIT, as does all that has no disk, and overlayfs
         self.read_fd = -1
         self.write_fd = -1
         self.users = 0
@@ -470,6 +471,24 @@ class HostRegular(HostInode):
             return os.pread(self.fd, size, offset)
         except OSError as error:
             raise _told(error) from None
+
+    def read_nowait(self, size: int, offset: int) -> bytes | None:
+        if self._refuses:
+            return None
+        buffer = bytearray(size)
+        try:
+            count = os.preadv(self.fd, [buffer], offset, os.RWF_NOWAIT)
+        except OSError as error:
+            self._refuses = error.errno == EOPNOTSUPP.errno
+            return None
+        if count < size and count and offset + count < os.fstat(self.fd).st_size:
+            return None  # the rest is on the disk
+        return bytes(buffer) if count == size else bytes(memoryview(buffer)[:count])
+
+    async def warm(self, size: int, offset: int) -> None:
+        # What a worker reads is dropped: it fills the host's cache.  Where NOWAIT is refused nobody can tell.
+        if not self._refuses:
+            await self.fs.tree.warm(self.fd, size, offset)
 
     async def write_at(self, data: bytes, offset: int | None) -> tuple[int, int]:
         self.stale = True

@@ -291,6 +291,12 @@ class OverlayFile(OverlayInode):
     async def read_at(self, size: int, offset: int) -> bytes:
         return await self.real.read_at(size, offset)
 
+    def read_nowait(self, size: int, offset: int) -> bytes | None:
+        return self.real.read_nowait(size, offset)
+
+    async def warm(self, size: int, offset: int) -> None:
+        await self.real.warm(size, offset)
+
     async def write_at(self, data: bytes, offset: int | None) -> tuple[int, int]:
         return await (await self.copy_up()).write_at(data, offset)
 

@@ -142,6 +142,14 @@ class Tree:
             cookie, end = listing.cookie, listing.end
         return entries
 
+    async def warm(self, fd: int, size: int, offset: int) -> None:
+        """Have a worker read, so that the bytes are in the host's cache; what fails will fail again."""
+        if self._workers is not None:
+            try:
+                await self._workers.pread(fd, size, offset)
+            except LinuxError:
+                pass
+
     async def sync(self, fd: int, data_only: bool) -> None:
         """fsync(2) of an open file, on a worker: it may take seconds, in which the gofer has other things to do."""
         if self._workers is not None:
