@@ -16,9 +16,8 @@ from pysc.sentry.fs.context import FsContext
 from pysc.sentry.fs.hostfile import open_host_file
 from pysc.sentry.fs.hostfs import HostFilesystem
 from pysc.sentry.fs.hosttty import HostTerminal, open_console
-from pysc.sentry.fs.inode import BLOCK, Filesystem, Owner
-from pysc.sentry.fs.memory_file import Budget
-from pysc.sentry.fs.mounting import Memory, make, mount_at, parse_options
+from pysc.sentry.fs.inode import Filesystem, Owner
+from pysc.sentry.fs.mounting import Memory, limit_memory, make, mount_at, parse_options
 from pysc.sentry.fs.namei import make_directory, make_node
 from pysc.sentry.fs.open import open_exec
 from pysc.sentry.fs.overlay import Overlay
@@ -53,7 +52,7 @@ class Container:
         self._boot = boot
         self._gofer = gofer
         if boot.memory_limit:
-            Memory.budget = Budget(boot.memory_limit // 2 // BLOCK)
+            limit_memory(boot.memory_limit)
         self._terminal: HostTerminal | None = None
         if boot.terminal:
             self._terminal = HostTerminal(os.dup(boot.fds.stdio[0]), kernel.platform, boot.window)

@@ -78,6 +78,7 @@ class Kernel:
     """
 
     __slots__ = (
+        "_cpu_count",
         "boot_time",
         "bugs",
         "compat_seen",
@@ -121,6 +122,7 @@ class Kernel:
         self.uts = Uts()
         self.net = NetNamespace()
         self.processor = read_processor()
+        self._cpu_count = len(os.sched_getaffinity(0))  # asked now: the engine moves this thread about later
         self.boot_time = now()
         """On the clock of the scheduler; CLOCK_BOOTTIME of the guest counts from here in /proc/uptime."""
         self.next_pid = 1
@@ -167,4 +169,4 @@ class Kernel:
     @property
     def cpu_count(self) -> int:
         """Processors that guests may run on."""
-        return len(os.sched_getaffinity(0))
+        return self._cpu_count
