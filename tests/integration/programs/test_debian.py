@@ -27,7 +27,7 @@ SCRIPTS = {
     "join <(echo 1 a) <(echo 1 b); paste <(seq 2) <(seq 2); comm <(seq 3) <(seq 2 4); cut -d: -f1 /etc/passwd | head -1; "
     "numfmt --to=iec 123456789; date -u -d @0; nproc >/dev/null; factor 1234567; base64 <<<hello; od -c <<<hi; tsort <<<'a b b c'",
     "files": "mkdir -p a/b; touch -d @1000000000 a/f; stat -c '%Y %s %a %F' a/f; ln -s f a/l; readlink -f a/l | sed \"s,$d,,\"; "
-    "cp -a a c; ls -lR c | awk '{print $1,$NF}'; mv c/f c/g; install -m 640 a/f i; stat -c %a i; rm -rf a c; df . >/dev/null; "
+    "cp -a a c; ls -lR c | awk 'NF > 2 {print $1,$NF}'; mv c/f c/g; install -m 640 a/f i; stat -c %a i; rm -rf a c; df . >/dev/null; "
     "du -sb . | cut -f1 >/dev/null; truncate -s 1M big; cmp big <(head -c 1M /dev/zero) && echo same; mktemp -u x.XXXX | wc -c",
     "tar": "mkdir t; for i in $(seq 50); do echo $i >t/$i; done; tar czf t.tgz t; rm -r t; tar xzf t.tgz; cat t/* | sort -n | md5sum; "
     "tar cf - -C /usr/lib/python3 . 2>/dev/null | tar tf - | sort | md5sum",
@@ -170,7 +170,7 @@ def test_a_bash_script_prints_what_it_prints_on_the_host(
 
 @pytest.mark.parametrize("name", PYTHON)
 def test_a_python_program_prints_what_it_prints_on_the_host(name: str, sandbox: Sandbox, shared_folder: Path) -> None:
-    program = shared_folder / f"{name.replace(' ', '_')}.py"
+    program = shared_folder / f"program_{name.replace(' ', '_')}.py"
     if not program.exists():
         partial = program.with_suffix(f".{id(name)}")
         partial.write_text(textwrap.dedent(PYTHON[name]))

@@ -28,9 +28,9 @@ def bash(start: Callable[[], Terminal]) -> Iterator[Terminal]:
         yield terminal
 
 
-def begin(bash: Terminal, command: str) -> None:
+def begin(bash: Terminal, command: str, setup: str = ":") -> None:
     """Run ``command`` as a job; wait until it has the terminal: what is typed then is not the line editor's."""
-    bash.type(f"sh -c 'echo be\"\"gun; {command}'\r")
+    bash.type(f"sh -c '{setup}; echo be\"\"gun; {command}'\r")
     bash.expect("begun\r\n")
 
 
@@ -98,7 +98,7 @@ def test_quit_and_end_of_file(bash: Terminal) -> None:
 def test_window_size(bash: Terminal) -> None:
     bash.type("stty size\r")
     bash.expect("24 80\r\n.*ready> ")
-    begin(bash, 'trap "stty size" WINCH; while :; do sleep 0.05; done')
+    begin(bash, "while :; do sleep 0.05; done", setup='trap "stty size" WINCH')
     bash.resize(50, 132)
     bash.expect("50 132\r\n")
 
