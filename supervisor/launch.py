@@ -355,10 +355,13 @@ class Launcher:
         main.serve(end)
 
     def _gofer(self, sync: socket.socket, who: Identity, end: socket.socket) -> NoReturn:
-        from pysc.gofer import main
+        from pysc.gofer import main, tree
 
         direct, private = self._plan.boot.flags.file_access_direct, not self._plan.unsafe_no_namespaces
-        mounts, trees = main.set_up(self._plan.exports, trees=direct, private=private)
+        try:
+            mounts, trees = main.set_up(self._plan.exports, trees=direct, private=private)
+        except tree.SetUpError as error:
+            raise Failure(str(error)) from None
         self._root(procfs=False)
         daemon.become(who, self._last_capability)
         socket.send_fds(sync, [b"trees " + b" ".join(b"%d" % number for number in trees)], list(trees.values()))

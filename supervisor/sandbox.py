@@ -100,7 +100,7 @@ class Sandbox:
             protocol.SPAWNER,
             serves=False,
             on_event=self._on_spawner_event,
-            on_end=lambda: self._lost("the spawner was killed"),
+            on_end=lambda: self._lost("the spawner died"),
         )
 
     # --- create -------------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ class Sandbox:
         try:
             launched = self._spawner.call(self._launch_request(kuid), START_SECONDS)
         except LinuxError as error:
-            raise Failure(str(error) or self.reason or "the spawner does not answer") from None
+            raise Failure(self.reason or str(error)) from None
         state.daemons = {"spawner": self._spawner_pid}
         for daemon in launched.daemons:
             state.daemons[daemon.role.value] = daemon.pid
@@ -149,7 +149,10 @@ class Sandbox:
         self._set_status("created")
 
     def _launch_request(self, kuid: int) -> protocol.Launch:
-        plan = os.memfd_create("plan", os.MFD_CLOEXEC)
+        try:
+            plan = os.memfd_create("plan", os.MFD_CLOEXEC)
+        except OSError as error:
+            raise Failure(f"memfd_create(2): {error.strerror}; Linux 3.17 or newer is needed") from None
         with open(plan, "wb", closefd=False) as file:
             file.write(msgspec.msgpack.encode(self._plan))
         return protocol.Launch(
@@ -347,7 +350,7 @@ class Sandbox:
         if isinstance(event, sentry.Ready):
             self._ready = True
         elif isinstance(event, sentry.Failed):
-            self._failed = event.message
+            self._failed = f"the sentry cannot work here: {event.message}"
         elif isinstance(event, sentry.Exited):
             self.status = event.status
 

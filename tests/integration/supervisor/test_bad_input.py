@@ -159,6 +159,7 @@ def test_a_state_directory_that_cannot_be_made(runtime: Runtime) -> None:
         ("unshare=ENOSYS", ["namespaces"]),
         ("unshare=ENOSPC", ["namespaces"]),
         ("pivot_root=ENOSYS", ["failed"]),
+        ("memfd_create=ENOSYS", ["memfd_create"]),
         ("pidfd_open=ENOSYS", ["pidfd_open", "Linux 5.3"]),
         ("open_tree=ENOSYS", ["cannot serve", "Function not implemented"]),
         ("mount_setattr=ENOSYS", ["cannot serve", "Function not implemented"]),

@@ -14,7 +14,7 @@ from tests.integration.supervisor.runtime import Runtime, eventually
 
 ROLES = ("supervisor", "spawner", "sentry", "netstackd")
 REASONS = {
-    "spawner": "the spawner was killed",
+    "spawner": "the spawner died",
     "sentry": "the sentry was killed by SIGKILL",
     "netstackd": "the netstackd was killed by SIGKILL",
 }
