@@ -587,6 +587,7 @@ class UnixSocket(Socket):
             raise ENOTCONN
         deadline = self.receive_deadline(task)
         peek = bool(flags & abi.MSG_PEEK)
+        self.raise_error()  # before any data, unlike a stream
         while not self.queue:
             self.raise_error()
             if self.down & 1 and (self.connected_type or not (self.nonblock or flags & abi.MSG_DONTWAIT)):

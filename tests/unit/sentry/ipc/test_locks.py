@@ -77,9 +77,6 @@ STEPS = st.lists(
         st.sampled_from([fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK]),
         st.integers(0, 8),
         st.integers(0, 5),
-        st.sampled_from([fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK]),
-        st.integers(0, 8),
-        st.integers(0, 5),
     ),
     max_size=30,
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import select
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +16,9 @@ from pysc.sentry.fs.file import O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY, POLLERR,
 from pysc.sentry.fs.pipe import O_DIRECT, Pipe, PipeFile, make_pipe, open_fifo
 from pysc.sentry.kernel.scheduler import Interrupted
 from tests.unit.sentry.ipc.helpers import Runner
+
+PLACE: Any = SimpleNamespace(inode=SimpleNamespace(locks=None))
+"""Where a FIFO is."""
 
 
 def ends(flags: int = 0) -> tuple[PipeFile, PipeFile]:
@@ -113,10 +118,10 @@ def test_fifo_rendezvous() -> None:
     run = Runner()
     pipe = Pipe()
     with pytest.raises(ENXIO):
-        run.run(open_fifo(pipe, O_WRONLY | O_NONBLOCK, None))
-    reading = run.start(open_fifo(pipe, O_RDONLY, None))
+        run.run(open_fifo(pipe, O_WRONLY | O_NONBLOCK, PLACE))
+    reading = run.start(open_fifo(pipe, O_RDONLY, PLACE))
     assert not reading.done
-    writer = run.run(open_fifo(pipe, O_WRONLY, None))
+    writer = run.run(open_fifo(pipe, O_WRONLY, PLACE))
     run.settle()
     reader = reading.result()
     run.run(writer.write(b"hi"))
@@ -126,7 +131,7 @@ def test_fifo_rendezvous() -> None:
 def test_fifo_interrupted_open_leaves_nothing() -> None:
     run = Runner()
     pipe = Pipe()
-    opening = run.start(open_fifo(pipe, O_WRONLY, None))
+    opening = run.start(open_fifo(pipe, O_WRONLY, PLACE))
     assert pipe.writers == 1
     run.interrupt(opening)
     with pytest.raises(Interrupted):
@@ -137,13 +142,13 @@ def test_fifo_interrupted_open_leaves_nothing() -> None:
 def test_fifo_opened_nonblocking_has_no_hangup_before_its_first_writer() -> None:
     run = Runner()
     pipe = Pipe()
-    reader = run.run(open_fifo(pipe, O_RDONLY | O_NONBLOCK, None))
+    reader = run.run(open_fifo(pipe, O_RDONLY | O_NONBLOCK, PLACE))
     assert not reader.poll()
-    writer = run.run(open_fifo(pipe, O_WRONLY, None))
+    writer = run.run(open_fifo(pipe, O_WRONLY, PLACE))
     writer.get()
     writer.put()
     assert reader.poll() == POLLHUP
-    both = run.run(open_fifo(pipe, O_RDWR, None))
+    both = run.run(open_fifo(pipe, O_RDWR, PLACE))
     assert both.poll() & POLLOUT
 
 
