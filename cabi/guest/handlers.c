@@ -7,6 +7,10 @@
 #define SYS_SECCOMP 1
 #define AUDIT_ARCH_X86_64 0xc000003eU
 #define NR_RT_SIGRETURN 15
+#define VSYSCALL 0xffffffffff600000UL
+#ifndef SI_KERNEL
+#define SI_KERNEL 0x80
+#endif
 #define BAD_FLAGS 0x44500UL /* AC, NT, DF, TF */
 
 struct kernel_sigaction {
@@ -70,7 +74,7 @@ sigreturn(struct context *c)
     if (take_frame(c, taken) == 0)
         report(c, PYSC_KIND_SIGRETURN, 0, taken);
     else
-        report(c, PYSC_KIND_FAULT, 0, (uint64_t[6]){SIGSEGV, 0x80, 0, 0, 0, 0}); /* SI_KERNEL */
+        report(c, PYSC_KIND_FAULT, 0, (uint64_t[6]){SIGSEGV, SI_KERNEL, 0, 0, 0, 0});
 }
 
 /* A system call, however it came. */
@@ -179,6 +183,28 @@ on_site(struct context *c, int signo)
     return 1;
 }
 
+/* Calls that reach the host past the filter, and those by the vsyscall page where the host has none.  Returns whether
+ * the signal was such a call. */
+static int
+odd_call(struct context *c, int signo, const struct siginfo *info)
+{
+    static const int16_t by_page[] = {__NR_gettimeofday, __NR_time, __NR_getcpu};
+    uint64_t entry = c->regs.rip - VSYSCALL;
+    uint64_t back;
+
+    if (signo == SIGILL && info->code == SI_KERNEL && c->regs.rcx == c->regs.rip) {
+        c->regs.rax = (uint64_t)-ENOSYS; /* 335, uretprobe */
+        return 1;
+    }
+    if (signo != SIGSEGV || entry > 2 * 0x400 || entry % 0x400 || !range_ok(c->regs.rsp, 8) ||
+        copy_bytes(&back, (const void *)c->regs.rsp, 8) != 0)
+        return 0;
+    c->regs.rip = back;
+    c->regs.rsp += 8;
+    serve_call(c, by_page[entry / 0x400]);
+    return 1;
+}
+
 /* Returns whether to go back without looking at notes: the signal hit the guest half itself. */
 int
 on_signal(int signo, struct siginfo *info, struct ucontext *uc)
@@ -212,7 +238,7 @@ on_signal(int signo, struct siginfo *info, struct ucontext *uc)
         r->preempt = 0;
         report(&c, PYSC_KIND_PREEMPTED, 0, (uint64_t[6]){0});
         serve(&c);
-    } else if (!on_site(&c, signo)) {
+    } else if (!on_site(&c, signo) && !odd_call(&c, signo, info)) {
         uint64_t fault[6] = {(uint64_t)signo, (uint64_t)(int64_t)info->code, info->address,
                              uc->mcontext.trapno, uc->mcontext.err, 0};
         report(&c, PYSC_KIND_FAULT, 0, fault);

@@ -75,6 +75,7 @@ guest(long argc, char **argv)
         CHECK(SYS(99999, 0) == -38);
         CHECK(SYS(0x40000027, 0) == -38); /* x32 */
         CHECK(SYS(-1, 0) == -38);
+        CHECK(SYS(335, 0) == -38); /* uretprobe: past the host's filter */
         long result;
         __asm__ volatile("int $0x80" : "=a"(result) : "a"(20) : "memory");
         CHECK(result == -38);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import struct
 import time
 
@@ -100,6 +101,37 @@ def test_patched_sites(kernel: TestKernel, compile_guest: Compile) -> None:
 def test_patching_race(kernel: TestKernel, compile_guest: Compile) -> None:
     """400 sites are patched while three threads call through them and signals arrive: no crash, no wrong result."""
     assert kernel.run(compile_guest("race", libc=True), [b"race"]) == 0, (kernel.output, kernel.faults)
+
+
+def test_odd_calls(kernel: TestKernel, compile_guest: Compile) -> None:
+    """The vsyscall page is a call like any other; SIGSTOP and SIGCONT during a native sleep end as restart_syscall."""
+
+    async def page(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        return 1234567890
+
+    async def stop_later(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        pid = task.thread.space.host_pid
+        start = time.monotonic_ns()
+        kernel.scheduler.call_at(start + 50_000_000, lambda: os.kill(pid, signal.SIGSTOP))
+        kernel.scheduler.call_at(start + 100_000_000, lambda: os.kill(pid, signal.SIGCONT))
+        return 0
+
+    kernel.calls |= {201: page, 600: stop_later}
+    assert kernel.run(compile_guest("odd"), [b"odd"]) == 0, (kernel.output, kernel.faults)
+
+
+def test_idle_costs_nothing(compile_guest: Compile) -> None:
+    """While its only guest sleeps the sentry sleeps, too: no turns of the loop, no time."""
+    kernel = TestKernel(fastpath=True)
+    used: list[float] = []
+
+    async def measure(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        used.append(time.process_time())
+        return 0
+
+    kernel.calls[600] = measure
+    assert kernel.run(compile_guest("idle"), [b"idle"]) == 0
+    assert used[1] - used[0] < 0.05
 
 
 def test_exec(kernel: TestKernel, compile_guest: Compile) -> None:
