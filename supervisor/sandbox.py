@@ -7,17 +7,15 @@ at any point and leaves no process, no cgroup and, for a foreground sandbox, no 
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
-import time
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from pysc.cabi.linux.errors import LinuxError
-from pysc.supervisor import cgroups, hooks, names, prefork
+from pysc.supervisor import cgroups, hooks, names, prefork, reaping
 from pysc.supervisor.console import Terminal
 from pysc.supervisor.failure import Failure
 from pysc.supervisor.lockdown import lock_down
@@ -280,40 +278,16 @@ class Sandbox:
         self._spawner.close()
         if self._sentry is not None:
             self._sentry.close()
-        self._reap_spawner()
+        reaping.reap(self._spawner_pid, END_SECONDS)
         # Not needed where the spawner did its work; it may have been killed.
-        self._await_daemons()
+        reaping.await_ends(self._pidfds, END_SECONDS)
+        self._pidfds = []
         cgroups.kill(self._cgroups.directories)
         cgroups.remove(self._cgroups.directories)
         if self._terminal is not None:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
             self._terminal.restore()
         self._settle_state()
-
-    def _reap_spawner(self) -> None:
-        end = time.monotonic() + END_SECONDS
-        while True:
-            try:
-                pid, _ = os.waitpid(self._spawner_pid, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid:
-                return
-            if time.monotonic() > end:
-                os.kill(self._spawner_pid, signal.SIGKILL)
-            time.sleep(0.001)
-
-    def _await_daemons(self) -> None:
-        for pidfd in self._pidfds:
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            if not poll.poll(END_SECONDS * 1000):
-                try:
-                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                except OSError:
-                    pass
-            os.close(pidfd)
-        self._pidfds = []
 
     def _settle_state(self) -> None:
         if self.state is None:
