@@ -8,17 +8,23 @@ from pysc.cabi.linux.errors import EAGAIN, EBADF, EFBIG, EINVAL, EOPNOTSUPP, ESP
 from pysc.cabi.linux.resource import RLIMIT_FSIZE
 from pysc.cabi.linux.stat import PERMISSIONS, S_ISGID, S_ISUID
 from pysc.sentry.fs import notify
+from pysc.sentry.fs.eventfd import EventFile
 from pysc.sentry.fs.file import O_APPEND, FileDescription
 from pysc.sentry.fs.inode import Changes
 from pysc.sentry.fs.memory_devices import DeviceFile
 from pysc.sentry.fs.permissions import clears_suid, without_suid
 from pysc.sentry.fs.regular import RegularFile
+from pysc.sentry.fs.signalfd import SignalFile
+from pysc.sentry.fs.timerfd import TimerFile
 from pysc.sentry.kernel.scheduler import Interrupted, yield_now
 from pysc.sentry.syscalls.buffers import STEP, Range, gather, scatter, single, total, vector
 from pysc.sentry.syscalls.table import I32, I64, U32, U64, Addr, Fd, Size
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
+
+COUNTED: Final = (EventFile, TimerFile, SignalFile)
+"""Too small a buffer is EINVAL for them, even an empty one."""
 
 RWF_HIPRI: Final = 0x01
 RWF_DSYNC: Final = 0x02
@@ -33,7 +39,7 @@ async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: 
     """Read into the ranges; ``offset`` None is the description's own."""
     size = total(ranges)
     fills = isinstance(file, (RegularFile, DeviceFile))
-    if not size and not isinstance(file, RegularFile):
+    if not size and not isinstance(file, (RegularFile, *COUNTED)):
         return 0
     done = 0
     file.get()
