@@ -78,7 +78,7 @@ static const struct wanted calls[] = {
     [__NR_faccessat2] = PATHS(2),
 };
 
-/* Paths go above PYSC_DATA_ROOM, which no command uses, the buffer to the beginning. */
+/* Paths go above PYSC_DATA_ROOM, which no command uses, the buffer to the beginning: no call has both. */
 static void
 add_path(struct pysc_slot *slot, uint64_t address, uint32_t *used)
 {
@@ -97,7 +97,7 @@ add_path(struct pysc_slot *slot, uint64_t address, uint32_t *used)
 static void
 add_buffer(struct pysc_slot *slot, uint64_t address, uint64_t size)
 {
-    if (size == 0 || size > PYSC_DATA_ROOM || !range_ok(address, size) ||
+    if (size == 0 || size > PYSC_DATA_SIZE || !range_ok(address, size) ||
         copy_bytes(slot->data, (void *)address, size) != 0)
         return;
     slot->hints[slot->n_hints++] = (struct pysc_hint){address, (uint32_t)size, 0};
@@ -115,7 +115,7 @@ add_hints(struct pysc_slot *slot, int64_t nr, const uint64_t *args)
     if (wanted->unit)
         add_buffer(slot, args[wanted->buffer],
                    wanted->size == NONE ? wanted->unit
-                   : args[wanted->size] > PYSC_DATA_ROOM ? 0
+                   : args[wanted->size] > PYSC_DATA_SIZE ? 0
                                                          : args[wanted->size] * wanted->unit);
     for (uint32_t i = 0, paths = wanted->paths; paths; i++, paths >>= 1) {
         if (paths & 1)
