@@ -1,0 +1,189 @@
+"""Host files: what an exclusive mount remembers, what a shared one checks, what the gofer is asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pysc.cabi.linux.errors import EACCES, ENOENT, EROFS
+from pysc.gofer import tree as gofer_tree
+from pysc.gofer.handlers import handlers
+from pysc.sentry.fs.hostfs import HostFilesystem
+from pysc.sentry.fs.tmpfs import Tmpfs
+from pysc.sentry.fs.tree import Tree
+from pysc.urpc.schema import gofer
+from tests.support.vfs_world import BUFFER, World
+
+
+class Gofer:
+    """The gofer's handlers, called in place; ``asked`` are the requests."""
+
+    def __init__(self, source: Path, *, readonly: bool = False) -> None:
+        self.source = os.fsencode(source)
+        self.readonly = readonly
+        self.trees = gofer_tree.plain([self])
+        self.asked: list[Any] = []
+        self._handlers = handlers(self.trees.mounts)
+
+    async def call(self, request: Any) -> Any:
+        self.asked.append(request)
+        return self._handlers[type(request)](request)
+
+    def close(self) -> None:
+        for mount in self.trees.mounts:
+            os.close(mount.root)
+
+
+class Mounts:
+    """Makes worlds on a folder and closes what they need."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._close: list[int] = []
+        self._gofers: list[Gofer] = []
+
+    def world(
+        self, *, shared: bool = False, direct: bool = True, source: Path | None = None, readonly: bool = False
+    ) -> tuple[World, Gofer]:
+        server = Gofer(source or self.folder, readonly=readonly)
+        self._gofers.append(server)
+        fd = -1
+        if direct:
+            fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+            self._close.append(fd)
+
+        async def attach() -> HostFilesystem:
+            return await HostFilesystem.attach(Tree(0, fd, server), shared=shared)
+
+        return World(World(Tmpfs()).run(attach())), server
+
+    def close(self) -> None:
+        for fd in self._close:
+            os.close(fd)
+        for server in self._gofers:
+            server.close()
+
+
+@pytest.fixture
+def mounts(tmp_path: Path) -> Iterator[Mounts]:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/f").write_bytes(b"text")
+    made = Mounts(tmp_path)
+    yield made
+    made.close()
+
+
+def test_reading_asks_the_gofer_nothing(mounts: Mounts) -> None:
+    world, server = mounts.world()
+    server.asked.clear()
+    assert world.get_file(b"/d/f") == b"text"
+    assert world.listdir(b"/d") == [b"f"]
+    assert world.call("stat", b"/d/nope", BUFFER) == -ENOENT.errno
+    assert server.asked == []
+
+
+def test_everything_through_the_gofer(mounts: Mounts) -> None:
+    world, server = mounts.world(direct=False)
+    assert world.get_file(b"/d/f") == b"text"
+    assert world.listdir(b"/d") == [b"f"]
+    kinds = {type(request) for request in server.asked}
+    assert {gofer.Walk, gofer.Open, gofer.ListDirectory} <= kinds
+
+
+def test_exclusive_mounts_remember(mounts: Mounts) -> None:
+    """What the host does behind an exclusive mount is not seen: neither new names nor sizes."""
+    world, _server = mounts.world()
+    assert world.call("stat", b"/new", BUFFER) == -ENOENT.errno
+    size = world.stat(b"/d/f")[7]
+    (mounts.folder / "new").write_bytes(b"x")
+    (mounts.folder / "d/f").write_bytes(b"longer than before")
+    assert world.call("stat", b"/new", BUFFER) == -ENOENT.errno
+    assert world.stat(b"/d/f")[7] == size
+
+
+def test_shared_mounts_see_the_host(mounts: Mounts) -> None:
+    world, _server = mounts.world(shared=True)
+    assert world.call("stat", b"/new", BUFFER) == -ENOENT.errno
+    world.stat(b"/d/f")
+    (mounts.folder / "new").write_bytes(b"x")
+    (mounts.folder / "d/f").write_bytes(b"longer than before")
+    assert world.stat(b"/new")[7] == 1
+    assert world.stat(b"/d/f")[7] == 18
+    (mounts.folder / "d/f").unlink()
+    assert world.call("stat", b"/d/f", BUFFER) == -ENOENT.errno
+    (mounts.folder / "d/f").symlink_to("../new")
+    assert world.get_file(b"/d/f") == b"x"
+
+
+def test_a_swap_as_config_maps_do_it(mounts: Mounts) -> None:
+    """A volume's link is renamed over: the next open gets the new file."""
+    world, _server = mounts.world(shared=True)
+    for number in (1, 2):
+        (mounts.folder / f"v{number}").mkdir()
+        (mounts.folder / f"v{number}/config").write_bytes(b"%d" % number)
+    (mounts.folder / "data").symlink_to("v1")
+    assert world.get_file(b"/data/config") == b"1"
+    (mounts.folder / "data.new").symlink_to("v2")
+    (mounts.folder / "data.new").rename(mounts.folder / "data")
+    assert world.get_file(b"/data/config") == b"2"
+
+
+def test_changes_reach_the_host(mounts: Mounts) -> None:
+    world, _server = mounts.world()
+    world.put_file(b"/d/new", b"abc", 0o640)
+    assert (mounts.folder / "d/new").read_bytes() == b"abc"
+    assert (mounts.folder / "d/new").stat().st_mode & 0o7777 == 0o640
+    world.call("rename", b"/d", b"/moved")
+    assert world.get_file(b"/moved/new") == b"abc"
+    world.call("chmod", b"/moved/new", 0o4711)
+    assert (mounts.folder / "moved/new").stat().st_mode & 0o7777 == 0o4711
+
+
+def test_an_unlinked_file_can_be_changed(mounts: Mounts) -> None:
+    world, _server = mounts.world()
+    fd = world.open(b"/d/f", 2)
+    world.call("unlink", b"/d/f")
+    assert world.call("ftruncate", fd, 2) == 0
+    assert world.call("fchmod", fd, 0o600) == 0
+    assert world.read(fd) == b"te"
+    world.call("fstat", fd, BUFFER)
+    assert int.from_bytes(world.peek(8, BUFFER + 16), "little") == 0
+
+
+def test_other_names_of_a_file(mounts: Mounts) -> None:
+    """Where a file was found first may go: it is still found by its other name."""
+    world, _server = mounts.world()
+    world.call("link", b"/d/f", b"/d/g")
+    world.stat(b"/d/f")
+    world.call("unlink", b"/d/g")
+    assert world.call("chmod", b"/d/f", 0o600) == 0
+    assert world.stat(b"/d/f")[2] == 1
+
+
+def test_a_single_file(mounts: Mounts) -> None:
+    world, _server = mounts.world(source=mounts.folder / "d/f", direct=False)
+    root = world.namespace.root.root.inode
+    assert root.mode & 0o170000 == 0o100000
+    assert world.run(root.size()) == 4
+
+
+def test_read_only_mounts(mounts: Mounts) -> None:
+    world, _server = mounts.world(readonly=True)
+    assert world.open(b"/d/f", 1) == -EROFS.errno
+    assert world.call("mkdir", b"/x", 0o755) == -EROFS.errno
+
+
+def test_devices_of_the_host_stay_shut(mounts: Mounts) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root to make a device")
+    try:
+        os.mknod(mounts.folder / "null", 0o020666, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("devices cannot be made here")
+    world, _server = mounts.world()
+    assert world.open(b"/null") == -EACCES.errno
+    assert world.stat(b"/null")[3] & 0o170000 == 0o020000
