@@ -73,6 +73,7 @@ class Limits:
         self.tasks: dict[int, Any] = {}
         self.exited = False
         self.is_init = False
+        self.stop_pending = 0
 
     def limit(self, resource: int) -> int:
         return 1024
