@@ -1,0 +1,175 @@
+"""procfs: entries of processes and of the machine, links that lead to places, and who may look."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT
+from pysc.cabi.linux.fcntl import AT_FDCWD
+from pysc.sentry.fs.context import FsContext
+from pysc.sentry.fs.mounting import make
+from pysc.sentry.fs.tmpfs import Tmpfs
+from pysc.sentry.fs.walk import resolve
+from pysc.sentry.kernel.credentials import Credentials
+from pysc.sentry.kernel.fd_table import FDTable
+from pysc.sentry.kernel.kernel import Kernel
+from pysc.sentry.kernel.memory import Memory
+from pysc.sentry.kernel.session import Session
+from pysc.sentry.kernel.task import Task
+from pysc.sentry.kernel.thread_group import ThreadGroup
+from pysc.sentry.syscalls.x86_64 import X86_64
+from tests.support.vfs_world import BUFFER, World
+
+PID = 7
+
+
+@pytest.fixture
+def world() -> World:
+    """A reader on a tmpfs with /proc mounted, and a process 7 in its kernel that runs as user 1000."""
+    reader = World(Tmpfs(mode=0o755))
+    kernel = Kernel(cast(Any, None), X86_64)
+    reader.kernel = kernel
+    for name in (b"/proc", b"/home"):
+        reader.call("mkdir", name, 0o755)
+    reader.put_file(b"/home/f", b"opened")
+    reader.call("mount", reader.poke(b"proc\0"), b"/proc", reader.poke(b"proc\0", BUFFER + 64), 0, 0)
+    group = ThreadGroup(kernel, PID, None)
+    space = SimpleNamespace(host_pid=os.getpid())
+    context = FsContext(reader.fs.root)
+    creds = Credentials.of(1000, 1000)
+    task = Task(kernel, PID, group, cast(Any, None), creds, context, FDTable(), Memory(cast(Any, space)))
+    task.comm = b"sleeper"
+    group.leader = group.tasks[PID] = kernel.tasks[PID] = task
+    kernel.groups[PID] = group
+    Session(group).new_group(kernel, PID).join(group)
+    task.fds.install(reader.fds.get(reader.open(b"/home/f")), 10)
+    reader.group = ThreadGroup(kernel, 1, None)
+    return reader
+
+
+def fields(text: bytes) -> dict[bytes, bytes]:
+    return dict(cast("tuple[bytes, bytes]", tuple(line.split(b":\t", 1))) for line in text.splitlines())
+
+
+def target(world: World, link: bytes) -> bytes:
+    size = world.try_call("readlink", link, BUFFER, 4096)
+    return world.peek(size)
+
+
+def test_status(world: World) -> None:
+    shown = fields(world.get_file(b"/proc/7/status"))
+    assert shown[b"Name"] == b"sleeper"
+    assert shown[b"Pid"] == b"7"
+    assert shown[b"Uid"] == b"1000\t1000\t1000\t1000"
+    assert int(shown[b"CapEff"], 16) == 0
+    assert shown[b"Threads"] == b"1"
+
+
+def test_stat_has_52_fields(world: World) -> None:
+    line = world.get_file(b"/proc/7/stat")
+    assert line.startswith(b"7 (sleeper) S 0 7 7 ")
+    assert len(line.rpartition(b")")[2].split()) == 50
+
+
+def test_owner(world: World) -> None:
+    assert world.stat(b"/proc/7")[4:6] == (1000, 1000)
+    assert world.stat(b"/proc/7/fd")[3] == 0o040500
+
+
+def test_numbers_come_and_go(world: World) -> None:
+    assert b"7" in world.listdir(b"/proc")
+    assert world.listdir(b"/proc/7/task") == [b"7"]
+    fd = world.open(b"/proc/7/status")
+    del world.kernel.groups[PID], world.kernel.tasks[PID]
+    assert world.call("stat", b"/proc/7", BUFFER) == -ENOENT.errno
+    assert world.call("read", fd, BUFFER, 100) == -3
+    assert b"7" not in world.listdir(b"/proc")
+    assert world.call("stat", b"/proc/07", BUFFER) == -ENOENT.errno
+
+
+def test_descriptors_lead_to_the_file(world: World) -> None:
+    assert world.listdir(b"/proc/7/fd") == [b"0"]
+    assert target(world, b"/proc/7/fd/0") == b"/home/f"
+    assert world.get_file(b"/proc/7/fd/0") == b"opened"
+    world.call("unlink", b"/home/f")
+    assert target(world, b"/proc/7/fd/0") == b"/home/f (deleted)"
+    assert world.get_file(b"/proc/7/fd/0") == b"opened"
+    assert world.get_file(b"/proc/7/fdinfo/0").startswith(b"pos:\t0\nflags:\t0100000\n")
+    task = world.kernel.tasks[PID]
+    task.fds.close(task, 0)
+    assert world.call("readlink", b"/proc/7/fd/0", BUFFER, 100) == -ENOENT.errno
+
+
+def test_root_and_directory(world: World) -> None:
+    task = world.kernel.tasks[PID]
+    task.fs.cwd = world.run(resolve(cast(Any, world), AT_FDCWD, b"/home"))
+    assert target(world, b"/proc/7/cwd") == b"/home"
+    assert world.get_file(b"/proc/7/cwd/f") == b"opened"
+    assert world.stat(b"/proc/7/root/home")[1] == world.stat(b"/home")[1]
+
+
+@pytest.mark.parametrize("name", [b"environ", b"maps", b"auxv"])
+def test_strangers_see_nothing_private(world: World, name: bytes) -> None:
+    path = b"/proc/7/" + name
+    assert world.open(path) >= 0
+    world.creds = Credentials.of(2000, 2000)
+    fd = world.open(path)
+    assert fd == -EACCES.errno or world.call("read", fd, BUFFER, 100) == -EACCES.errno
+    assert world.call("readlink", b"/proc/7/cwd", BUFFER, 100) == -EACCES.errno
+    assert world.open(b"/proc/7/fd", 0o200000) == -EACCES.errno
+    assert world.get_file(b"/proc/7/status")
+
+
+def test_the_score_is_written(world: World) -> None:
+    path = b"/proc/7/oom_score_adj"
+    fd = world.open(path, 2)
+    assert world.write(fd, b"500\n") == 4
+    assert world.get_file(path) == b"500\n"
+    assert world.write(fd, b"5000") == -EINVAL.errno
+    assert world.write(fd, b"x") == -EINVAL.errno
+    world.creds = Credentials.of(1000, 1000)
+    assert world.open(b"/proc/7/status", 1) == -EACCES.errno
+
+
+def test_the_machine(world: World) -> None:
+    assert world.get_file(b"/proc/sys/kernel/hostname") == b"pysc\n"
+    assert b"MemTotal:" in world.get_file(b"/proc/meminfo")
+    assert world.get_file(b"/proc/uptime").count(b" ") == 1
+    assert len(world.get_file(b"/proc/loadavg").split()) == 5
+    assert b"btime " in world.get_file(b"/proc/stat")
+    assert b"\ttmpfs\n" in world.get_file(b"/proc/filesystems")
+    first, second = (world.get_file(b"/proc/sys/kernel/random/uuid") for _ in range(2))
+    assert len(first) == 37
+    assert first != second
+
+
+def test_every_entry_can_be_read(world: World) -> None:
+    """No name in a listing is a surprise: directories list, files read, links show a text."""
+
+    def visit(path: bytes) -> int:
+        seen = 0
+        for name in world.listdir(path):
+            below = path + b"/" + name
+            mode = world.stat(below, follow=False)[3]
+            seen += 1
+            if mode & 0o170000 == 0o040000:
+                seen += visit(below)
+            elif mode & 0o170000 == 0o120000:
+                assert name == b"exe" or target(world, below), below
+            elif mode & 0o444:
+                world.get_file(below)
+        return seen
+
+    assert visit(b"/proc") > 200
+
+
+def test_sysfs(world: World) -> None:
+    world.call("mkdir", b"/sys", 0o755)
+    world.call("mount", world.poke(b"sysfs\0"), b"/sys", world.poke(b"sysfs\0", BUFFER + 64), 0, 0)
+    assert world.get_file(b"/sys/devices/system/cpu/online").startswith(b"0")
+    assert world.open(b"/sys/devices/new", 0o101) < 0
+    assert make(world.kernel, b"sysfs").name == b"sysfs"
