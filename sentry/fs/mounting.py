@@ -16,7 +16,7 @@ from pysc.sentry.fs import shmem
 from pysc.sentry.fs.devfs import Devtmpfs
 from pysc.sentry.fs.inode import BLOCK, Filesystem
 from pysc.sentry.fs.memory_file import Budget
-from pysc.sentry.fs.path import Mount, MountNamespace, Path
+from pysc.sentry.fs.path import Mount, MountNamespace, Path, subtree
 from pysc.sentry.fs.proc.filesystem import make_proc
 from pysc.sentry.fs.proc.system import Machine
 from pysc.sentry.fs.sysfs import Sysfs
@@ -125,31 +125,26 @@ def bind_at(what: Path, place: Path, *, recursive: bool) -> Mount:
     namespace = namespace_of(place)
     if is_directory(what) != is_directory(place):
         raise ENOTDIR
-    mount = _clone(what.mount, what, recursive=recursive)
+    mount = _clone(what, recursive=recursive)
     namespace.attach(mount, place)
-    for inner in _below(mount):
+    for inner in subtree(mount)[1:]:
         inner.namespace = namespace
         namespace.mounts[inner.id] = inner
     return mount
 
 
-def _below(mount: Mount) -> list[Mount]:
-    found = []
-    for child in mount.children.values():
-        found.append(child)
-        found.extend(_below(child))
-    return found
-
-
-def _clone(mount: Mount, what: Path, *, recursive: bool) -> Mount:
-    twin = Mount(mount.fs, what.dentry, mount.flags, mount.source)
-    if recursive:
+def _clone(what: Path, *, recursive: bool) -> Mount:
+    """Return a mount of the same place, with copies of the mounts below it if ``recursive``."""
+    twin = Mount(what.mount.fs, what.dentry, what.mount.flags, what.mount.source)
+    pairs = [(what.mount, twin)] if recursive else []
+    for mount, copy in pairs:
         for point, child in mount.children.items():
-            if point.below(what.dentry):
-                inner = _clone(child, Path(child, child.root), recursive=True)
-                inner.parent, inner.point = twin, point
-                twin.children[point] = inner
+            if point.below(copy.root):
+                inner = Mount(child.fs, child.root, child.flags, child.source)
+                inner.parent, inner.point = copy, point
+                copy.children[point] = inner
                 point.mounts += 1
+                pairs.append((child, inner))
     return twin
 
 

@@ -219,13 +219,12 @@ class MountNamespace:
 
     def detach(self, mount: Mount) -> None:
         """Take a mount, and those below it, out of the tree; whoever is inside stays there."""
-        for child in list(mount.children.values()):
-            self.detach(child)
-        if mount.parent is not None and mount.point is not None:
-            del mount.parent.children[mount.point]
-            mount.point.mounts -= 1
-        mount.parent = mount.point = mount.namespace = None
-        self.mounts.pop(mount.id, None)
+        for gone in reversed(subtree(mount)):
+            if gone.parent is not None and gone.point is not None:
+                del gone.parent.children[gone.point]
+                gone.point.mounts -= 1
+            gone.parent = gone.point = gone.namespace = None
+            self.mounts.pop(gone.id, None)
 
     def copy(self) -> tuple[MountNamespace, dict[Mount, Mount]]:
         """Return a namespace with the same mounts (CLONE_NEWNS), and which mount became which."""
@@ -252,6 +251,14 @@ class MountNamespace:
         del mount.parent.children[mount.point]
         mount.point.mounts -= 1
         self.attach(mount, place)
+
+
+def subtree(mount: Mount) -> list[Mount]:
+    """Return a mount and all below it, each after what it stands on."""
+    found = [mount]
+    for above in found:
+        found.extend(above.children.values())
+    return found
 
 
 def top(place: Path) -> Path:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 PAGE: Final = 4096
 STRINGS_MAX: Final = 1 << 17
 NAME_COLUMN: Final = 73
+OURS: Final = (b"/memfd:pysc-channel", b"/memfd:pysc-guest", b"/memfd:pysc-shared")
+"""What the host calls the engine's own memory."""
+KEPT_NAMES: Final = (b"[vdso]", b"[vvar]")
 
 
 def _memory(task: Task, start: int, end: int) -> bytes:
@@ -77,7 +80,9 @@ def ranges(task: Task) -> Iterator[Range]:
         low, high = int(start, 16), int(end, 16)
         if high <= LIMIT or low >= 1 << 47:
             continue
-        yield _range(task, low, high, fields)
+        found = _range(task, low, high, fields)
+        if not fields[-1].startswith(OURS):
+            yield found
 
 
 def _range(task: Task, start: int, end: int, fields: list[bytes]) -> Range:
@@ -92,6 +97,8 @@ def _range(task: Task, start: int, end: int, fields: list[bytes]) -> Range:
         name = b"[heap]"
     elif start < memory.stack_top <= end:
         name = b"[stack]"
+    elif fields[-1] in KEPT_NAMES:
+        name = fields[-1]
     return Range(start, end, fields[1], 0, 0, 0, name)
 
 
