@@ -189,6 +189,7 @@ def _give_frame(task: Task, back: Return, info: SigInfo, action: SigAction, on_s
     task.state = TaskState.GUEST
     thread = task.thread
     if pending_interrupt(task) is not None:
+        task.preempting = True
         thread.preempt()  # remembered: the next frame goes on top of this one before the handler begins
     if back.restart is not None:
         if back.restart is Restart.NOINTR or (back.restart is Restart.SYS and action.flags & SA_RESTART):
@@ -204,5 +205,6 @@ def _give_frame(task: Task, back: Return, info: SigInfo, action: SigAction, on_s
 def on_frame_fault(task: Task) -> None:
     """A frame could not be written: SIGSEGV, and death if that has no other stack."""
     task.state = TaskState.KERNEL
+    task.preempting = False
     force_signal(task, SigInfo.kernel(SIGSEGV))
     return_to_guest(task, Return())

@@ -39,6 +39,7 @@ def on_event(kernel: Kernel, event: Event) -> None:
         _on_gone(task)
         return
     task.state = TaskState.KERNEL
+    task.preempting = False
     native, task.native = task.native, None
     if task.killed:
         exit_task(task)

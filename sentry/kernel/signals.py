@@ -73,7 +73,8 @@ def notify(task: Task) -> None:
             if reason is not None:
                 task.routine.interrupt(reason)
     elif task.state is TaskState.GUEST:
-        if pending_interrupt(task) is not None:
+        if not task.preempting and pending_interrupt(task) is not None:
+            task.preempting = True
             task.thread.preempt()
     elif task.state is TaskState.HELD:
         from pysc.sentry.kernel.delivery import release_held

@@ -82,6 +82,7 @@ class Task:
         "nice",
         "pdeath_signal",
         "pending",
+        "preempting",
         "record",
         "returning",
         "robust_list",
@@ -138,6 +139,8 @@ class Task:
         self.altstack: AltStack | None = None
         self.attention = False
         """Something may have to be looked at before the task goes back to its guest."""
+        self.preempting = False
+        """Its thread was told to report, and has not yet."""
         self.killed = False
         """It ends before it runs guest code again."""
 
