@@ -41,6 +41,8 @@ COMMANDS: Final = {
     "delete": Command("delete", "ID...", "remove stopped containers", 1, -1),
     "state": Command("state", "ID", "print the OCI state of a container", 1, 1),
     "list": Command("list", "", "list containers", 0, 0),
+    "pause": Command("pause", "ID", "stop all processes of a container", 1, 1),
+    "resume": Command("resume", "ID", "let a paused container go on", 1, 1),
     "ps": Command("ps", "ID", "list the processes in a container", 1, 1),
     "spec": Command("spec", "[COMMAND...]", "write a config.json to start from", 0, -1),
     "syscalls": Command("syscalls", "[NAME...]", "print what the kernel inside implements", 0, -1),

@@ -23,7 +23,7 @@ from pysc.supervisor.log import Log
 from pysc.supervisor.peer import Loop, Peer
 from pysc.supervisor.plan import Plan
 from pysc.supervisor.spec import Hooks, Spec
-from pysc.supervisor.state import Health, State, Store, new
+from pysc.supervisor.state import Health, State, Status, Store, new
 from pysc.urpc.fds import RegularFd, SocketFd, StdioFd
 from pysc.urpc.message import Event
 from pysc.urpc.schema import sentry
@@ -144,7 +144,7 @@ class Sandbox:
         hooks.run("prestart", wanted.prestart, state)
         hooks.run("createRuntime", wanted.create_runtime, state)
         hooks.run("createContainer", wanted.create_container, state)
-        self._set_status("created")
+        self.set_status("created")
 
     def _launch_request(self, kuid: int) -> protocol.Launch:
         try:
@@ -192,7 +192,7 @@ class Sandbox:
         self._pass_window()
         if self.cancelled:
             self.forward(self.cancelled)
-        self._set_status("running")
+        self.set_status("running")
         try:
             hooks.run("poststart", wanted.poststart, self.state)
         except Failure as failure:
@@ -254,7 +254,7 @@ class Sandbox:
         """Show a health in the state."""
         assert self.state is not None
         self.state.health = health
-        self._set_status(self.state.status)
+        self.set_status(self.state.status)
 
     def kill(self) -> None:
         """End everything at once, as by SIGKILL to the program."""
@@ -300,7 +300,7 @@ class Sandbox:
             if self.status is not None:
                 code = os.waitstatus_to_exitcode(self.status)
                 self.state.exit_status = code if code >= 0 else 128 - code
-            self._set_status("stopped")
+            self.set_status("stopped")
         wanted = self._spec.hooks or Hooks()
         try:
             self.state.status = "stopped"
@@ -308,9 +308,10 @@ class Sandbox:
         except Failure as failure:
             self._log.warning(str(failure))
 
-    def _set_status(self, status: str) -> None:
+    def set_status(self, status: Status) -> None:
+        """Write another status to the state file."""
         assert self.state is not None
-        self.state.status = status  # type: ignore[assignment]  # one of its literals
+        self.state.status = status
         try:
             self._store.save(self.state)
         except Failure as failure:
@@ -347,7 +348,7 @@ class Sandbox:
             self._pidfds.append(event.daemon.pidfd.take())
             if self.state is not None:
                 self.state.daemons["gofer"] = event.daemon.pid
-                self._set_status(self.state.status)
+                self.set_status(self.state.status)
             if self._sentry is not None:
                 self._sentry.ask(sentry.NewGofer(SocketFd(event.socket.take())), lambda value, error: None)
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import signal
 from typing import Any, Final
 
-from pysc.cabi.linux.errors import EBUSY, EIO, ESRCH
+from pysc.cabi.linux.errors import EBUSY, EIO, ESRCH, LinuxError
 from pysc.supervisor.control import Control
 from pysc.supervisor.failure import Failure
 from pysc.supervisor.sandbox import Sandbox
+from pysc.supervisor.state import Status
 from pysc.urpc.codec import Asked
 from pysc.urpc.message import Request
 from pysc.urpc.schema import sentry
 from pysc.urpc.schema import supervisor as protocol
 
-_SAME: Final[dict[type, Request[Any]]] = {
-    protocol.Processes: sentry.Processes(),
-    protocol.Pause: sentry.Pause(),
-    protocol.Resume: sentry.Resume(),
+_FREEZING: Final[dict[type, tuple[Request[Any], Status]]] = {
+    protocol.Pause: (sentry.Pause(), "paused"),
+    protocol.Resume: (sentry.Resume(), "running"),
 }
-"""Requests that are the sentry's to answer."""
+"""What the sentry is asked, and the state afterwards."""
 
 
 class Service:
@@ -51,7 +51,20 @@ class Service:
         elif isinstance(request, protocol.Processes):
             sandbox.sentry.ask(sentry.Processes(), lambda value, error: control.answer(asked, value, error))
         else:
-            sandbox.sentry.ask(_SAME[type(request)], lambda value, error: control.answer(asked, None, error))
+            self._freeze(asked)
+
+    def _freeze(self, asked: Asked) -> None:
+        request, status = _FREEZING[type(asked.request)]
+
+        def done(_: object, error: LinuxError | None) -> None:
+            if error is None:
+                self._sandbox.set_status(status)
+            self._control.answer(asked, error=error)
+
+        if self._sandbox.started:
+            self._sandbox.sentry.ask(request, done)
+        else:
+            self._control.answer(asked, error=ESRCH("container not running"))
 
     def _kill(self, asked: Asked, request: protocol.Kill) -> None:
         sandbox = self._sandbox
