@@ -33,11 +33,12 @@ die(void)
         host(__NR_exit_group, 255);
 }
 
-/* Our vDSO image is the guest's code as much as the host's is. */
+/* Only its code: a guest that jumps to 0 or into a hole has its own fault, and our vDSO image is the guest's code. */
 static int
 in_guest_half(uint64_t rip)
 {
-    return rip < PYSC_LIMIT && !(rip >= PYSC_VDSO && rip < PYSC_VDSO_TABLE);
+    return (rip >= (uint64_t)guest_text_start && rip < (uint64_t)guest_text_end) ||
+           (rip >= (uint64_t)trampolines && rip < (uint64_t)guest_trampolines_end);
 }
 
 static int

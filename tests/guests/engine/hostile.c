@@ -92,6 +92,7 @@ keyhole(const char *at)
     CHECK(HOST(__NR_futex, &word, 1, 1) == 0);
     CHECK(HOST(__NR_arch_prctl, 0x1001, 0) == -1);     /* SET_GS */
     CHECK(HOST(__NR_membarrier, 1, 0) == -1);          /* GLOBAL */
+    CHECK(HOST(__NR_mprotect, (long)record()->channel - 0x10000, 4096, 3) == -13); /* the shared page is sealed */
     CHECK(HOST(__NR_clone, 0x8000, 0, 0, 0, 0) == -1);
     CHECK(HOST(__NR_clone, PYSC_CLONE_FORK, 0, 0, 0, 0) == -1);
     CHECK(HOST(__NR_clone, PYSC_CLONE_THREAD, 0, 0, 0, 0) == -1);

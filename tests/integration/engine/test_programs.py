@@ -32,7 +32,7 @@ def test_crowd(kernel: TestKernel, compile_guest: Compile) -> None:
     assert kernel.output == b"." * 12
 
 
-@pytest.mark.parametrize("name", ["libc", "signals", "preempt", "many", "robust"])
+@pytest.mark.parametrize("name", ["libc", "signals", "preempt", "many", "robust", "fire", "frames"])
 def test_program(kernel: TestKernel, compile_guest: Compile, name: str) -> None:
     """Programs with a C library that check themselves."""
     assert kernel.run(compile_guest(name, libc=True), [name.encode()]) == 0, kernel.output
@@ -132,6 +132,28 @@ def test_idle_costs_nothing(compile_guest: Compile) -> None:
     kernel.calls[600] = measure
     assert kernel.run(compile_guest("idle"), [b"idle"]) == 0
     assert used[1] - used[0] < 0.05
+
+
+def test_donated_files(kernel: TestKernel, compile_guest: Compile) -> None:
+    """Each thread gets the file that it asked for, and keeps no descriptor."""
+    files = []
+    for content in (b"first\0", b"second\0"):
+        files.append(os.memfd_create("content"))
+        os.write(files[-1], content)
+
+    async def map_it(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        return await task.thread.map_file(0, 4096, 1, 2, files[args[0] != 0], 0)
+
+    async def look(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        left = sorted(os.listdir(f"/proc/{task.thread.space.host_pid}/fd"))
+        return 0 if left == ["0", "1"] else 2
+
+    kernel.calls |= {600: map_it, 601: look}
+    try:
+        assert kernel.run(compile_guest("files", libc=True), [b"files"]) == 0
+    finally:
+        for file in files:
+            os.close(file)
 
 
 def test_exec(kernel: TestKernel, compile_guest: Compile) -> None:
