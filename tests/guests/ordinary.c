@@ -1,0 +1,135 @@
+/* Long runs of ordinary calls in a fixed but mixed order: what fast paths answer, and now and then what they hand over. */
+#include "guest.h"
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static uint64_t seed = 88172645463325252u;
+
+static uint64_t
+next(void)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return seed;
+}
+
+static uint64_t hash = 1469598103934665603u;
+static unsigned char in[70000], out[70000];
+
+static void
+note(long result)
+{
+    hash = (hash ^ (uint64_t)(result < 0 ? -errno : result)) * 1099511628211u;
+}
+
+static void
+note_bytes(long result, const unsigned char *bytes)
+{
+    note(result);
+    for (long i = 0; i < result; i++)
+        hash = (hash ^ bytes[i]) * 1099511628211u;
+}
+
+static size_t
+some(void)
+{
+    size_t sizes[] = {1, 10, 300, 4096, 5000, 20000, 65536, sizeof in};
+    return sizes[next() % 8];
+}
+
+static void
+regular(int fd, int rounds)
+{
+    for (int i = 0; i < rounds; i++) {
+        size_t size = some();
+        off_t at = (off_t)(next() % 100000);
+        struct stat st;
+
+        memset(out, (int)next(), 64);
+        switch (next() % 8) {
+        case 0: note(lseek(fd, at, SEEK_SET)); break;
+        case 1: note(lseek(fd, (off_t)(next() % 200) - 100, next() % 2 ? SEEK_CUR : SEEK_END)); break;
+        case 2: note_bytes(read(fd, in, size), in); break;
+        case 3: note_bytes(pread(fd, in, size, at), in); break;
+        case 4: note(write(fd, out, size)); break;
+        case 5: note(pwrite(fd, out, size, at)); break;
+        case 6: note(ftruncate(fd, at)); break;
+        default: note(fstat(fd, &st)); note(st.st_size); break;
+        }
+    }
+}
+
+static void
+queues(int rounds)
+{
+    int end[2], event = eventfd(3, EFD_NONBLOCK);
+    uint64_t count;
+
+    CHECK(event >= 0 && pipe2(end, O_NONBLOCK) == 0);
+    for (int i = 0; i < rounds; i++) {
+        size_t size = 4096 * (1 + next() % 3); /* whole pages: room in a pipe is counted by them */
+
+        switch (next() % 4) {
+        case 0: note(write(end[1], out, size)); break;
+        case 1: note_bytes(read(end[0], in, size), in); break;
+        case 2: count = next() % 3 ? next() % 100 : UINT64_MAX - next() % 3; note(write(event, &count, 8)); break;
+        default: note_bytes(read(event, &count, 8), (unsigned char *)&count); break;
+        }
+    }
+    close(end[0]);
+    close(end[1]);
+    close(event);
+}
+
+static void
+descriptors(int fd, int rounds)
+{
+    int end[2];
+
+    CHECK(pipe(end) == 0);
+    for (int i = 0; i < rounds; i++) {
+        int one = (int)(next() % 40) - 1, other = (int)(next() % 40) - 1;
+
+        if (one == 1 || one == 2 || one == fd || other == 1 || other == 2 || other == fd)
+            continue;
+        switch (next() % 9) {
+        case 0: note(close(one)); break;
+        case 1: note(dup(next() % 2 ? end[1] : one)); break;
+        case 2: note(dup2(one, other)); break;
+        case 3: note(dup3(one, other, next() % 2 ? O_CLOEXEC : 0)); break;
+        case 4: note(fcntl(one, F_GETFD)); break;
+        case 5: note(fcntl(one, F_SETFD, (int)(next() % 2))); break;
+        case 6: note(fcntl(one, next() % 2 ? F_DUPFD : F_DUPFD_CLOEXEC, other)); break;
+        case 7: note(fcntl(one, F_GETFL) & (O_ACCMODE | O_NONBLOCK | O_APPEND)); break;
+        default: note(fcntl(fd, F_SETFL, next() % 2 ? O_APPEND : 0)); break;
+        }
+    }
+}
+
+int
+main(void)
+{
+    char name[] = "/tmp/ordinary-XXXXXX";
+    int fd;
+
+    for (fd = 3; fd < 64; fd++)
+        close(fd);
+    close(0);
+    CHECK(open("/dev/null", O_RDONLY) == 0);
+    fd = mkstemp(name);
+
+    CHECK(fd >= 0 && unlink(name) == 0);
+    for (int i = 0; i < 4; i++) {
+        regular(fd, 300);
+        say("regular %llx\n", (unsigned long long)hash);
+        queues(300);
+        say("queues %llx\n", (unsigned long long)hash);
+        descriptors(fd, 300);
+        say("descriptors %llx\n", (unsigned long long)hash);
+    }
+    return done();
+}
