@@ -212,7 +212,9 @@ class TestKernel:
 
     def signal_now(self, task: Task, signo: int, fault: tuple[int, ...]) -> None:
         if signo not in task.handlers:
-            self.kill_all(128 + signo)
+            if task.thread.space is self.tasks[0].thread.space:
+                self.kill_all(128 + signo)
+            task.thread.space.kill()
             return
         info = struct.pack("<iiiiQ", signo, 0, fault[1] & 0x7FFF_FFFF, 0, fault[2]).ljust(128, b"\0")
         task.thread.resume(self.make_frame(task, signo, info))
