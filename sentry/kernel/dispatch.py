@@ -211,5 +211,7 @@ def _note_refused(kernel: Kernel, task: Task, nr: int, row: Row | None) -> None:
         return
     kernel.compat_seen.add(nr)
     name = f"number {nr}" if row is None else row.name
-    why = "unknown" if row is None else row.note or "refused"
-    kernel.log.info(f"unsupported system call {name} by {task.comm!r}: {why}")
+    if row is None or row.note == "not implemented":
+        kernel.log.info(f"unsupported system call {name} by {task.comm!r}")
+    else:
+        kernel.log.debug(f"refused system call {name} by {task.comm!r}: {row.note}")
