@@ -177,7 +177,7 @@ class TestKernel:
             self.spawn(self.call(task, event.nr, event.args))
         elif event.kind is Kind.FAULT:
             self.faults.append(event.args)
-            if event.args[0] not in task.handlers:
+            if event.args[0] not in task.handlers and task.thread.space is self.tasks[0].thread.space:
                 self.spawn(self.note_fault(event))
             self.signal_now(task, event.args[0], event.args)
         elif event.kind is Kind.SIGRETURN:
