@@ -12,7 +12,8 @@ class Failure(Exception):
     """A command cannot go on.  The text is one line; it goes to stderr and, once, to the log."""
 
     def __init__(self, message: str, status: int = EXIT_FAILURE) -> None:
-        super().__init__(" ".join(message.split()))
+        # Daemons and guests have a say in it: nothing in it may steer the terminal that shows it.
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split())))
         self.status = status
 
 

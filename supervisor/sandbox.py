@@ -327,7 +327,10 @@ class Sandbox:
         elif isinstance(event, sentry.Failed):
             self._failed = f"the sentry cannot work here: {event.message}"
         elif isinstance(event, sentry.Exited):
-            self.status = event.status
+            if os.WIFEXITED(event.status) or os.WIFSIGNALED(event.status):
+                self.status = event.status
+            else:
+                self._lost("the sentry told an impossible status")
 
     def _on_sentry_end(self) -> None:
         if self.status is None and not self.reason:

@@ -2,7 +2,8 @@
 
 The sentry of this command has a handful of programs: ``exit N``, ``killed N``, ``echo WORD...``, ``sleep`` (until a
 signal N arrives, then 128+N; TERM ends it with 7), ``identity``, ``crash`` (an exception), ``missing`` (ENOENT),
-``window`` (waits for a window size), ``forked`` (with a child in its pid namespace).
+``window`` (waits for a window size), ``forked`` (with two children in its pid namespace), ``hostile WHAT`` and
+``escape`` (messages that no sentry should send).
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ class Sentry:
         arguments = [os.fsdecode(argument) for argument in self.boot.args]
         if arguments[0] == "crash":
             raise ValueError("a bug on purpose")
+        if arguments[0] == "escape":
+            self.connection.send(self.codec.hello())
+            self.connection.send(self.codec.tell(sentry.Failed("\x1b]0;title\x07\nsecond line")))
+            os._exit(1)
         if arguments[0] == "refuse":
             self.connection.send(self.codec.hello())
             self.connection.send(self.codec.tell(sentry.Failed("no platform here: try another")))
@@ -94,8 +99,28 @@ class Sentry:
             case ["identity"]:
                 self.say(f"{os.getpid()} {os.getuid()} {os.getgid()} {sorted(self.boot.fds.trees)}\n")
                 self.end(0)
+            case ["hostile", what]:
+                self.attack(what)
             case _:
                 self.say("running\n")
+
+    def attack(self, what: str) -> None:
+        """Send what no sentry should."""
+        sock = self.connection.sock
+        if what == "status":
+            self.end(0x7F)
+        elif what == "flood":
+            while True:
+                self.connection.send(self.codec.tell(sentry.Ready()))
+        else:
+            sock.send(
+                {"junk": b"\xff" * 100, "empty": b"", "answer": b"\x03\0\0\0\x63\0\0\0\xc0", "long": b"\x05" * 60_000}[
+                    what
+                ]
+            )
+            while sock.recv(100):
+                pass
+            os._exit(0)
 
     def say(self, text: str) -> None:
         os.write(self.boot.fds.stdio[1], text.encode())

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.supervisor.runtime import Runtime
+from tests.integration.supervisor.runtime import Runtime, eventually
 
 FILTERED = Path(__file__).parent / "filtered.py"
 
@@ -117,6 +117,26 @@ def test_a_missing_program(runtime: Runtime) -> None:
 
 def test_a_sentry_that_cannot_work_here(runtime: Runtime) -> None:
     complains(runtime.run("run", "-b", runtime.bundle("refuse"), "box"), "no platform here: try another")
+
+
+@pytest.mark.parametrize("what", ["junk", "empty", "answer", "long", "status"])
+def test_a_hostile_sentry_ends_its_own_container_only(runtime: Runtime, what: str) -> None:
+    complains(runtime.run("run", "-b", runtime.bundle("hostile", what), "box"), "the sentry")
+
+
+def test_a_sentry_that_floods_does_not_keep_the_supervisor_from_ending(runtime: Runtime) -> None:
+    process = runtime.start("run", "-b", runtime.bundle("hostile", "flood"), "box")
+    eventually(
+        lambda: runtime.state.exists() and '"running"' in runtime.run("state", "box").stdout, "it does not start"
+    )
+    assert runtime.run("kill", "box", "KILL").returncode == 0
+    process.communicate(timeout=15)
+    assert process.returncode == 137
+
+
+def test_nothing_steers_the_terminal(runtime: Runtime) -> None:
+    done = runtime.run("run", "-b", runtime.bundle("escape"), "box")
+    complains(done, "\\x1b]0;title\\x07 second line")
 
 
 def test_a_sentry_with_a_bug(runtime: Runtime) -> None:
