@@ -8,6 +8,7 @@ from pysc.cabi.linux.errors import EADDRINUSE
 
 if TYPE_CHECKING:
     from pysc.sentry.net.unix import UnixSocket
+    from pysc.sentry.net.unix_receive import UnixReceiver
 
 
 class NetNamespace:
@@ -17,7 +18,7 @@ class NetNamespace:
 
     def __init__(self) -> None:
         self.abstract: dict[bytes, UnixSocket] = {}
-        self.in_flight: dict[UnixSocket, int] = {}
+        self.in_flight: dict[UnixReceiver, int] = {}
         """How many messages that wait somewhere carry each of them."""
         self._next_automatic = 0
 

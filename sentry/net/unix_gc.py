@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pysc.sentry.net.namespace import NetNamespace
-    from pysc.sentry.net.unix import UnixSocket
+    from pysc.sentry.net.unix_receive import UnixReceiver
 
 
 def collect(net: NetNamespace) -> None:
@@ -40,9 +40,11 @@ def collect(net: NetNamespace) -> None:
         socket.put()
 
 
-def carried_by(socket: UnixSocket) -> list[UnixSocket]:
+def carried_by(socket: UnixReceiver) -> list[UnixReceiver]:
     """Return the unix sockets in the messages that wait in ``socket``, and in its backlog."""
     from pysc.sentry.net.unix import UnixSocket
 
-    queues = [socket.queue, *(server.queue for server in socket.pending)]
+    queues = [socket.queue]
+    if isinstance(socket, UnixSocket):
+        queues += (server.queue for server in socket.pending)
     return [file for queue in queues for packet in queue for file in packet.files if isinstance(file, UnixSocket)]
