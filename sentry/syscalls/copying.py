@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.errors import EAGAIN, EBADF, EINVAL, EISDIR, ESPIPE, EXDEV, LinuxError
-from pysc.cabi.linux.stat import S_IFDIR, S_IFIFO, S_IFMT, S_IFREG
+from pysc.cabi.linux.stat import S_IFDIR, S_IFMT, S_IFREG
 from pysc.sentry.fs.file import O_APPEND, O_NONBLOCK, FileDescription
 from pysc.sentry.fs.pipe import PipeFile
 from pysc.sentry.fs.regular import RegularFile
@@ -77,16 +77,16 @@ async def _move(
 
 async def sendfile(task: Task, out_fd: Fd, in_fd: Fd, offset: Addr, count: Size) -> int:
     """sendfile(2)."""
-    source, target = task.fds.get(in_fd), task.fds.get(out_fd)
-    if not source.readable or not target.writable:
-        raise EBADF
     start = await _offset(task, offset)
-    if not isinstance(source, RegularFile):
-        kind = (await source.attributes()).mode & S_IFMT
-        if kind != S_IFREG and start is not None:
-            raise ESPIPE if kind == S_IFIFO else EINVAL
-        if kind == S_IFDIR:
-            raise EINVAL
+    source, target = task.fds.get(in_fd), task.fds.get(out_fd)
+    if not source.readable:
+        raise EBADF
+    if start is not None and isinstance(source, PipeFile):
+        raise ESPIPE
+    if not target.writable:
+        raise EBADF
+    if not isinstance(source, RegularFile) and (await source.attributes()).mode & S_IFMT != S_IFREG:
+        raise EINVAL
     if target.flags & O_APPEND:
         raise EINVAL
     if count >> 63:
@@ -144,11 +144,11 @@ async def splice(task: Task, in_fd: Fd, in_offset: Addr, out_fd: Fd, out_offset:
     """splice(2): one end at least is a pipe."""
     if flags & ~SPLICE_FLAGS:
         raise EINVAL
+    if not count:
+        return 0
     source, target = task.fds.get(in_fd), task.fds.get(out_fd)
     if not source.readable or not target.writable:
         raise EBADF
-    if not count:
-        return 0
     if (in_offset and isinstance(source, PipeFile)) or (out_offset and isinstance(target, PipeFile)):
         raise ESPIPE
     if not isinstance(source, PipeFile) and not isinstance(target, PipeFile):
@@ -217,13 +217,13 @@ async def tee(task: Task, in_fd: Fd, out_fd: Fd, count: Size, flags: U32) -> int
     """tee(2): copies what the first pipe holds to the second, and leaves it."""
     if flags & ~SPLICE_FLAGS:
         raise EINVAL
-    source, target = task.fds.get(in_fd), task.fds.get(out_fd)
-    if not isinstance(source, PipeFile) or not isinstance(target, PipeFile) or source.pipe is target.pipe:
-        raise EINVAL
-    if not source.readable or not target.writable:
-        raise EBADF
     if not count:
         return 0
+    source, target = task.fds.get(in_fd), task.fds.get(out_fd)
+    if not source.readable or not target.writable:
+        raise EBADF
+    if not isinstance(source, PipeFile) or not isinstance(target, PipeFile) or source.pipe is target.pipe:
+        raise EINVAL
     source.get()
     target.get()
     try:

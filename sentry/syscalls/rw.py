@@ -8,8 +8,10 @@ from pysc.cabi.linux.errors import EAGAIN, EBADF, EFBIG, EINVAL, EOPNOTSUPP, ESP
 from pysc.cabi.linux.resource import RLIMIT_FSIZE
 from pysc.cabi.linux.stat import PERMISSIONS, S_ISGID, S_ISUID
 from pysc.sentry.fs import notify
+from pysc.sentry.fs.anonymous import AnonymousFile
 from pysc.sentry.fs.eventfd import EventFile
 from pysc.sentry.fs.file import O_APPEND, FileDescription
+from pysc.sentry.fs.hostfile import HostFile
 from pysc.sentry.fs.inode import Changes
 from pysc.sentry.fs.memory_devices import DeviceFile
 from pysc.sentry.fs.permissions import clears_suid, without_suid
@@ -128,6 +130,13 @@ def _writable(task: Task, fd: int) -> FileDescription:
     return file
 
 
+def _placed(task: Task, fd: int) -> None:
+    """Refuse what has no positions, which Linux looks at before the access mode.  ESPIPE."""
+    file = task.fds.get(fd)
+    if isinstance(file, AnonymousFile) and not isinstance(file, HostFile):
+        raise ESPIPE
+
+
 async def read(task: Task, fd: Fd, buf: Addr, count: Size) -> int:
     """read(2)."""
     return await _read(task, _readable(task, fd), single(buf, count), None)
@@ -142,6 +151,7 @@ async def pread64(task: Task, fd: Fd, buf: Addr, count: Size, offset: I64) -> in
     """pread(2)."""
     if offset < 0:
         raise EINVAL
+    _placed(task, fd)
     return await _read(task, _readable(task, fd), single(buf, count), offset)
 
 
@@ -149,6 +159,7 @@ async def pwrite64(task: Task, fd: Fd, buf: Addr, count: Size, offset: I64) -> i
     """pwrite(2)."""
     if offset < 0:
         raise EINVAL
+    _placed(task, fd)
     return await _write(task, _writable(task, fd), single(buf, count), offset)
 
 
@@ -168,6 +179,7 @@ async def preadv(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: U64, high: U6
     """preadv(2); ``high`` means nothing on 64-bit machines."""
     if low >> 63:
         raise EINVAL
+    _placed(task, fd)
     file = _readable(task, fd)
     return await _read(task, file, await vector(task, iov, iovcnt), low)
 
@@ -176,6 +188,7 @@ async def pwritev(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: U64, high: U
     """pwritev(2)."""
     if low >> 63:
         raise EINVAL
+    _placed(task, fd)
     file = _writable(task, fd)
     return await _write(task, file, await vector(task, iov, iovcnt), low)
 
