@@ -95,6 +95,11 @@ class Container:
         group = self._terminal.tty.foreground if self._terminal is not None else None
         return [] if group is None else list(group.members.values())
 
+    def finish(self) -> None:
+        """The last program has ended: let the outer terminal have its output."""
+        if self._terminal is not None:
+            self._terminal.finish()
+
     def resize(self, rows: int, columns: int) -> None:
         """The outer terminal has a new size."""
         if self._terminal is not None:

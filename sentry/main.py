@@ -103,6 +103,7 @@ class Sentry:
             for event in platform.wait(timeout):
                 on_event(kernel, event)
         status = kernel.exit_status
+        self.container.finish()
         control.tell(schema.Exited(status))
         while control.queued and control.connected:
             platform.wait(None)

@@ -19,6 +19,7 @@ from pysc.sentry.fs.devpts import find_instance
 from pysc.sentry.fs.file import O_RDWR
 from pysc.sentry.fs.path import Path
 from pysc.sentry.fs.ttyfile import TtyFile
+from pysc.sentry.kernel.scheduler import now
 from pysc.sentry.kernel.tty import Tty
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 OUTPUT: Final = 16384
 INPUT: Final = 4096
+PATIENCE: Final = 2_000_000_000
+"""Nanoseconds that a terminal which takes nothing can delay the end."""
 PART: Final = 256
 """Bytes that a terminal takes at once when it says that it takes any."""
 
@@ -49,6 +52,13 @@ class HostTerminal:
     def resize(self, rows: int, columns: int) -> None:
         """The window has a new size."""
         self.tty.resize((rows, columns, 0, 0))
+
+    def finish(self) -> None:
+        """Show the last output: the container has ended, and there is no loop any more that would."""
+        deadline = now() + PATIENCE
+        while self._output and now() < deadline:
+            self._poller.poll(100)
+            self._write()
 
     # As the terminal's driver
     @property
