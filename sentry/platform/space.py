@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import signal
 import socket
 from collections import deque
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from pysc.cabi._dispatch import ffi, lib
@@ -68,27 +70,31 @@ class SystrapSpace:
         self.born: Completion[SystrapThread] = Completion()
         self.dead = False
         self._kill_at_birth = False
-        memory = os.memfd_create("pysc-channel", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            os.ftruncate(memory, CHANNEL_SIZE)
-            self.doorbell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            self.number = lib.pysc_space_add(platform.engine, memory, self.doorbell)
+        with ExitStack() as undo:
+            try:
+                self._open(undo)
+            except OSError:
+                raise EAGAIN from None
+            self.number = lib.pysc_space_add(platform.engine, self.memory, self.doorbell)
             if self.number < 0:
-                os.close(self.doorbell)
                 raise linux_error(-self.number)
-        except OSError as error:
-            os.close(memory)
-            raise linux_error(error.errno or 12) from None
-        except BaseException:
-            os.close(memory)
-            raise
-        self.memory = memory
-        self.socket, self.guest_socket = socket.socketpair(
-            socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        )
-        self.guest_socket.setblocking(True)
+            undo.pop_all()
         self.channel: Any = lib.pysc_space_channel(platform.engine, self.number)
         self._fill_header()
+
+    def _open(self, undo: ExitStack) -> None:
+        """Open what the space keeps: channel memory that nobody can shrink, doorbell, socket pair."""
+        self.memory = os.memfd_create("pysc-channel", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        undo.callback(os.close, self.memory)
+        os.ftruncate(self.memory, CHANNEL_SIZE)
+        fcntl.fcntl(self.memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        self.doorbell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        undo.callback(os.close, self.doorbell)
+        kind = socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC
+        self.socket, self.guest_socket = socket.socketpair(socket.AF_UNIX, kind)
+        undo.callback(self.guest_socket.close)
+        undo.callback(self.socket.close)
+        self.socket.setblocking(False)
 
     def _fill_header(self) -> None:
         channel, program = self.channel, self.platform.filter

@@ -18,6 +18,7 @@ tests/integration/engine/kernel.py is a complete small kernel on it.  Spaces and
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import struct
 from collections import deque
@@ -44,6 +45,12 @@ VDSO: Final = lib.PYSC_VDSO
 """Our own vDSO image in every guest process: what AT_SYSINFO_EHDR says, where fast paths are on."""
 _POOL: Final = 1
 """Blanks kept ready: execve does not wait for one."""
+
+
+def _raise_limit() -> None:
+    """Take all descriptors that we may have: each guest process costs three."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Systrap:
@@ -86,6 +93,7 @@ class Systrap:
             PlatformError: this host cannot; its text is one line with the remedy.
         """
         check_host()
+        _raise_limit()
         self._share()
         self._zygote.start()
         self.watch(self._zygote.socket.fileno(), _EPOLLIN, self._on_zygote)
@@ -154,7 +162,10 @@ class Systrap:
         try:
             thread = await space.born
             if len(self._pool) < _POOL:
-                self._order()
+                try:
+                    self._order()
+                except LinuxError:
+                    pass  # the next exec asks again
             await thread.load(image)
         except ThreadGone:
             raise EAGAIN from None

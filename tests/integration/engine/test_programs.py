@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import struct
 import time
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from pysc.cabi.linux.errors import E2BIG, EFAULT, ENAMETOOLONG
+from pysc.sentry.kernel.scheduler import park
 from tests.integration.engine.conftest import Compile
 from tests.integration.engine.kernel import Handler, Task, TestKernel, load
 
@@ -154,6 +156,27 @@ def test_donated_files(kernel: TestKernel, compile_guest: Compile) -> None:
     finally:
         for file in files:
             os.close(file)
+
+
+def test_fork_bomb(compile_guest: Compile) -> None:
+    """Out of descriptors a fork is refused with EAGAIN, and nothing is lost."""
+    kernel = TestKernel(fastpath=True)
+
+    async def block(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        await park()
+        return 0
+
+    kernel.calls[600] = block
+    program = compile_guest("bomb")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = len(os.listdir("/proc/self/fd"))
+    kernel.platform.start()
+    kernel.platform.start = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (before + 60, limits[1]))  # type: ignore[method-assign]
+    try:
+        assert kernel.run(program, [b"bomb"]) == 0, kernel.output
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_exec(kernel: TestKernel, compile_guest: Compile) -> None:
