@@ -37,6 +37,7 @@ struct space {
     uint32_t lock; /* of all below; taken across clone */
     uint32_t n_sites, n_cancellable, n_text;
     uint32_t xsave_size, xsave_extended; /* of the host's signal frames */
+    uint32_t spinning, padding;
     uint64_t xfeatures;
     struct text {
         uint64_t start, end;

@@ -45,34 +45,44 @@ hand_over(struct record *r)
         host(__NR_write, PYSC_FD_DOORBELL, &one, 8);
 }
 
-/* Look for the turn for a while, if that has paid for this thread lately. */
+static int
+look_for_turn(const struct pysc_slot *slot, uint32_t cycles)
+{
+    uint64_t start = __builtin_ia32_rdtsc();
+
+    do {
+        for (int i = 0; i < 4; i++) {
+            __builtin_ia32_pause();
+            if (__atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE) == PYSC_TURN_GUEST)
+                return 1;
+        }
+    } while (__builtin_ia32_rdtsc() - start < cycles);
+    return 0;
+}
+
+/* Look for the turn for a while, if that has paid for this thread lately; one thread of a process at a time. */
 static int
 spin(struct record *r)
 {
-    struct pysc_slot *slot = r->slot;
     uint32_t cycles = r->shared->spin_cycles;
-    uint64_t start;
+    int found;
 
-    if (__atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE) == PYSC_TURN_GUEST)
+    if (__atomic_load_n(&r->slot->turn, __ATOMIC_ACQUIRE) == PYSC_TURN_GUEST)
         return 1;
     if (cycles == 0 || r->shared->asleep)
         return 0;
     if (++r->skipped_spins < (1U << r->failed_spins) >> 1)
         return 0;
+    if (__atomic_exchange_n(&r->space->spinning, 1, __ATOMIC_ACQUIRE))
+        return 0;
     r->skipped_spins = 0;
-    start = __builtin_ia32_rdtsc();
-    do {
-        for (int i = 0; i < 4; i++) {
-            __builtin_ia32_pause();
-            if (__atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE) == PYSC_TURN_GUEST) {
-                r->failed_spins = 0;
-                return 1;
-            }
-        }
-    } while (__builtin_ia32_rdtsc() - start < cycles);
-    if (r->failed_spins < 7)
+    found = look_for_turn(r->slot, cycles);
+    __atomic_store_n(&r->space->spinning, 0, __ATOMIC_RELEASE);
+    if (found)
+        r->failed_spins = 0;
+    else if (r->failed_spins < 7)
         r->failed_spins++;
-    return 0;
+    return found;
 }
 
 static void

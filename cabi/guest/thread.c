@@ -23,6 +23,7 @@ be_born(struct context *c, uint64_t aside)
         die();
     host(__NR_madvise, base, CHANNEL_SIZE, 10); /* MADV_DONTFORK */
     r->space->lock = 0;
+    r->space->spinning = 0;
     r->n_files = 0;
     r->preempt = 0;
     if (host(__NR_clone, PYSC_CLONE_BIRTH, r->channel->token) != 0)

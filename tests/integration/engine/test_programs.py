@@ -100,6 +100,26 @@ def test_patched_sites(kernel: TestKernel, compile_guest: Compile) -> None:
     assert kernel.run(compile_guest("patch"), argv) == 0, kernel.output
 
 
+def test_patched_text_is_unmapped(kernel: TestKernel, compile_guest: Compile) -> None:
+    """New text where patched text was is not taken for it: its faults are the guest's own."""
+    files = []
+    for call in (b"\x0f\x05", b"\x06\x90"):
+        code = b"\x90" * 80 + b"\xb8\x27\0\0\0" + call + b"\xc3"
+        files.append(os.memfd_create("code"))
+        os.write(files[-1], code.ljust(4096, b"\xcc"))
+
+    async def map_code(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        return await task.thread.map_file(args[1], 4096, 5, 0x12, files[args[0]], 0)
+
+    kernel.calls[600] = map_code
+    argv = [b"unmap", b"fast" if kernel.platform.fastpath else b"general"]
+    try:
+        assert kernel.run(compile_guest("unmap", libc=True), argv) == 0, kernel.output
+    finally:
+        for file in files:
+            os.close(file)
+
+
 def test_patching_race(kernel: TestKernel, compile_guest: Compile) -> None:
     """400 sites are patched while three threads call through them and signals arrive: no crash, no wrong result."""
     assert kernel.run(compile_guest("race", libc=True), [b"race"]) == 0, (kernel.output, kernel.faults)

@@ -1,0 +1,66 @@
+/* Patched text is unmapped and other text comes to its place: nothing of the old sites is left.  Call 600 maps a page of
+ * code at an address, readable and executable: 0 a call of getpid, 1 the same bytes but an invalid instruction for it. */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define CHECK(x) do { if (!(x)) { printf("failed: %s (line %d)\n", #x, __LINE__); exit(1); } } while (0)
+#define AT ((unsigned char *)0x10000000)
+#define ENTRY (AT + 64)
+#define CALL (ENTRY + 16)
+
+static sigjmp_buf back;
+static volatile int signals;
+
+static void
+note(int signo, siginfo_t *info, void *context)
+{
+    (void)signo, (void)context;
+    signals++;
+    CHECK(info->si_addr == CALL + 5);
+    siglongjmp(back, 1);
+}
+
+static long
+call(void)
+{
+    return ((long (*)(void))ENTRY)();
+}
+
+int
+main(int argc, char **argv)
+{
+    struct sigaction action = {.sa_sigaction = note, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    int fast = argc > 1 && argv[1][0] == 'f';
+    long pid = getpid();
+
+    sigaction(SIGILL, &action, NULL);
+    for (volatile int round = 0; round < 3; round++) {
+        CHECK(syscall(600, 0, AT) == (long)AT);
+        for (int i = 0; i < 6; i++)
+            CHECK(call() == pid);
+        CHECK((CALL[0] == 0xff) == fast);
+        if (round == 1) { /* made writable: the guest may do as it likes */
+            CHECK(mprotect(AT, 4096, PROT_READ | PROT_WRITE | PROT_EXEC) == 0);
+            for (int i = 0; i < 7; i++)
+                CALL[i] = "\xb8\x07\0\0\0\x90\x90"[i];
+            CHECK(call() == 7);
+        }
+        if (round != 2)
+            CHECK(munmap(AT, 4096) == 0);
+        CHECK(syscall(600, 1, AT) == (long)AT);
+        for (volatile int i = 0; i < 3; i++) {
+            signals = 0;
+            if (sigsetjmp(back, 1) == 0)
+                call();
+            CHECK(signals == 1);
+        }
+    }
+    puts("EXIT-SUCCESS");
+    return 0;
+}
