@@ -67,3 +67,31 @@ pysc_budget_note(struct pysc_objects *objects, struct pysc_budget *budget, int64
         object_unlock(&budget->header);
     }
 }
+
+uint64_t
+pysc_data_version(struct pysc_objects *objects, const struct pysc_data *data)
+{
+    uint64_t sum = 1;
+
+    for (int i = 0; data && i <= MAX_REDIRECTIONS; i++) {
+        if (data->uncertain)
+            return 0;
+        sum += data->version;
+        if (data->where != PYSC_DATA_OTHER)
+            return sum;
+        data = pysc_data_at(objects, data->target);
+    }
+    return 0;
+}
+
+void
+pysc_data_keep(struct pysc_objects *objects, struct pysc_data *data, const void *stat)
+{
+    uint64_t version = pysc_data_version(objects, data);
+
+    if (!version)
+        return;
+    memcpy(data->stat, stat, sizeof data->stat);
+    data->kept_version = version;
+    data->kept = 1;
+}

@@ -7,6 +7,9 @@
 #include <errno.h>
 #include <sys/syscall.h>
 
+#define STAT_SIZE 144 /* of the guest's struct stat */
+#define AT_EMPTY_PATH_ 0x1000
+
 int
 begin_call(struct call *call, struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
 {
@@ -168,6 +171,35 @@ fast_lseek(struct pysc_engine *engine, uint32_t number, struct pysc_event *event
     return seek_regular(&call, file, (int64_t)a[1], a[2]);
 }
 
+static int
+fast_fstat(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    const uint64_t *a = event->args;
+    struct pysc_file *file;
+    struct call call;
+
+    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, a[0])) ||
+        file->type != PYSC_FILE_REGULAR || !address_ok(a[1], STAT_SIZE))
+        return HAND_OVER;
+    return stat_regular(&call, file, a[1]);
+}
+
+/* As the C library's fstat: no path, AT_EMPTY_PATH. */
+static int
+fast_newfstatat(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    const uint64_t *a = event->args;
+    const uint8_t *path;
+    struct pysc_file *file;
+    struct call call;
+
+    if ((uint32_t)a[3] != AT_EMPTY_PATH_ || !begin_call(&call, engine, number, event) ||
+        !(file = file_at_fd(&call, a[0])) || file->type != PYSC_FILE_REGULAR || !address_ok(a[2], STAT_SIZE))
+        return HAND_OVER;
+    path = hint_at(&call, a[1], 1);
+    return path && *path == 0 ? stat_regular(&call, file, a[2]) : HAND_OVER;
+}
+
 void
 pysc_engine_serve(struct pysc_engine *engine, struct pysc_objects *objects)
 {
@@ -177,6 +209,8 @@ pysc_engine_serve(struct pysc_engine *engine, struct pysc_objects *objects)
     pysc_fast_paths[SYS_pread64] = fast_pread;
     pysc_fast_paths[SYS_pwrite64] = fast_pwrite;
     pysc_fast_paths[SYS_lseek] = fast_lseek;
+    pysc_fast_paths[SYS_fstat] = fast_fstat;
+    pysc_fast_paths[SYS_newfstatat] = fast_newfstatat;
     pysc_fast_paths[SYS_close] = fast_close;
     pysc_fast_paths[SYS_dup] = fast_dup;
     pysc_fast_paths[SYS_dup2] = fast_dup2;

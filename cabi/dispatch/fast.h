@@ -67,6 +67,7 @@ is_writable(const struct pysc_file *file)
 /* fast_regular.c */
 int read_regular(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size, int64_t offset, int moves);
 int write_regular(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size, int64_t offset, int moves);
+int stat_regular(struct call *call, struct pysc_file *file, uint64_t address);
 int seek_regular(struct call *call, struct pysc_file *file, int64_t offset, uint64_t whence);
 
 /* fast_queue.c */

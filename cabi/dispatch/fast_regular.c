@@ -13,7 +13,6 @@
 
 #define SLOW_NS 1000000        /* a read that took longer was not from memory */
 #define SLOW_FOR_NS 2000000000 /* so long nothing is read here from that file */
-#define MAX_REDIRECTIONS 4
 #define PAGE_SIZE 4096
 #define UNSUITABLE -EAGAIN
 
@@ -197,11 +196,28 @@ write_regular(struct call *call, struct pysc_file *file, uint64_t address, uint6
         if ((uint64_t)offset + (uint64_t)n > data->length)
             data->length = (uint64_t)offset + (uint64_t)n;
         data->modified = clock_ns(CLOCK_REALTIME);
+        data->version++;
         if (moves)
             file->offset = offset + n;
     }
     object_unlock(&data->header);
     return n <= 0 ? HAND_OVER : answer(call, n);
+}
+
+int
+stat_regular(struct call *call, struct pysc_file *file, uint64_t address)
+{
+    struct pysc_data *data = &call->objects->data[file->object];
+    uint64_t version;
+
+    if (!is_living(&data->header, file->generation) || !data->kept)
+        return HAND_OVER;
+    version = pysc_data_version(call->objects, data);
+    if (!version || version != data->kept_version)
+        return HAND_OVER;
+    memcpy(call->thread->slot->data, data->stat, sizeof data->stat);
+    pysc_command(call->engine, call->number, PYSC_CMD_PUT, 0, address, sizeof data->stat, 0, 0, 0, 0, 0);
+    return answer(call, 0);
 }
 
 int

@@ -14,6 +14,7 @@
 #define MAX_COUNTERS 131072
 #define MAX_BUDGETS 4096
 #define MAX_BUDGET_DEPTH 8
+#define MAX_REDIRECTIONS 4
 
 #define FD_MAX (1U << 20)
 #define PIPE_BUF_SIZE 4096

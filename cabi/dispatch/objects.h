@@ -76,6 +76,11 @@ struct pysc_data {
     uint8_t *small;
     uint32_t budget; /* that MEMORY is charged to */
     uint32_t budget_generation;
+    uint64_t version; /* grows with every change that stat(2) shows */
+    uint32_t uncertain; /* others may change the file: nothing is kept */
+    uint32_t kept;
+    uint64_t kept_version; /* the versions of this and all that it redirects to when `stat` was kept */
+    uint8_t stat[144];     /* the guest's struct stat */
 };
 
 /* Pages that may be used, and are; a charge goes to all the budgets above, too. */
@@ -154,6 +159,10 @@ int64_t pysc_pipe_put(struct pysc_pipe *pipe, const void *bytes, uint64_t size);
 int64_t pysc_pipe_peek(const struct pysc_pipe *pipe, void *bytes, uint64_t size);
 int64_t pysc_pipe_take(struct pysc_pipe *pipe, void *bytes, uint64_t size);
 int64_t pysc_pipe_drop(struct pysc_pipe *pipe, uint64_t size);
+
+/* What the versions of `data` and all that it redirects to add up to; 0 if nothing may be kept of it. */
+uint64_t pysc_data_version(struct pysc_objects *objects, const struct pysc_data *data);
+void pysc_data_keep(struct pysc_objects *objects, struct pysc_data *data, const void *stat);
 
 /* Pages left, here and above; take some (negative: give back), whatever the limit says. */
 int64_t pysc_budget_free(struct pysc_objects *objects, const struct pysc_budget *budget);

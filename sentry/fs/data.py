@@ -6,10 +6,13 @@ An inode that fast paths may read has one; without one, or with nothing in it, e
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from pysc.cabi import objects
 from pysc.cabi._dispatch import lib
+
+REDIRECTED: Final = 1 << 40
+"""How much more a change of what it redirects to counts: sums of versions never come again."""
 
 
 class Data:
@@ -39,13 +42,27 @@ class Data:
         c.file = fd
         c.refuses = 0
         c.slow_until = 0
+        c.version += 1
 
     def set_other(self, other: Data | None) -> None:
         """The bytes are those of another inode."""
         c = self.c
+        c.version += REDIRECTED
         if other is None:
             c.where = lib.PYSC_DATA_NONE
             return
         c.where = lib.PYSC_DATA_OTHER
         c.target = other.index
         c.target_generation = other.generation
+
+    def touch(self) -> None:
+        """Something that stat(2) shows has changed, or will before anybody can ask."""
+        self.c.version += 1
+
+    def distrust(self) -> None:
+        """Others may change the file at any time."""
+        self.c.uncertain = 1
+
+    def keep(self, shown: bytes) -> None:
+        """Answer fstat(2) with this struct stat until something changes."""
+        lib.pysc_data_keep(objects.OBJECTS, self.c, shown)

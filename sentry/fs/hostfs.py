@@ -378,6 +378,8 @@ class HostRegular(HostInode):
     def __init__(self, fs: HostFilesystem, attributes: HostAttributes) -> None:
         super().__init__(fs, attributes)
         self._data = Data()
+        if fs.revalidates:
+            self._data.distrust()
         self._refuses = False  # RWF_NOWAIT, as does all that has no disk, and overlayfs
         self.read_fd = -1
         self.write_fd = -1
@@ -395,6 +397,11 @@ class HostRegular(HostInode):
                     os.close(fd)
             self.read_fd = self.write_fd = -1
             self._data.set_host(-1)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name in ("host", "stale") and (data := getattr(self, "_data", None)) is not None:
+            data.touch()
 
     def data(self) -> Data:
         return self._data

@@ -284,8 +284,10 @@ class Contents:
         if count != self.charged:
             self._budget.charge(count - self.charged)
             self._c.charged = count
+            self.data.touch()
 
     def _recharge(self) -> None:
         count = os.fstat(self._fd).st_blocks * 512 // PAGE
         self._budget.note(count - self.charged)
         self._c.charged = count
+        self.data.touch()

@@ -238,6 +238,11 @@ class OverlayFile(OverlayInode):
         self.lower_opens = 0
         self._data: Data | None = None
 
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name in ("upper", "links") and (data := getattr(self, "_data", None)) is not None:
+            data.touch()
+
     def data(self) -> Data:
         if self._data is None:
             self._data = Data()
@@ -470,3 +475,28 @@ class OverlayDirectory(OverlayInode):
             child.places.remove((self, name))
         child.places.append((target, new_name))
         moved.ctime = clock()
+
+    async def exchange(self, name: bytes, child: Inode, target: Inode, new_name: bytes, other: Inode) -> None:
+        assert isinstance(target, OverlayDirectory)
+        assert isinstance(child, OverlayInode)
+        assert isinstance(other, OverlayInode)
+        sides = ((self, name, child, target, new_name), (target, new_name, other, self, name))
+        uppers: list[TmpfsDirectory] = []
+        for directory, old, inode, goal, new in sides:
+            if inode.mode & S_IFMT == S_IFDIR:
+                if inode.lower is not None:
+                    raise EXDEV
+                if await goal._lower_has(new) is not None:
+                    mark(await inode.copy_up(), OPAQUE)
+            moved = await inode.copy_up()
+            upper = await directory._upper()
+            if old not in upper.children:  # it was copied up by another of its lower names
+                upper.insert(old, moved)
+                moved.nlink += 1
+            uppers.append(upper)
+        child_upper, other_upper = await child.copy_up(), await other.copy_up()
+        await uppers[0].exchange(name, child_upper, uppers[1], new_name, other_upper)
+        for directory, old, inode, goal, new in sides:
+            if (directory, old) in inode.places:
+                inode.places.remove((directory, old))
+            inode.places.append((goal, new))

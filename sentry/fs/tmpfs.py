@@ -306,6 +306,10 @@ class TmpfsDirectory(TmpfsInode):
         self.mtime = self.ctime = target.mtime = target.ctime = child.ctime = other.ctime = clock()
 
 
+_SHOWN: Final = frozenset({"mode", "nlink", "uid", "gid", "atime", "mtime", "ctime"})
+"""What stat(2) shows and does not take from the contents."""
+
+
 class TmpfsFile(TmpfsInode):
     """A regular file."""
 
@@ -314,6 +318,11 @@ class TmpfsFile(TmpfsInode):
     def __init__(self, fs: Tmpfs, mode: int, owner: Owner, seals: int = F_SEAL_SEAL) -> None:
         super().__init__(fs, mode, owner)
         self.contents = Contents(fs.budget, seals)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name in _SHOWN and (contents := getattr(self, "contents", None)) is not None:
+            contents.data.touch()
 
     def data(self) -> Data:
         return self.contents.data

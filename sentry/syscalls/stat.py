@@ -49,10 +49,12 @@ from pysc.sentry.fs.inode import Attributes
 from pysc.sentry.fs.path import Mount
 from pysc.sentry.fs.path import Path as Place
 from pysc.sentry.fs.permissions import check
+from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.fs.walk import EMPTY, FOLLOW, resolve
 from pysc.sentry.syscalls.table import I32, U32, Addr, Fd, Path
 
 if TYPE_CHECKING:
+    from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.kernel.credentials import Credentials
     from pysc.sentry.kernel.task import Task
 
@@ -137,15 +139,26 @@ async def lstat(task: Task, path: Path, buf: Addr) -> None:
 
 async def fstat(task: Task, fd: Fd, buf: Addr) -> None:
     """fstat(2)."""
-    task.put(buf, pack_stat(await task.fds.get(fd).attributes()))
+    file = task.fds.get(fd)
+    _show(task, buf, await file.attributes(), file)
+
+
+def _show(task: Task, buf: int, attributes: Attributes, file: FileDescription | None) -> None:
+    """Write a struct stat; what fast paths know of an open file answers it from now on."""
+    packed = pack_stat(attributes)
+    data = file.inode.data() if isinstance(file, RegularFile) else None
+    if data is not None:
+        data.keep(packed)
+    task.put(buf, packed)
 
 
 async def newfstatat(task: Task, dirfd: Fd, path: Path, buf: Addr, flags: U32) -> None:
     """fstatat(2)."""
     if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT):
         raise EINVAL
+    file = task.fds.get(dirfd) if not path and flags & AT_EMPTY_PATH and dirfd != AT_FDCWD else None
     attributes, _place = await _attributes_at(task, dirfd, path, flags)
-    task.put(buf, pack_stat(attributes))
+    _show(task, buf, attributes, file)
 
 
 async def statx(task: Task, dirfd: Fd, path: Path, flags: U32, mask: U32, buf: Addr) -> None:
