@@ -53,8 +53,7 @@ class Zygote:
         self.pid = os.fork()
         if self.pid == 0:
             self._become()
-        self._theirs.close()
-        os.close(self._image)
+        self._close_theirs()
         data, files, _flags, _address = socket.recv_fds(self.socket, _ANSWER.size, 1)
         if len(data) != _ANSWER.size:
             raise PlatformError("the guest half did not start: is the host's /proc/sys/kernel/seccomp there?")
@@ -64,6 +63,11 @@ class Zygote:
             raise PlatformError(f"systrap needs Linux 5.19 with seccomp listeners ({name}); use --platform=ptrace")
         self.listener = files[0]
         self.socket.setblocking(False)
+
+    def _close_theirs(self) -> None:
+        self._theirs.close()
+        os.close(self._image)
+        self._image = -1
 
     def _become(self) -> None:
         """In the child: nothing but the socket (3) and the image (4) crosses the exec."""
@@ -100,6 +104,8 @@ class Zygote:
     def stop(self) -> None:
         """End it and reap it."""
         self.socket.close()
+        if self._image >= 0:
+            self._close_theirs()
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)

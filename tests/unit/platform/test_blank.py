@@ -68,6 +68,13 @@ def test_layouts_differ() -> None:
         platform.stop()
 
 
+def test_stop_without_start() -> None:
+    """What the constructor opened is closed."""
+    before = set(os.listdir("/proc/self/fd"))
+    Systrap().stop()
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
 def test_stop_leaves_nothing() -> None:
     """No process and no descriptor survives stop()."""
     before = set(os.listdir("/proc/self/fd"))
