@@ -53,9 +53,9 @@ def announce(dentry: Dentry, events: int) -> None:
     if sinks:
         bits = events | (IN_ISDIR if dentry.inode.mode & S_IFMT == S_IFDIR else 0)
         for sink in list(sinks.values()):
-            sink(dentry.inode, bits, 0, b"")
             if dentry.parent is not dentry:
                 sink(dentry.parent.inode, bits, 0, dentry.name)
+            sink(dentry.inode, bits, 0, b"")
 
 
 def created(directory: Dentry, child: Dentry) -> None:

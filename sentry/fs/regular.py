@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi._dispatch import lib
-from pysc.cabi.linux.errors import EACCES, EBADF, EFBIG, EINVAL, ENXIO, EOVERFLOW
+from pysc.cabi.linux.errors import EACCES, EBADF, EFBIG, EINVAL, ENXIO
 from pysc.cabi.linux.fcntl import (
     O_ACCMODE,
     O_APPEND,
@@ -91,10 +91,8 @@ class RegularFile(FileDescription):
             position = await self.inode.seek_data(offset, whence == SEEK_HOLE)
         else:
             raise EINVAL
-        if position < 0:
+        if not 0 <= position <= MAX_LFS_FILESIZE:
             raise EINVAL
-        if position > MAX_LFS_FILESIZE:
-            raise EOVERFLOW
         self.offset = position
         return position
 
