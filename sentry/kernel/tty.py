@@ -41,6 +41,35 @@ class Driver(Protocol):
         """There is room for input again."""
 
 
+class Nowhere:
+    """What stands for the driver, and for whom the discipline tells, once a terminal has hung up."""
+
+    __slots__ = ()
+
+    room = 0
+
+    def show(self, data: bytes) -> None:
+        """Drop it."""
+
+    def drop_output(self) -> None:
+        """There is none."""
+
+    def input_wanted(self) -> None:
+        """Nobody types."""
+
+    def signal(self, signo: int) -> None:
+        """Nobody is told."""
+
+    def flush_output(self) -> None:
+        """There is none."""
+
+    def set_stopped(self, stopped: bool) -> None:
+        """Nothing moves."""
+
+
+NOWHERE: Final = Nowhere()
+
+
 class Tty:
     """A terminal.  It has a session while that session's ``tty`` is this one."""
 
@@ -60,7 +89,7 @@ class Tty:
     )
 
     def __init__(self, driver: Driver, index: int, winsize: tuple[int, int, int, int] = (0, 0, 0, 0)) -> None:
-        self.driver = driver
+        self.driver: Driver = driver
         self.rdev = makedev(PTS_MAJOR, index)
         self.discipline = LineDiscipline(self, Termios())
         self.winsize = winsize
@@ -147,6 +176,8 @@ class Tty:
             self.release_session()
         self.discipline.flush_input()
         self._held.clear()
+        self.driver = NOWHERE
+        self.discipline.terminal = NOWHERE
         self._wake_all()
 
     def _wake_all(self) -> None:

@@ -226,6 +226,7 @@ class UnixSocket(UnixReceiver):
             server.put()
         self.pending.clear()
         self.backlog = -1
+        self.peer = None  # two ends that know each other would stay until a full collection
         if self.net.in_flight:
             from pysc.sentry.net.unix_gc import collect
 
