@@ -85,7 +85,7 @@ take_turn(struct pysc_engine *engine, uint32_t number, struct batch *batch)
     thread->state = STATE_STOPPED;
     thread->n_commands = 0;
     thread->verdict = 0;
-    thread->used = event->kind == PYSC_KIND_SYSCALL ? hinted(thread->slot) : 0;
+    thread->used = hinted(thread->slot); /* between two batches of one call, too: the hint is still looked at */
     engine->caller_cpu = *(volatile uint32_t *)&thread->slot->cpu;
     if (event->kind == PYSC_KIND_SYSCALL && event->nr >= 0 && event->nr < N_FAST_PATHS && pysc_fast_paths[event->nr] &&
         pysc_fast_paths[event->nr](engine, number, event)) {

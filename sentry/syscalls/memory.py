@@ -64,7 +64,11 @@ _PRIVATE_BARRIERS: Final = 8 | 16 | 32 | 64 | 128 | 256
 
 async def mmap(task: Task, address: Addr, length: Size, prot: U64, flags: U64, fd: Fd, offset: U64) -> int | HostCall:
     """Map anonymous memory or a file.  EINVAL, ENOMEM, EPERM (below the guest's lowest), EACCES, EBADF, ENODEV."""
-    if offset % PAGE or not length:
+    if offset % PAGE:
+        raise EINVAL
+    if not flags & abi.MAP_ANONYMOUS:
+        task.fds.get(fd)  # a bad descriptor is told before anything else
+    if not length:
         raise EINVAL
     length = page_up(length)
     if length > TASK_SIZE:

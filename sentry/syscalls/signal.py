@@ -217,13 +217,14 @@ def _find(task: Task, pid: int) -> ThreadGroup:
 
 def kill(task: Task, pid: Pid, signo: I32) -> int:
     """Send a signal to a process, a process group, or all.  EINVAL, ESRCH, EPERM."""
-    if not 0 <= signo <= NSIG:
-        raise EINVAL
     info = SigInfo.kill(signo, task.group.tgid, task.creds.uid)
-    if pid > 0:
-        _send(task, _find(task, pid), signo, info)
-        return 0
     kernel = task.kernel
+    if pid > 0:
+        target = _find(task, pid)  # ESRCH comes before EINVAL
+        if not 0 <= signo <= NSIG:
+            raise EINVAL
+        _send(task, target, signo, info)
+        return 0
     if pid == -1:
         targets = [group for group in kernel.groups.values() if not group.is_init and group is not task.group]
     elif pid == -0x8000_0000:
@@ -233,6 +234,8 @@ def kill(task: Task, pid: Pid, signo: I32) -> int:
         targets = [] if process_group is None else list(process_group.members.values())
     if not targets:
         raise ESRCH
+    if not 0 <= signo <= NSIG:
+        raise EINVAL
     refusal: LinuxError | None = None
     sent = False
     for group in targets:

@@ -75,7 +75,6 @@ int main(void)
     TRY(syscall(SYS_uname, BAD));
     TRY(syscall(SYS_pipe2, BAD, 1));
     TRY(syscall(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, BAD));
-    TRY(connect(fd, BAD, 16));
     TRY(connect(99, BAD, 16));
     TRY(send(fd, BAD, 5, 0));
     TRY(syscall(SYS_getrandom, BAD, 5, 0));
