@@ -25,6 +25,7 @@ from pysc.cabi.linux.fcntl import (
     FALLOC_FL_PUNCH_HOLE,
     O_PATH,
 )
+from pysc.cabi.linux.resource import RLIMIT_FSIZE
 from pysc.cabi.linux.stat import (
     PERMISSIONS,
     S_IFDIR,
@@ -50,10 +51,13 @@ from pysc.sentry.fs.permissions import (
     permitted,
     without_suid,
 )
+from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.fs.walk import EMPTY, FOLLOW, resolve
+from pysc.sentry.syscalls.rw import exceed
 from pysc.sentry.syscalls.table import I64, U32, Addr, Fd, Mode, Path
 
 if TYPE_CHECKING:
+    from pysc.sentry.fs.inode import Inode
     from pysc.sentry.kernel.task import Task
 
 NO_ID: Final = 0xFFFF_FFFF
@@ -251,8 +255,14 @@ async def truncate(task: Task, path: Path, length: I64) -> None:
     if place.mount.readonly:
         raise EROFS
     check(task.creds, inode, MAY_WRITE)
+    await _check_growth(task, inode, length)
     await truncate_inode(task.creds, inode, length)
     notify.announce(place.dentry, notify.IN_MODIFY)
+
+
+async def _check_growth(task: Task, inode: Inode, length: int) -> None:
+    if length > task.group.limit(RLIMIT_FSIZE) and length > await inode.size():
+        exceed(task)
 
 
 async def ftruncate(task: Task, fd: Fd, length: I64) -> None:
@@ -264,6 +274,8 @@ async def ftruncate(task: Task, fd: Fd, length: I64) -> None:
         raise EBADF
     if not file.writable:
         raise EINVAL
+    if isinstance(file, RegularFile):
+        await _check_growth(task, file.inode, length)
     await file.truncate(length)
     if file.path is not None:
         notify.announce(file.path.dentry, notify.IN_MODIFY)

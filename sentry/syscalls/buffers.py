@@ -78,23 +78,27 @@ async def gather(task: Task, ranges: list[Range], offset: int, size: int) -> byt
     return b"".join([await task.copy_in(base, length) for base, length in part(ranges, offset, size)])
 
 
-async def scatter(task: Task, ranges: list[Range], offset: int, data: bytes, *, last: bool) -> None:
-    """Copy ``data`` out to the ranges; the last part of a call may go with the reply.  EFAULT."""
+async def scatter(task: Task, ranges: list[Range], offset: int, data: bytes, *, last: bool) -> int:
+    """Copy ``data`` out to the ranges, and return how much they took; one range may go with the reply of a call.
+
+    EFAULT if nothing was taken.
+    """
     if not data:
-        return
+        return 0
     if len(ranges) == 1:
         address = ranges[0][0] + offset
         if last and len(data) <= PUT_MAX:
             task.put(address, data)
         else:
             await task.copy_out(address, data)
-        return
+        return len(data)
     position = 0
-    goes_along = last and len(data) <= PUT_MAX
     for address, size in part(ranges, offset, len(data)):
-        piece = data[position : position + size]
+        try:
+            await task.copy_out(address, data[position : position + size])
+        except EFAULT:
+            if position:
+                return position
+            raise
         position += size
-        if goes_along:
-            task.put(address, piece)
-        else:
-            await task.copy_out(address, piece)
+    return position

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from pysc.cabi.linux.errors import EAGAIN, EBADF, EFBIG, EINVAL, EOPNOTSUPP, ESPIPE, LinuxError
 from pysc.cabi.linux.resource import RLIMIT_FSIZE
+from pysc.cabi.linux.signals import SIGXFSZ
 from pysc.cabi.linux.stat import PERMISSIONS, S_ISGID, S_ISUID
 from pysc.sentry.fs import notify
 from pysc.sentry.fs.anonymous import AnonymousFile
+from pysc.sentry.fs.directory import DirectoryFile
+from pysc.sentry.fs.epoll import EpollFile
 from pysc.sentry.fs.eventfd import EventFile
 from pysc.sentry.fs.file import O_APPEND, FileDescription
 from pysc.sentry.fs.hostfile import HostFile
 from pysc.sentry.fs.inode import Changes
+from pysc.sentry.fs.inotify import InotifyFile
 from pysc.sentry.fs.memory_devices import DeviceFile
 from pysc.sentry.fs.permissions import clears_suid, without_suid
 from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.fs.signalfd import SignalFile
 from pysc.sentry.fs.timerfd import TimerFile
 from pysc.sentry.kernel.scheduler import Interrupted, yield_now
+from pysc.sentry.kernel.signals import SigInfo, send_signal
 from pysc.sentry.syscalls.buffers import STEP, Range, gather, scatter, single, total, vector
 from pysc.sentry.syscalls.table import I32, I64, U32, U64, Addr, Fd, Size
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
-COUNTED: Final = (EventFile, TimerFile, SignalFile)
-"""Too small a buffer is EINVAL for them, even an empty one."""
+PARTICULAR: Final = (EventFile, TimerFile, SignalFile, DirectoryFile)
+"""They refuse even an empty buffer: too small, or a directory."""
+IDLE_SEEK: Final = (EventFile, TimerFile, SignalFile, EpollFile, InotifyFile)
+"""Their lseek(2) does nothing and says 0 (noop_llseek)."""
 
+SEEK_MAX: Final = 4
 RWF_HIPRI: Final = 0x01
 RWF_DSYNC: Final = 0x02
 RWF_SYNC: Final = 0x04
@@ -41,7 +49,7 @@ async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: 
     """Read into the ranges; ``offset`` None is the description's own."""
     size = total(ranges)
     fills = isinstance(file, (RegularFile, DeviceFile))
-    if not size and not isinstance(file, (RegularFile, *COUNTED)):
+    if not size and not isinstance(file, (RegularFile, *PARTICULAR)):
         return 0
     done = 0
     file.get()
@@ -56,17 +64,24 @@ async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: 
                 raise
             last = not fills or len(data) < step or done + step >= size
             try:
-                await scatter(task, ranges, done, data, last=last)
+                taken = await scatter(task, ranges, done, data, last=last)
             except LinuxError:
                 if done:
                     return done
                 raise
-            done += len(data)
-            if last:
+            done += taken
+            if taken < len(data) and offset is None and isinstance(file, RegularFile):
+                file.offset -= len(data) - taken
+            if last or taken < len(data):
                 return done
             await yield_now()
     finally:
         file.put()
+
+
+async def _read_vector(task: Task, file: FileDescription, ranges: list[Range], offset: int | None) -> int:
+    """Read into an iovec; one without any room is not even looked at by the file."""
+    return await _read(task, file, ranges, offset) if total(ranges) else 0
 
 
 async def _write(task: Task, file: FileDescription, ranges: list[Range], offset: int | None) -> int:
@@ -112,8 +127,14 @@ async def _prepare_write(task: Task, file: RegularFile, size: int, offset: int |
     else:
         start = file.offset if offset is None else offset
     if start >= limit:
-        raise EFBIG
+        exceed(task)
     return min(size, limit - start)
+
+
+def exceed(task: Task) -> NoReturn:
+    """Tell a task that a file may not grow so far (RLIMIT_FSIZE).  EFBIG, with SIGXFSZ."""
+    send_signal(task, SigInfo.kill(SIGXFSZ, task.group.tgid, task.creds.uid))
+    raise EFBIG
 
 
 def _readable(task: Task, fd: int) -> FileDescription:
@@ -166,7 +187,7 @@ async def pwrite64(task: Task, fd: Fd, buf: Addr, count: Size, offset: I64) -> i
 async def readv(task: Task, fd: Fd, iov: Addr, iovcnt: Size) -> int:
     """readv(2)."""
     file = _readable(task, fd)
-    return await _read(task, file, await vector(task, iov, iovcnt), None)
+    return await _read_vector(task, file, await vector(task, iov, iovcnt), None)
 
 
 async def writev(task: Task, fd: Fd, iov: Addr, iovcnt: Size) -> int:
@@ -181,7 +202,7 @@ async def preadv(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: U64, high: U6
         raise EINVAL
     _placed(task, fd)
     file = _readable(task, fd)
-    return await _read(task, file, await vector(task, iov, iovcnt), low)
+    return await _read_vector(task, file, await vector(task, iov, iovcnt), low)
 
 
 async def pwritev(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: U64, high: U64) -> int:
@@ -202,7 +223,7 @@ async def preadv2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: U
     file = _readable(task, fd)
     if flags & RWF_NOWAIT and not isinstance(file, RegularFile) and file.queues() and not file.poll() & 1:
         raise EAGAIN
-    return await _read(task, file, await vector(task, iov, iovcnt), None if low == -1 else low)
+    return await _read_vector(task, file, await vector(task, iov, iovcnt), None if low == -1 else low)
 
 
 async def pwritev2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: U64, flags: I32) -> int:
@@ -230,8 +251,8 @@ async def pwritev2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: 
 async def lseek(task: Task, fd: Fd, offset: I64, whence: U32) -> int:
     """lseek(2)."""
     file = task.fds.get(fd)
-    if whence > 4:
-        if file.queues():
-            raise ESPIPE
+    if whence > SEEK_MAX:
         raise EINVAL
+    if isinstance(file, IDLE_SEEK):
+        return 0
     return await file.seek(offset, whence)
