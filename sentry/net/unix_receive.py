@@ -200,7 +200,8 @@ class UnixReceiver(Socket):
     async def _receive_stream(self, task: Task, size: int, flags: int) -> Received:
         if self.peer is None or self.listening:
             raise EINVAL
-        wanted = size if flags & abi.MSG_WAITALL else min(self.rcvlowat, size)
+        # Even to receive nothing, Linux waits for something to be there.
+        wanted = max(1, size if flags & abi.MSG_WAITALL else min(self.rcvlowat, size))
         received = Received()
         parts: list[bytes] = []
         deadline = self.receive_deadline(task)
@@ -211,7 +212,7 @@ class UnixReceiver(Socket):
                 glued = self._peek_stream(received, parts, size, skip)
             else:
                 glued = self._read_stream(received, parts, size)
-            if received.length >= wanted or not glued or received.length >= size:
+            if received.length >= wanted or not glued or (received.length >= size and (size or self.queue)):
                 break
             try:
                 if not received.length:

@@ -11,7 +11,9 @@ from pysc.sentry.fs.file import O_APPEND, O_NONBLOCK, FileDescription
 from pysc.sentry.fs.pipe import PipeFile
 from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.kernel.scheduler import Interrupted, park, yield_now
+from pysc.sentry.net.socket import Socket
 from pysc.sentry.syscalls.buffers import MAX_RW_COUNT, STEP, gather, scatter, total, vector
+from pysc.sentry.syscalls.rw import has_positions
 from pysc.sentry.syscalls.table import U32, Addr, Fd, Size
 
 if TYPE_CHECKING:
@@ -78,14 +80,17 @@ async def _move(
 async def sendfile(task: Task, out_fd: Fd, in_fd: Fd, offset: Addr, count: Size) -> int:
     """sendfile(2)."""
     start = await _offset(task, offset)
-    source, target = task.fds.get(in_fd), task.fds.get(out_fd)
+    source = task.fds.get(in_fd)
     if not source.readable:
         raise EBADF
-    if start is not None and isinstance(source, PipeFile):
+    if start is not None and not has_positions(source):
         raise ESPIPE
+    target = task.fds.get(out_fd)
     if not target.writable:
         raise EBADF
-    if not isinstance(source, RegularFile) and (await source.attributes()).mode & S_IFMT != S_IFREG:
+    from_socket = isinstance(source, Socket) and isinstance(target, PipeFile)
+    regular = isinstance(source, RegularFile) or (await source.attributes()).mode & S_IFMT == S_IFREG
+    if not regular and not from_socket:
         raise EINVAL
     if target.flags & O_APPEND:
         raise EINVAL

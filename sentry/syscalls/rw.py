@@ -84,6 +84,11 @@ async def _read_vector(task: Task, file: FileDescription, ranges: list[Range], o
     return await _read(task, file, ranges, offset) if total(ranges) else 0
 
 
+async def _write_vector(task: Task, file: FileDescription, ranges: list[Range], offset: int | None) -> int:
+    """Write an iovec; an empty one is not even looked at by the file."""
+    return await _write(task, file, ranges, offset) if total(ranges) else 0
+
+
 async def _write(task: Task, file: FileDescription, ranges: list[Range], offset: int | None) -> int:
     size = total(ranges)
     regular = isinstance(file, RegularFile)
@@ -151,10 +156,14 @@ def _writable(task: Task, fd: int) -> FileDescription:
     return file
 
 
+def has_positions(file: FileDescription) -> bool:
+    """Whether it can be read or written at an offset (FMODE_PREAD, FMODE_PWRITE)."""
+    return not isinstance(file, AnonymousFile) or isinstance(file, HostFile)
+
+
 def _placed(task: Task, fd: int) -> None:
     """Refuse what has no positions, which Linux looks at before the access mode.  ESPIPE."""
-    file = task.fds.get(fd)
-    if isinstance(file, AnonymousFile) and not isinstance(file, HostFile):
+    if not has_positions(task.fds.get(fd)):
         raise ESPIPE
 
 
@@ -193,7 +202,7 @@ async def readv(task: Task, fd: Fd, iov: Addr, iovcnt: Size) -> int:
 async def writev(task: Task, fd: Fd, iov: Addr, iovcnt: Size) -> int:
     """writev(2)."""
     file = _writable(task, fd)
-    return await _write(task, file, await vector(task, iov, iovcnt), None)
+    return await _write_vector(task, file, await vector(task, iov, iovcnt), None)
 
 
 async def preadv(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: U64, high: U64) -> int:
@@ -211,7 +220,7 @@ async def pwritev(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: U64, high: U
         raise EINVAL
     _placed(task, fd)
     file = _writable(task, fd)
-    return await _write(task, file, await vector(task, iov, iovcnt), low)
+    return await _write_vector(task, file, await vector(task, iov, iovcnt), low)
 
 
 async def preadv2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: U64, flags: I32) -> int:
@@ -240,7 +249,7 @@ async def pwritev2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: 
     if flags & RWF_APPEND:
         file.flags |= O_APPEND
     try:
-        written = await _write(task, file, ranges, None if low == -1 else low)
+        written = await _write_vector(task, file, ranges, None if low == -1 else low)
     finally:
         file.flags = file.flags & ~O_APPEND | kept & O_APPEND
     if flags & (RWF_DSYNC | RWF_SYNC):
