@@ -7,6 +7,8 @@
 #define FRAME_AREA 16384
 #define RECORD_PREEMPT 8
 #define BAD_FLAGS 0x44500          /* AC, NT, DF, TF */
+#define NESTED_TASK 0x4000
+#define UC_EFLAGS 176              /* uc_mcontext.gregs[REG_EFL] of the ucontext_t at RSP */
 
 .macro global name
 .globl \name
@@ -18,6 +20,16 @@
 .pushsection .extable, "a"
 .quad \from, \to
 .popsection
+.endm
+
+/* rt_sigreturn(2) takes NT not from the frame but leaves it as it finds it. */
+.macro restore_nested_task
+    testl $NESTED_TASK, UC_EFLAGS(%rsp)
+    jz 1f
+    pushfq
+    orl $NESTED_TASK, (%rsp)
+    popfq
+1:
 .endm
 
 .text
@@ -44,6 +56,7 @@ global signal_entry
     jnz plain_exit
 signal_exit:
     mov %rbx, %rsp
+    restore_nested_task
 /* A preempt signal that finds RIP in [exit_check, exit_end) continues at exit_pending instead. */
 global exit_check
     cmpl $0, RECORD_PREEMPT(%r12)
@@ -66,6 +79,7 @@ global exit_pending
 plain_exit:
     mov %rbx, %rsp
 global signal_restorer
+    restore_nested_task
     mov $__NR_rt_sigreturn, %eax
     syscall
     ud2
