@@ -128,6 +128,15 @@ def start(mounting: None) -> Iterator[Callable[..., Gofer]]:
     assert [made.wait_end() for made in started] == [0] * len(started)
 
 
+def let_others_reach(path: Path) -> None:
+    """Open the directories down to ``path``, which pytest made for this user alone, to everybody."""
+    for directory in (path, *path.parents):
+        if directory in (Path("/tmp"), Path("/")):
+            break
+        if directory.stat().st_uid == os.geteuid():
+            directory.chmod(0o755)
+
+
 @pytest.fixture
 def served(start: Callable[..., Gofer], tmp_path: Path) -> Gofer:
     """A gofer of ``tmp_path``, writable."""

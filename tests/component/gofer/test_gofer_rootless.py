@@ -14,7 +14,7 @@ from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import EACCES, ENOENT, EPERM
 from pysc.urpc.schema import gofer
 from pysc.urpc.schema.gofer import Changes, File
-from tests.component.gofer.conftest import Export, Gofer, requests
+from tests.component.gofer.conftest import Export, Gofer, let_others_reach, requests
 
 USER = 54321
 ROOT = File(0, b"")
@@ -24,9 +24,7 @@ ROOT = File(0, b"")
 def tree(tmp_path: Path) -> Path:
     made = tmp_path / "tree"
     made.mkdir()
-    for path in (made, *made.parents[:3]):
-        if path.stat().st_uid == 0 and path != Path("/tmp"):
-            path.chmod(0o755)
+    let_others_reach(made)
     os.chown(made, USER, USER)
     return made
 
