@@ -25,6 +25,8 @@ class Terminal:
     def __init__(self, command: Sequence[str | bytes | Path], rows: int = 24, columns: int = 80) -> None:
         self._master, slave = pty.openpty()
         self.resize(rows, columns)
+        self.initial = self.attributes()
+        """The modes before the program began."""
         self.output = b""
         """Everything that was shown and not yet expected."""
         self.transcript = b""
