@@ -290,8 +290,9 @@ sleep_until(struct pysc_engine *engine, int64_t timeout_ns, struct batch *batch)
     int failed;
 
     engine->counters.sleeps++;
+    if (engine->dense)
+        engine->quick = 0; /* while reports are rare each is slept for: that says nothing of how close they come */
     engine->dense = 0;
-    engine->quick = 0;
     engine->shared->spin_cycles = 0;
     if (engine->n_cpus > 1)
         place(engine, 1, now_ns());
