@@ -212,8 +212,9 @@ class SystrapSpace:
         for thread in list(self.threads.values()):
             thread.end()
         self.threads.clear()
-        self.born.fail(ThreadGone())
-        self.born = Completion()  # a resolved one holds the first thread, which holds the space
+        born, self.born = self.born, Completion()  # a resolved one holds the first thread, which holds the space
+        for waited_for in (born, self.born):
+            waited_for.fail(ThreadGone())
         if self.pidfd >= 0:
             platform.unwatch(self.pidfd)
             os.close(self.pidfd)

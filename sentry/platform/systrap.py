@@ -77,6 +77,8 @@ class Systrap:
         self._pool: deque[SystrapSpace] = deque()
         """Blanks that nobody has taken, made or being made."""
         self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._strays: list[int] = []
+        """Children to be ended that there was no descriptor for."""
         self._events: list[Event] = []
         self._raw = ffi.new("struct pysc_event[]", _BATCH)
         self._view = memoryview(ffi.buffer(self._raw))
@@ -178,7 +180,8 @@ class Systrap:
         """Kill and reap a child that nobody waits for."""
         try:
             stray = os.pidfd_open(pid)
-        except OSError:
+        except OSError:  # out of descriptors, or it has ended and been reaped
+            self._strays.append(pid)
             return
 
         def reap(_ready: int) -> None:
@@ -192,6 +195,18 @@ class Systrap:
         self.watch(stray, _EPOLLIN, reap)
         signal.pidfd_send_signal(stray, signal.SIGKILL)
 
+    def _end_strays(self) -> None:
+        """Kill and reap those that could not be watched.  Nobody else reaps them, so their pids stay theirs."""
+        left = []
+        for pid in self._strays:
+            try:
+                os.kill(pid, signal.SIGKILL)
+                if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                    left.append(pid)
+            except (ProcessLookupError, ChildProcessError):
+                continue
+        self._strays = left
+
     # The loop
     def wait(self, timeout_ns: int | None) -> Sequence[Event]:
         """Sleep until there are events, a watched descriptor is ready or ``timeout_ns`` has passed; return the events.
@@ -199,6 +214,8 @@ class Systrap:
         Callbacks of watched descriptors and completions of awaited operations are made from inside.
         """
         events = self._events
+        if self._strays:
+            self._end_strays()
         if events:
             timeout_ns = 0
         count = lib.pysc_wait(self.engine, -1 if timeout_ns is None else timeout_ns, self._raw, _BATCH)
