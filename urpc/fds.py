@@ -116,10 +116,10 @@ class EventFd(OwnedFd):
 
 
 class StdioFd(OwnedFd):
-    """What a caller may have as its standard input or output."""
+    """What a caller may have as its standard input or output; no directory, below which the sentry could read."""
 
     __slots__ = ()
-    kinds = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR})
+    kinds = frozenset({stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR})
 
 
 class WrongDescriptor(ValueError):
