@@ -94,6 +94,8 @@ def test_no_bundle(runtime: Runtime) -> None:
         (["state", "nothing"], ["container does not exist"]),
         (["delete", "nothing"], ["container does not exist"]),
         (["--log=/nowhere/log", "list"], ["cannot open the log"]),
+        (["--platform=kvm", "list"], ["--platform=kvm is not there yet", "systrap"]),
+        (["--map-owners", "list"], ["--map-owners"]),
         (["debug", "box"], ["--confinement"]),
         (["do", "--user=me", "--", "exit", "0"], ["invalid user"]),
     ],
