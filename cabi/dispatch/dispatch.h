@@ -84,7 +84,8 @@ int64_t pysc_result(struct pysc_engine *engine, uint32_t thread, uint32_t index)
 /* seccomp_unotify(2) */
 int64_t pysc_notify_receive(int32_t listener, struct pysc_notification *notification);
 int64_t pysc_notify_answer(int32_t listener, uint64_t id, int64_t value, int32_t error, uint32_t flags);
-int64_t pysc_notify_add_file(int32_t listener, uint64_t id, int32_t file, uint32_t as);
+/* `last`: it is the answer, too; the call returns `as`. */
+int64_t pysc_notify_add_file(int32_t listener, uint64_t id, int32_t file, uint32_t as, int32_t last);
 
 /* tgkill(2) */
 int64_t pysc_tgkill(int32_t process, int32_t thread, int32_t signo);

@@ -38,10 +38,12 @@ pysc_notify_answer(int32_t listener, uint64_t id, int64_t value, int32_t error, 
 }
 
 int64_t
-pysc_notify_add_file(int32_t listener, uint64_t id, int32_t file, uint32_t as)
+pysc_notify_add_file(int32_t listener, uint64_t id, int32_t file, uint32_t as, int32_t last)
 {
-    struct seccomp_notif_addfd add = {
-        .id = id, .flags = SECCOMP_ADDFD_FLAG_SETFD, .srcfd = (uint32_t)file, .newfd = as};
+    struct seccomp_notif_addfd add = {.id = id,
+                                      .flags = SECCOMP_ADDFD_FLAG_SETFD | (last ? SECCOMP_ADDFD_FLAG_SEND : 0),
+                                      .srcfd = (uint32_t)file,
+                                      .newfd = as};
 
     return ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add) < 0 ? -errno : 0;
 }

@@ -26,7 +26,7 @@ be_born(struct context *c, uint64_t aside)
     r->space->spinning = 0;
     r->n_files = 0;
     r->preempt = 0;
-    if (host(__NR_clone, PYSC_CLONE_BIRTH, r->channel->token) != 0)
+    if (host(__NR_clone, PYSC_CLONE_BIRTH, r->channel->token) != PYSC_FD_DOORBELL)
         die();
 }
 
