@@ -62,7 +62,7 @@ struct pysc_engine {
     uint32_t spin_cycles;
     struct pysc_counters counters;
     int32_t expecting; /* births: a notification of the listener comes soon */
-    int64_t last_arrival, last_look, last_placed;
+    int64_t last_look, last_placed;
     struct space spaces[MAX_SPACES];
     struct thread threads[MAX_THREADS];
 };

@@ -14,11 +14,11 @@
 #include <x86intrin.h>
 
 #define MAX_READY 64
-#define QUICK_NS 150000     /* reports this close together are dense */
+#define QUICK_NS 100000     /* a report that comes so soon after the last work could have been spun for */
 #define QUICK_ENOUGH 8      /* so many in a row: spin */
-#define QUICK_MOST 2048     /* so many after spins that did not pay */
+#define QUICK_MOST 64       /* so many after spins that did not pay */
 #define PAID 16             /* a dense time with so many good spins has paid */
-#define SPIN_NS 50000       /* spin for so long before sleeping */
+#define SPIN_NS 100000      /* spin for so long before sleeping */
 #define WAKE_NS 200000      /* and for so long after waking a caller on another core */
 #define PLACE_NS 5000000    /* move at most so often */
 #define LOOK_AT_FILES_NS 100000 /* watched descriptors are looked at at least so often while reports are dense */
@@ -266,13 +266,13 @@ spin(struct pysc_engine *engine, int64_t until, struct batch *batch)
     return 0;
 }
 
-/* Keep the record of how dense reports are. */
+/* Keep the record of how dense reports are: how long this one was waited for. */
 static void
-note_arrival(struct pysc_engine *engine)
+note_arrival(struct pysc_engine *engine, int64_t idle_since)
 {
     int64_t now = now_ns();
 
-    if (now - engine->last_arrival < QUICK_NS) {
+    if (now - idle_since < QUICK_NS) {
         if (!engine->dense && ++engine->quick >= engine->quick_enough && engine->n_cpus > 1) {
             engine->dense = place(engine, 0, now);
             engine->good_spins = 0;
@@ -281,7 +281,6 @@ note_arrival(struct pysc_engine *engine)
     } else {
         engine->quick = 0;
     }
-    engine->last_arrival = now;
 }
 
 static int
@@ -305,9 +304,9 @@ sleep_until(struct pysc_engine *engine, int64_t timeout_ns, struct batch *batch)
 
 /* Look, then spin or sleep until `deadline`; reports that fast paths answer leave nothing in the batch. */
 static int
-wait_once(struct pysc_engine *engine, int64_t deadline, struct batch *batch)
+wait_once(struct pysc_engine *engine, int64_t now, int64_t deadline, struct batch *batch)
 {
-    int64_t now = now_ns(), until;
+    int64_t until;
     int failed = 0;
 
     scan_hot(engine, batch);
@@ -335,10 +334,11 @@ pysc_wait(struct pysc_engine *engine, int64_t timeout_ns, struct pysc_event *eve
         return -EINVAL; /* pysc_engine_share comes first */
     do {
         uint64_t reports = engine->counters.reports;
+        int64_t now = now_ns();
 
-        failed = wait_once(engine, deadline, &batch);
+        failed = wait_once(engine, now, deadline, &batch);
         if (engine->counters.reports != reports)
-            note_arrival(engine);
+            note_arrival(engine, now);
     } while (batch.n == 0 && !failed && timeout_ns != 0 && (timeout_ns < 0 || now_ns() < deadline));
     /* -EINTR: Python's handlers want to run. */
     return failed && failed != -EINTR ? failed : (int64_t)batch.n;
