@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from weakref import WeakValueDictionary
 
 from pysc.cabi._dispatch import lib
-from pysc.cabi.linux.errors import ENFILE, ENOMEM
+from pysc.cabi.linux.errors import ENFILE, ENOMEM, linux_error
 
 OBJECTS: Final[Any] = lib.pysc_objects_new()
 if not OBJECTS:
@@ -23,6 +23,7 @@ DATA: Final = lib.PYSC_OBJECT_DATA
 PIPE: Final = lib.PYSC_OBJECT_PIPE
 COUNTER: Final = lib.PYSC_OBJECT_COUNTER
 BUDGET: Final = lib.PYSC_OBJECT_BUDGET
+CONTEXT: Final = lib.PYSC_OBJECT_CONTEXT
 
 
 class Moved(Protocol):
@@ -43,6 +44,7 @@ free_data: Final = partial(lib.pysc_object_free, OBJECTS, DATA)
 free_pipe: Final = partial(lib.pysc_object_free, OBJECTS, PIPE)
 free_counter: Final = partial(lib.pysc_object_free, OBJECTS, COUNTER)
 free_budget: Final = partial(lib.pysc_object_free, OBJECTS, BUDGET)
+free_context: Final = partial(lib.pysc_object_free, OBJECTS, CONTEXT)
 
 
 def new(kind: int) -> int:
@@ -68,6 +70,13 @@ def on_moved(kind: int, index: int, events: int) -> None:
 def count(kind: int) -> int:
     """Return how many structures of a kind are alive."""
     return lib.pysc_object_count(OBJECTS, kind)
+
+
+def answered(result: int) -> int:
+    """Return what a function answered, or raise the error that it gives."""
+    if result < 0:
+        raise linux_error(-result)
+    return result
 
 
 def check(result: int) -> None:

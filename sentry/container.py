@@ -110,7 +110,10 @@ class Container:
         root = self._boot.root
         lower = await HostFilesystem.attach(self._tree(0), shared=root.shared, readonly=root.readonly or root.overlay)
         if root.overlay or (root.readonly and await self._lacks_mount_points(lower)):
-            return Overlay(lower, Tmpfs(Memory.budget, mode=lower.root.mode & PERMISSIONS))
+            overlay = Overlay(lower, Tmpfs(Memory.budget, mode=lower.root.mode & PERMISSIONS))
+            overlay.serve()
+            return overlay
+        lower.serve()
         return lower
 
     async def _lacks_mount_points(self, root: HostFilesystem) -> bool:

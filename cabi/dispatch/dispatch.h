@@ -60,6 +60,18 @@ void pysc_engine_serve(struct pysc_engine *engine, struct pysc_objects *objects)
 /* The descriptor table that calls of a thread refer to; negative: none, so nothing is answered here. */
 int64_t pysc_thread_use_table(struct pysc_engine *engine, uint32_t thread, int64_t table);
 
+/* Whose files a thread may use (permissions.py). */
+struct pysc_access {
+    uint32_t fsuid, fsgid;
+    uint32_t has_groups; /* and others, which are Python's to look through */
+    uint32_t override, read_search; /* CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH */
+    uint32_t real; /* access(2) asks for the same ids, with these capabilities, or, if `privileged` is 0, without */
+    uint32_t privileged;
+};
+/* Where paths of a thread's calls start (a pysc_context; negative: none, so no path is looked at), and its rights. */
+int64_t pysc_thread_use_context(struct pysc_engine *engine, uint32_t thread, int64_t context);
+int64_t pysc_thread_set_access(struct pysc_engine *engine, uint32_t thread, const struct pysc_access *access);
+
 /* epoll(7) by descriptor; EPOLL* events. */
 int64_t pysc_watch(struct pysc_engine *engine, int32_t file, uint32_t events);
 int64_t pysc_unwatch(struct pysc_engine *engine, int32_t file);

@@ -33,6 +33,9 @@ struct thread {
     uint32_t used; /* bytes of the data area in this batch */
     uint32_t table; /* of descriptors: index + 1 */
     uint32_t table_generation;
+    uint32_t context; /* root and working directory: index + 1 */
+    uint32_t context_generation;
+    struct pysc_access access;
 };
 
 struct space {

@@ -8,7 +8,6 @@
 #include <sys/syscall.h>
 
 #define STAT_SIZE 144 /* of the guest's struct stat */
-#define AT_EMPTY_PATH_ 0x1000
 
 int
 begin_call(struct call *call, struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
@@ -171,6 +170,16 @@ fast_lseek(struct pysc_engine *engine, uint32_t number, struct pysc_event *event
     return seek_regular(&call, file, (int64_t)a[1], a[2]);
 }
 
+int
+stat_file(struct call *call, struct pysc_file *file, uint64_t address)
+{
+    if (!address_ok(address, STAT_SIZE))
+        return HAND_OVER;
+    if (file->dentry && !file->faced)
+        return stat_dentry(call, file->dentry - 1, address);
+    return file->type == PYSC_FILE_REGULAR ? stat_regular(call, file, address) : HAND_OVER;
+}
+
 static int
 fast_fstat(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
 {
@@ -178,26 +187,9 @@ fast_fstat(struct pysc_engine *engine, uint32_t number, struct pysc_event *event
     struct pysc_file *file;
     struct call call;
 
-    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, a[0])) ||
-        file->type != PYSC_FILE_REGULAR || !address_ok(a[1], STAT_SIZE))
+    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, a[0])))
         return HAND_OVER;
-    return stat_regular(&call, file, a[1]);
-}
-
-/* As the C library's fstat: no path, AT_EMPTY_PATH. */
-static int
-fast_newfstatat(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
-{
-    const uint64_t *a = event->args;
-    const uint8_t *path;
-    struct pysc_file *file;
-    struct call call;
-
-    if ((uint32_t)a[3] != AT_EMPTY_PATH_ || !begin_call(&call, engine, number, event) ||
-        !(file = file_at_fd(&call, a[0])) || file->type != PYSC_FILE_REGULAR || !address_ok(a[2], STAT_SIZE))
-        return HAND_OVER;
-    path = hint_at(&call, a[1], 1);
-    return path && *path == 0 ? stat_regular(&call, file, a[2]) : HAND_OVER;
+    return stat_file(&call, file, a[1]);
 }
 
 void
@@ -210,12 +202,13 @@ pysc_engine_serve(struct pysc_engine *engine, struct pysc_objects *objects)
     pysc_fast_paths[SYS_pwrite64] = fast_pwrite;
     pysc_fast_paths[SYS_lseek] = fast_lseek;
     pysc_fast_paths[SYS_fstat] = fast_fstat;
-    pysc_fast_paths[SYS_newfstatat] = fast_newfstatat;
     pysc_fast_paths[SYS_close] = fast_close;
     pysc_fast_paths[SYS_dup] = fast_dup;
     pysc_fast_paths[SYS_dup2] = fast_dup2;
     pysc_fast_paths[SYS_dup3] = fast_dup3;
     pysc_fast_paths[SYS_fcntl] = fast_fcntl;
+    serve_stat();
+    serve_open();
 }
 
 int64_t
@@ -234,5 +227,35 @@ pysc_thread_use_table(struct pysc_engine *engine, uint32_t number, int64_t index
         return -EINVAL;
     thread->table = (uint32_t)index + 1;
     thread->table_generation = table->header.generation;
+    return 0;
+}
+
+int64_t
+pysc_thread_use_context(struct pysc_engine *engine, uint32_t number, int64_t index)
+{
+    struct thread *thread = thread_at(engine, number);
+    struct pysc_context *context;
+
+    if (!thread)
+        return -ESRCH;
+    thread->context = 0;
+    if (index < 0 || !engine->objects)
+        return 0;
+    context = pysc_context_at(engine->objects, (uint32_t)index);
+    if (!context)
+        return -EINVAL;
+    thread->context = (uint32_t)index + 1;
+    thread->context_generation = context->header.generation;
+    return 0;
+}
+
+int64_t
+pysc_thread_set_access(struct pysc_engine *engine, uint32_t number, const struct pysc_access *access)
+{
+    struct thread *thread = thread_at(engine, number);
+
+    if (!thread)
+        return -ESRCH;
+    thread->access = *access;
     return 0;
 }

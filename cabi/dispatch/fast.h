@@ -2,6 +2,7 @@
 #ifndef PYSC_FAST_H
 #define PYSC_FAST_H
 
+#include "dcache.h"
 #include "engine.h"
 
 #define O_ACCMODE_ 03U
@@ -75,6 +76,32 @@ int read_pipe(struct call *call, struct pysc_file *file, uint64_t address, uint6
 int write_pipe(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size);
 int read_counter(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size);
 int write_counter(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size);
+
+/* walk.c: what a path that came with the request leads to, from descriptor `dirfd` on.  An index, -errno for the guest,
+ * or NOT_OURS. */
+#define WALK_FOLLOW 1    /* a link in the last place */
+#define WALK_DIRECTORY 2 /* -ENOTDIR if it is none */
+#define NOT_OURS INT64_MIN
+struct found {
+    int64_t dentry;
+    uint32_t mount;
+};
+struct found walk_path(const struct call *call, uint64_t dirfd, uint64_t address, uint32_t flags);
+/* Whether `access` may do what MAY_* says: 1, 0, or -1: Python knows. */
+#define MAY_EXEC 1U
+#define MAY_WRITE 2U
+#define MAY_READ 4U
+int is_permitted(const struct pysc_access *access, const struct pysc_attributes *attributes, uint32_t wanted);
+
+/* fast.c: fstat(2) of what is open */
+int stat_file(struct call *call, struct pysc_file *file, uint64_t address);
+
+/* fast_stat.c */
+int stat_dentry(struct call *call, uint32_t dentry, uint64_t address);
+void serve_stat(void);
+
+/* fast_open.c */
+void serve_open(void);
 
 /* fast_fd.c */
 int fast_close(struct pysc_engine *engine, uint32_t number, struct pysc_event *event);

@@ -1,4 +1,4 @@
-/* Fast paths of descriptors.  The last reference to a description is Python's to drop: it releases. */
+/* Fast paths of descriptors.  The last reference to a description that Python has seen is Python's to drop: it releases. */
 
 #define _GNU_SOURCE
 #include "fast.h"
@@ -12,7 +12,16 @@
 static int
 can_drop(const struct pysc_file *file)
 {
-    return file->references > 1 && !file->flushes;
+    return file->references > 1 && !file->flushes && file->faced;
+}
+
+static int
+close_unseen(struct call *call, struct pysc_file *file, uint32_t fd)
+{
+    if (!pysc_file_forget(call->objects, file->header.index))
+        return HAND_OVER;
+    pysc_table_remove(call->table, fd);
+    return answer(call, 0);
 }
 
 int
@@ -24,6 +33,8 @@ fast_close(struct pysc_engine *engine, uint32_t number, struct pysc_event *event
     if (!begin_call(&call, engine, number, event))
         return HAND_OVER;
     file = file_at_fd(&call, event->args[0]);
+    if (file && !file->faced)
+        return close_unseen(&call, file, (uint32_t)event->args[0]);
     if (!file || !can_drop(file))
         return HAND_OVER;
     object_lock(&call.table->header);

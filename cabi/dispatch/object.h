@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "attributes.h"
 #include "objects.h"
 
 #define MAX_TABLES 65536
@@ -13,11 +14,43 @@
 #define MAX_PIPES 131072
 #define MAX_COUNTERS 131072
 #define MAX_BUDGETS 4096
+#define MAX_CONTEXTS 65536
+#define MAX_DCACHES 4096
+#define MAX_DENTRIES 65536
+#define DENTRY_BUCKETS 65536 /* a power of two */
 #define MAX_BUDGET_DEPTH 8
 #define MAX_REDIRECTIONS 4
 
 #define FD_MAX (1U << 20)
 #define PIPE_BUF_SIZE 4096
+
+/* What a name leads to. */
+#define DENTRY_UNKNOWN 0 /* not asked */
+#define DENTRY_ABSENT 1
+#define DENTRY_PLAIN 2 /* a directory; a link or a regular file with one name */
+#define DENTRY_OTHER 3
+
+struct pysc_dcache {
+    struct pysc_header header;
+    int32_t tree;
+    uint32_t top;
+    uint64_t device, host_device, host_mount;
+    uint32_t overlaid, disabled;
+};
+
+/* Invariant: it is in its bucket, and counted among its parent's children, as long as it lives; the top is in none. */
+struct pysc_dentry {
+    struct pysc_header header;
+    uint32_t cache, parent;
+    uint32_t next; /* in the bucket: index + 1 */
+    uint32_t children, users;
+    uint8_t kind, withdrawn, merged, recent;
+    uint32_t length;
+    uint64_t hash;
+    char *name;
+    char *target; /* of a link; NULL: not asked */
+    struct pysc_attributes attributes;
+};
 
 struct pool {
     uint32_t n;         /* indices that have ever been used */
@@ -33,6 +66,12 @@ struct pysc_objects {
     struct pysc_pipe pipes[MAX_PIPES];
     struct pysc_counter counters[MAX_COUNTERS];
     struct pysc_budget budgets[MAX_BUDGETS];
+    struct pysc_context contexts[MAX_CONTEXTS];
+    struct pysc_dcache dcaches[MAX_DCACHES];
+    struct pysc_dentry dentries[MAX_DENTRIES];
+    uint32_t buckets[DENTRY_BUCKETS]; /* index + 1 */
+    uint32_t hand; /* where the search for dentries to be given up goes on */
+    uint64_t seed;
     int32_t watched;
 };
 

@@ -18,6 +18,9 @@ static const struct {
     [PYSC_OBJECT_PIPE] = {offsetof(struct pysc_objects, pipes), sizeof(struct pysc_pipe), MAX_PIPES},
     [PYSC_OBJECT_COUNTER] = {offsetof(struct pysc_objects, counters), sizeof(struct pysc_counter), MAX_COUNTERS},
     [PYSC_OBJECT_BUDGET] = {offsetof(struct pysc_objects, budgets), sizeof(struct pysc_budget), MAX_BUDGETS},
+    [PYSC_OBJECT_CONTEXT] = {offsetof(struct pysc_objects, contexts), sizeof(struct pysc_context), MAX_CONTEXTS},
+    [PYSC_OBJECT_DCACHE] = {offsetof(struct pysc_objects, dcaches), sizeof(struct pysc_dcache), MAX_DCACHES},
+    [PYSC_OBJECT_DENTRY] = {offsetof(struct pysc_objects, dentries), sizeof(struct pysc_dentry), MAX_DENTRIES},
 };
 
 struct pysc_objects *
@@ -73,8 +76,9 @@ pysc_object_new(struct pysc_objects *objects, uint32_t kind)
     return index;
 }
 
+/* What it holds beside its structure. */
 static void
-free_memory(struct pysc_header *header, uint32_t kind)
+free_contents(struct pysc_objects *objects, struct pysc_header *header, uint32_t kind)
 {
     if (kind == PYSC_OBJECT_TABLE) {
         struct pysc_table *table = (struct pysc_table *)header;
@@ -86,6 +90,14 @@ free_memory(struct pysc_header *header, uint32_t kind)
         free(((struct pysc_data *)header)->small);
     } else if (kind == PYSC_OBJECT_PIPE) {
         free(((struct pysc_pipe *)header)->bytes);
+    } else if (kind == PYSC_OBJECT_FILE) {
+        if (((struct pysc_file *)header)->dentry)
+            pysc_dentry_leave(objects, ((struct pysc_file *)header)->dentry - 1);
+    } else if (kind == PYSC_OBJECT_CONTEXT) {
+        pysc_context_set(objects, (struct pysc_context *)header, -1, 0, -1, 0);
+    } else if (kind == PYSC_OBJECT_DENTRY) {
+        free(((struct pysc_dentry *)header)->name);
+        free(((struct pysc_dentry *)header)->target);
     }
 }
 
@@ -96,7 +108,7 @@ pysc_object_free(struct pysc_objects *objects, uint32_t kind, uint32_t index)
 
     if (!header)
         return;
-    free_memory(header, kind);
+    free_contents(objects, header, kind);
     header->generation++;
     header->next_free = objects->pools[kind].free_head;
     objects->pools[kind].free_head = index + 1;
@@ -159,4 +171,10 @@ void
 pysc_objects_watch(struct pysc_objects *objects, int32_t watched)
 {
     objects->watched = watched;
+}
+
+struct pysc_context *
+pysc_context_at(struct pysc_objects *objects, uint32_t index)
+{
+    return (struct pysc_context *)find(objects, PYSC_OBJECT_CONTEXT, index);
 }

@@ -12,7 +12,10 @@ struct pysc_objects;
 #define PYSC_OBJECT_PIPE 3
 #define PYSC_OBJECT_COUNTER 4
 #define PYSC_OBJECT_BUDGET 5
-#define PYSC_OBJECT_KINDS 6
+#define PYSC_OBJECT_CONTEXT 6
+#define PYSC_OBJECT_DCACHE 7
+#define PYSC_OBJECT_DENTRY 8
+#define PYSC_OBJECT_KINDS 9
 
 struct pysc_header {
     uint32_t lock;
@@ -40,6 +43,7 @@ struct pysc_table {
 #define PYSC_FILE_REGULAR 1
 #define PYSC_FILE_PIPE 2
 #define PYSC_FILE_COUNTER 3
+#define PYSC_FILE_DIRECTORY 4 /* one that a fast path opened and Python has not seen yet */
 
 struct pysc_file {
     struct pysc_header header;
@@ -50,6 +54,10 @@ struct pysc_file {
     uint32_t object;
     uint32_t generation; /* of the object */
     uint32_t flushes;    /* closing a descriptor has effects beyond the reference */
+    uint32_t faced;      /* Python has an object for it; else a fast path opened it, and it is all here */
+    uint32_t dentry;     /* where that was: index + 1, in use */
+    uint32_t mount;      /* and through which mount, by its id */
+    uint32_t spare;
 };
 
 /* Where the bytes of a regular file are. */
@@ -95,6 +103,13 @@ struct pysc_budget {
 #define PYSC_WAITS_BYTES 1
 #define PYSC_WAITS_ROOM 2
 #define PYSC_WAITS_POLL 4
+
+/* fs_struct: what CLONE_FS shares.  Places that fast paths do not know are 0. */
+struct pysc_context {
+    struct pysc_header header;
+    uint32_t root, working; /* dentries: index + 1, in use */
+    uint32_t root_mount, working_mount;
+};
 
 struct pysc_pipe {
     struct pysc_header header;
@@ -171,3 +186,47 @@ void pysc_budget_note(struct pysc_objects *objects, struct pysc_budget *budget, 
 /* Contents in memory: `small` is made at least `size` long, zeroed beyond the length.  0 or -ENOMEM. */
 int64_t pysc_data_grow(struct pysc_data *data, uint64_t size);
 void pysc_data_shrink(struct pysc_data *data);
+
+/* The dentry cache: what names in a tree of the host's lead to, so far as fast paths may answer for it.
+ *
+ * The tree is one that guests cannot change and nobody else does.  Where an overlay hides a name of the tree, or anything
+ * is known to Python alone, the name is withdrawn: calls that meet it are handed over.  The directories of an overlay that
+ * have an upper side are merged: their own attributes and listings are Python's, their names are answered for one by one.
+ */
+#define PYSC_WITHDRAWN_NAME 1  /* until pysc_dentry_return: there is something of this name on the upper side */
+#define PYSC_WITHDRAWN_INODE 2 /* for good: a mount point, a locked file … */
+
+/* The index of the cache, -errno; `tree` (borrowed) is a directory.  Guests see all files on device `device`, and each
+ * directory with one link, if `overlaid`. */
+int64_t pysc_dcache_new(struct pysc_objects *objects, int32_t tree, uint64_t device, int32_t overlaid);
+/* Answer for nothing below it any more. */
+void pysc_dcache_disable(struct pysc_objects *objects, uint32_t cache);
+/* The top of it: an index, now in use. */
+int64_t pysc_dcache_top(struct pysc_objects *objects, uint32_t cache);
+/* The dentry `name` in `parent`, whatever the host has there: an index, now in use.  -ENOMEM: the cache is disabled. */
+int64_t pysc_dentry_enter(struct pysc_objects *objects, uint32_t parent, const char *name, uint64_t length);
+/* Ask the host what it is, unless that is known.  0 if it is known now. */
+int64_t pysc_dentry_ask(struct pysc_objects *objects, uint32_t dentry);
+/* It is not used any more. */
+void pysc_dentry_leave(struct pysc_objects *objects, uint32_t dentry);
+/* Withdraw it, for `reason`; take one back.  Returns how many uses it has. */
+int64_t pysc_dentry_withdraw(struct pysc_objects *objects, uint32_t dentry, uint32_t reason);
+void pysc_dentry_return(struct pysc_objects *objects, uint32_t dentry, uint32_t reason);
+/* A directory is merged from now on, and these are the attributes that searching it asks for. */
+void pysc_dentry_merge(struct pysc_objects *objects, uint32_t dentry, uint32_t mode, uint32_t uid, uint32_t gid);
+/* The cache it is in. */
+int64_t pysc_dentry_cache(struct pysc_objects *objects, uint32_t dentry);
+/* Its parent; the top's own. */
+int64_t pysc_dentry_parent(struct pysc_objects *objects, uint32_t dentry);
+/* The name, of at most 255 bytes, without NUL: its length. */
+int64_t pysc_dentry_name(struct pysc_objects *objects, uint32_t dentry, void *name);
+/* The attributes as pysc.cabi.linux.attributes has them; -ENOENT if they are not known. */
+int64_t pysc_dentry_attributes(struct pysc_objects *objects, uint32_t dentry, void *attributes, uint64_t size);
+/* The next description from `index` on that fast paths opened at `dentry` (negative: anywhere) and Python has not seen. */
+int64_t pysc_file_unseen(struct pysc_objects *objects, int64_t dentry, uint32_t index);
+/* Say where a context is: dentries (negative: nowhere that is known), whose uses it takes over. */
+void pysc_context_set(struct pysc_objects *objects, struct pysc_context *context, int64_t root, uint32_t root_mount,
+                      int64_t working, uint32_t working_mount);
+struct pysc_context *pysc_context_at(struct pysc_objects *objects, uint32_t index);
+/* Give up a reference to a description that Python has not seen: whether that could be done here. */
+int32_t pysc_file_forget(struct pysc_objects *objects, uint32_t index);

@@ -23,8 +23,8 @@ class DirectoryFile(FileDescription):
 
     __slots__ = ("_entries", "inode", "place", "root")
 
-    def __init__(self, path: Path, flags: int, root: Path) -> None:
-        super().__init__(flags, path)
+    def __init__(self, path: Path, flags: int, root: Path, index: int | None = None) -> None:
+        super().__init__(flags, path, index)
         self.inode = path.dentry.inode
         self.place = path
         self.root = root

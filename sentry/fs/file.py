@@ -39,8 +39,19 @@ POLLWRNORM: Final = 0x100
 POLLRDHUP: Final = 0x2000
 
 
-referenced: Final[dict[int, FileDescription]] = {}
-"""All descriptions that have a reference, by index: what descriptor tables hold are indices."""
+class Referenced(dict[int, "FileDescription"]):
+    """All descriptions that have a reference, by index: what descriptor tables hold are indices.
+
+    One that a fast path opened is made into an object when it is asked for, by ``see`` (dcache.py).
+    """
+
+    see: Callable[[int], FileDescription]
+
+    def __missing__(self, index: int) -> FileDescription:
+        return self.see(index)
+
+
+referenced: Final = Referenced()
 
 
 class FileDescription:
@@ -52,9 +63,11 @@ class FileDescription:
 
     __slots__ = ("_c", "epoll_items", "index", "path")
 
-    def __init__(self, flags: int, path: Path | None = None) -> None:
-        self.index = objects.new(objects.FILE)
+    def __init__(self, flags: int, path: Path | None = None, index: int | None = None) -> None:
+        """``index`` is that of a structure that exists already."""
+        self.index = objects.new(objects.FILE) if index is None else index
         self._c: Any = lib.pysc_file_at(objects.OBJECTS, self.index)
+        self._c.faced = True
         self._c.flags = flags
         self._c.flushes = path is not None
         self.path = path

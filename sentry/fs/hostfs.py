@@ -20,6 +20,7 @@ from pysc.cabi.linux.errors import EACCES, EIO, ENOENT, EOPNOTSUPP, EPERM, Linux
 from pysc.cabi.linux.fcntl import RENAME_EXCHANGE, RENAME_NOREPLACE
 from pysc.cabi.linux.stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
 from pysc.sentry.fs.data import Data
+from pysc.sentry.fs.dcache import INODE, Dcache
 from pysc.sentry.fs.inode import (
     Attributes,
     Changes,
@@ -97,6 +98,15 @@ class HostFilesystem(Filesystem):
         if len(self.idle) > IDLE_MAX:
             self.idle.popitem(last=False)[0].close_idle()
 
+    def serve(self) -> None:
+        """Let fast paths answer for the names in it, if nobody changes them and it can be looked at directly."""
+        if self.readonly and not self.revalidates and self.tree.fd >= 0 and isinstance(self.root, HostDirectory):
+            self.dcache = Dcache(self, self.tree.fd, self.dev, overlaid=False)
+
+    def found(self, directory: HostDirectory, name: bytes, attributes: HostAttributes) -> HostInode:
+        """Return the inode of a name that fast paths have found."""
+        return self.inode(attributes, Place(directory, name))
+
     async def statistics(self) -> FsStatistics:
         s = await self.tree.statistics(self.root.host)
         return FsStatistics(self.magic, s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen)
@@ -171,6 +181,17 @@ class HostInode(Inode):
             return True
         self.lose(Place(parent, name))
         return False
+
+    def withdraw(self) -> None:
+        cache = self.fs.dcache
+        if cache is None:
+            return
+        if self is self.fs.root:
+            cache.disable()
+        for directory, name in self.places:
+            parent = directory.entered(cache)
+            cache.withdraw_name(parent, name, INODE)
+            cache.leave(parent)
 
     def lose(self, place: Place) -> None:
         """It is no longer found at ``place``."""
@@ -264,6 +285,15 @@ class HostDirectory(HostInode):
         """Return the path of a name in it."""
         path = self.path()
         return path + b"/" + name if path else name
+
+    def entered(self, cache: Dcache) -> int:
+        """Return its dentry in the cache, in use."""
+        index = cache.top()
+        for name in self.path().split(b"/") if self is not self.fs.root else ():
+            below = cache.enter(index, name)
+            cache.leave(index)
+            index = below
+        return index
 
     async def lookup(self, name: bytes) -> Inode:
         if self.listing is not None and name not in self.listing:
@@ -428,6 +458,14 @@ class HostRegular(HostInode):
         except BaseException:
             self.close_data(write)
             raise
+
+    def adopt_reader(self, fd: int) -> None:
+        self.users += 1
+        self.fs.idle.pop(self, None)
+        if self.fd >= 0:
+            os.close(fd)
+        else:
+            self._set_read_fd(fd)
 
     def _set_write_fd(self, fd: int) -> None:
         if self.write_fd >= 0:

@@ -19,6 +19,7 @@ from pysc.sentry.fs.mutex import Mutex
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.data import Data
+    from pysc.sentry.fs.dcache import Dcache
     from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.fs.path import Path
     from pysc.sentry.kernel.locks import FileLocks
@@ -100,7 +101,7 @@ class FsStatistics(msgspec.Struct, frozen=True):
 class Filesystem:
     """A mounted superblock.  ``root`` is its top inode."""
 
-    __slots__ = ("dev", "readonly", "remembers_absent", "revalidates", "root")
+    __slots__ = ("dcache", "dev", "readonly", "remembers_absent", "revalidates", "root")
 
     name: ClassVar[bytes] = b"none"
     """The type, as /proc/mounts has it."""
@@ -115,6 +116,8 @@ class Filesystem:
         """Names may change behind the VFS, so each cached one is asked about with :meth:`Inode.revalidate`."""
         self.remembers_absent = False
         """Nobody else can make names appear, and asking costs something."""
+        self.dcache: Dcache | None = None
+        """What fast paths may answer from."""
 
     async def statistics(self) -> FsStatistics:
         """statfs(2)."""
@@ -158,6 +161,9 @@ class Inode:
         if self._mutex is None:
             self._mutex = Mutex()
         return self._mutex
+
+    def withdraw(self) -> None:
+        """Something is known of it here alone from now on: fast paths do not answer for its names any more."""
 
     # Metadata
     async def attributes(self) -> Attributes:
@@ -243,6 +249,10 @@ class Inode:
 
     async def open_data(self, write: bool) -> None:
         """Prepare read_at (and write_at); paired with :meth:`close_data`."""
+
+    def adopt_reader(self, fd: int) -> None:
+        """Do as ``open_data(False)`` does, with a descriptor of the host file that is open already; takes it over."""
+        raise NotImplementedError
 
     def close_data(self, write: bool) -> None:
         """Undo one :meth:`open_data`."""

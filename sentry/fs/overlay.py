@@ -8,6 +8,8 @@ keeps showing the lower file.  Directories that the lower side has cannot be ren
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
@@ -15,12 +17,15 @@ from pysc.cabi.linux.errors import EIO, ENOENT, ENOTEMPTY, EPERM, EXDEV, LinuxEr
 from pysc.cabi.linux.mount import OVERLAYFS_SUPER_MAGIC
 from pysc.cabi.linux.stat import PERMISSIONS, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 from pysc.sentry.fs.data import Data
+from pysc.sentry.fs.dcache import INODE, NAME, Dcache
+from pysc.sentry.fs.hostfs import HostDirectory, HostFilesystem
 from pysc.sentry.fs.inode import Attributes, Changes, Entry, Filesystem, FsStatistics, Inode, Owner, clock
 from pysc.sentry.fs.mutex import Mutex
 from pysc.sentry.fs.tmpfs import Tmpfs, TmpfsDirectory, TmpfsInode, TmpfsNode
 from pysc.sentry.kernel.scheduler import yield_now
 
 if TYPE_CHECKING:
+    from pysc.cabi.linux.attributes import HostAttributes
     from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.fs.path import Path
     from pysc.sentry.kernel.task import Task
@@ -76,6 +81,20 @@ class Overlay(Filesystem):
         top.mode, top.uid, top.gid = lower.root.mode, lower.root.uid, lower.root.gid
         self.root = OverlayDirectory(self, top, lower.root)
 
+    def serve(self) -> None:
+        """Let fast paths answer for what only the lower side has, if it can be looked at directly."""
+        lower = self.lower
+        if isinstance(lower, HostFilesystem) and not lower.revalidates and lower.tree.fd >= 0:
+            self.dcache = Dcache(self, lower.tree.fd, self.dev, overlaid=True)
+            self.root.merge()
+
+    def found(self, directory: OverlayDirectory, name: bytes, attributes: HostAttributes) -> OverlayInode:
+        """Return the inode of a name that fast paths have found on the lower side."""
+        below = directory.below
+        assert isinstance(below, HostDirectory)
+        lower = below.fs.found(below, name, attributes)
+        return self.inode(directory.upper.children.get(name) if directory.upper else None, lower, (directory, name))
+
     def number(self, upper: TmpfsInode | None, lower: Inode | None) -> int:
         """Return the inode number: the lower one's if it began there, also after a copy-up."""
         if lower is not None:
@@ -84,6 +103,10 @@ class Overlay(Filesystem):
         if upper.xattrs is not None and ORIGIN in upper.xattrs:
             return int(upper.xattrs[ORIGIN])
         return UPPER_INO + upper.ino
+
+    def on(self, upper: TmpfsInode) -> OverlayInode | None:
+        """Return the inode with this upper side, if it is in use."""
+        return self._by_upper.get(upper)
 
     def inode(self, upper: TmpfsInode | None, lower: Inode | None, place: Place) -> OverlayInode:
         """Return the inode for what was found on either side."""
@@ -109,6 +132,8 @@ class Overlay(Filesystem):
         self._by_upper[upper] = inode
         if isinstance(inode, OverlayFile):
             inode.follow_upper()
+        elif isinstance(inode, OverlayDirectory):
+            inode.merge()
         if inode.links > 1:
             self.keep(inode)
 
@@ -161,6 +186,12 @@ class OverlayInode(Inode):
         real = self.real
         self.mode, self.uid, self.gid = real.mode, real.uid, real.gid
 
+    def withdraw(self) -> None:
+        if self is self.fs.root and self.fs.dcache is not None:
+            self.fs.dcache.disable()
+        for directory, name in self.places:
+            directory.take(name, INODE)
+
     async def attributes(self) -> Attributes:
         found = await self.real.attributes()
         found.dev, found.ino = self.fs.dev, self.ino
@@ -181,6 +212,9 @@ class OverlayInode(Inode):
         async with self._copying:
             if self.upper is not None:
                 return self.upper
+            if self.mode & S_IFMT != S_IFDIR:
+                for parent, name in self.places:
+                    parent.take(name)
             before = await self.attributes()
             if self.places:
                 parent, name = self.places[-1]
@@ -285,6 +319,10 @@ class OverlayFile(OverlayInode):
             await self.below.open_data(False)
             self.lower_opens += 1
 
+    def adopt_reader(self, fd: int) -> None:
+        self.below.adopt_reader(fd)
+        self.lower_opens += 1
+
     def close_data(self, write: bool) -> None:
         if self.lower_opens and not write:
             self.lower_opens -= 1
@@ -327,11 +365,69 @@ async def _copy_xattrs(lower: Inode, made: TmpfsInode) -> None:
 
 
 class OverlayDirectory(OverlayInode):
-    """A directory: of one side, or of both (merged)."""
+    """A directory: of one side, or of both (merged).
 
-    __slots__ = ()
+    Fast paths answer for the names in it that only the lower side has: whatever makes one on the upper side, or hides
+    one by a whiteout, takes it first.
+    """
+
+    __slots__ = ("_dentry",)
 
     upper: TmpfsDirectory | None
+
+    def __init__(self, fs: Overlay, upper: TmpfsInode | None, lower: Inode | None) -> None:
+        super().__init__(fs, upper, lower)
+        self._dentry = -1
+
+    def __del__(self) -> None:
+        cache = self.fs.dcache
+        if self._dentry >= 0 and cache is not None:
+            cache.leave(self._dentry)
+
+    def _entered(self) -> int:
+        """Return its dentry in the cache; negative: fast paths never come here."""
+        cache = self.fs.dcache
+        if self._dentry < 0 and cache is not None and self.lower is not None:
+            if self is self.fs.root:
+                self._dentry = cache.top()
+            elif self.places:
+                parent, name = self.places[-1]
+                above = parent._entered()
+                if above >= 0:
+                    self._dentry = cache.enter(above, name)
+        return self._dentry
+
+    def merge(self) -> None:
+        """It has an upper side, or other permissions, now."""
+        dentry = self._entered()
+        if dentry >= 0 and self.fs.dcache is not None:
+            self.fs.dcache.merge(dentry, self)
+
+    def take(self, name: bytes, reason: int = NAME) -> None:
+        """Answer for ``name`` here alone."""
+        dentry = self._entered()
+        if dentry >= 0 and self.fs.dcache is not None:
+            self.fs.dcache.withdraw_name(dentry, name, reason)
+
+    @contextmanager
+    def taking(self, name: bytes) -> Iterator[None]:
+        """Take ``name`` while it changes, and for longer if then there is something on the upper side."""
+        self.take(name)
+        try:
+            yield
+        finally:
+            dentry = self._entered()
+            if dentry >= 0 and self.fs.dcache is not None and not self._hides(name):
+                self.fs.dcache.give_back(dentry, name)
+
+    def _hides(self, name: bytes) -> bool:
+        upper = self.upper.children.get(name) if self.upper is not None else None
+        merged = self.fs.on(upper) if isinstance(upper, TmpfsDirectory) else None
+        return upper is not None and (merged is None or merged.lower is None)
+
+    def _take_over(self) -> None:
+        super()._take_over()
+        self.merge()
 
     async def _copy(self, directory: TmpfsDirectory, name: bytes, before: Attributes, size: int | None) -> TmpfsInode:
         return await directory.mkdir(name, before.mode & PERMISSIONS, Owner(before.uid, before.gid))
@@ -388,21 +484,25 @@ class OverlayDirectory(OverlayInode):
         return upper
 
     async def create(self, name: bytes, mode: int, owner: Owner) -> Inode:
-        return self._made(await (await self._clear(name)).create(name, mode, owner), name)
+        with self.taking(name):
+            return self._made(await (await self._clear(name)).create(name, mode, owner), name)
 
     async def mkdir(self, name: bytes, mode: int, owner: Owner) -> Inode:
-        made = await (await self._clear(name)).mkdir(name, mode, owner)
-        if self.lower is not None:
-            mark(made, OPAQUE)
-        return self._made(made, name)
+        with self.taking(name):
+            made = await (await self._clear(name)).mkdir(name, mode, owner)
+            if self.lower is not None:
+                mark(made, OPAQUE)
+            return self._made(made, name)
 
     async def mknod(self, name: bytes, mode: int, rdev: int, owner: Owner) -> Inode:
         if mode & S_IFMT == S_IFCHR and rdev == 0:
             raise EPERM("a whiteout")
-        return self._made(await (await self._clear(name)).mknod(name, mode, rdev, owner), name)
+        with self.taking(name):
+            return self._made(await (await self._clear(name)).mknod(name, mode, rdev, owner), name)
 
     async def symlink(self, name: bytes, target: bytes, owner: Owner) -> Inode:
-        return self._made(await (await self._clear(name)).symlink(name, target, owner), name)
+        with self.taking(name):
+            return self._made(await (await self._clear(name)).symlink(name, target, owner), name)
 
     async def tmpfile(self, mode: int, owner: Owner) -> Inode:
         made = OverlayFile(self.fs, await self.fs.upper.root.tmpfile(mode, owner), None)
@@ -412,7 +512,8 @@ class OverlayDirectory(OverlayInode):
     async def link(self, name: bytes, target: Inode) -> None:
         assert isinstance(target, OverlayInode)
         upper = await target.copy_up()
-        await (await self._clear(name)).link(name, upper)
+        with self.taking(name):
+            await (await self._clear(name)).link(name, upper)
         target.links += 1
         target.places.append((self, name))
 
@@ -430,11 +531,12 @@ class OverlayDirectory(OverlayInode):
         if child.links < 0:
             await child.attributes()
         hidden = await self._lower_has(name)
-        upper = await self._upper()
-        if name in upper.children:
-            upper.remove(name)
-        if hidden is not None:
-            upper.insert(name, TmpfsNode(self.fs.upper, S_IFCHR, 0, ROOT))
+        with self.taking(name):
+            upper = await self._upper()
+            if name in upper.children:
+                upper.remove(name)
+            if hidden is not None:
+                upper.insert(name, TmpfsNode(self.fs.upper, S_IFCHR, 0, ROOT))
         self._lose(name, child)
 
     def _lose(self, name: bytes, child: OverlayInode) -> None:
@@ -447,6 +549,12 @@ class OverlayDirectory(OverlayInode):
     async def rename(self, name: bytes, child: Inode, target: Inode, new_name: bytes, replaced: Inode | None) -> None:
         assert isinstance(target, OverlayDirectory)
         assert isinstance(child, OverlayInode)
+        with self.taking(name), target.taking(new_name):
+            await self._rename(name, child, target, new_name, replaced)
+
+    async def _rename(
+        self, name: bytes, child: OverlayInode, target: OverlayDirectory, new_name: bytes, replaced: Inode | None
+    ) -> None:
         is_directory = child.mode & S_IFMT == S_IFDIR
         if is_directory and child.lower is not None:
             raise EXDEV
@@ -480,6 +588,12 @@ class OverlayDirectory(OverlayInode):
         assert isinstance(target, OverlayDirectory)
         assert isinstance(child, OverlayInode)
         assert isinstance(other, OverlayInode)
+        with self.taking(name), target.taking(new_name):
+            await self._exchange(name, child, target, new_name, other)
+
+    async def _exchange(
+        self, name: bytes, child: OverlayInode, target: OverlayDirectory, new_name: bytes, other: OverlayInode
+    ) -> None:
         sides = ((self, name, child, target, new_name), (target, new_name, other, self, name))
         uppers: list[TmpfsDirectory] = []
         for directory, old, inode, goal, new in sides:

@@ -58,6 +58,9 @@ class Dentry:
 
     def add(self, name: bytes, inode: Inode) -> Dentry:
         """Return the child ``name``, which is now ``inode``."""
+        there = self.children.get(name)
+        if there is not None and there.inode is inode:
+            return there
         child = Dentry(name, self, inode)
         if self.absent is not None:
             self.absent.discard(name)
@@ -215,6 +218,7 @@ class MountNamespace:
         mount.parent, mount.point, mount.namespace = place.mount, place.dentry, self
         place.mount.children[place.dentry] = mount
         place.dentry.mounts += 1
+        place.dentry.inode.withdraw()
         self.mounts[mount.id] = mount
 
     def detach(self, mount: Mount) -> None:

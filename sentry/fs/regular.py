@@ -38,8 +38,8 @@ class RegularFile(FileDescription):
 
     __slots__ = ("inode",)
 
-    def __init__(self, inode: Inode, flags: int, path: Path | None) -> None:
-        super().__init__(flags, path)
+    def __init__(self, inode: Inode, flags: int, path: Path | None, index: int | None = None) -> None:
+        super().__init__(flags, path, index)
         self.inode = inode
         data = inode.data()
         if data is not None:

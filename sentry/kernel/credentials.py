@@ -12,11 +12,14 @@ from msgspec.structs import replace
 
 from pysc.cabi.linux.capability import (
     ALL_CAPS,
+    CAP_DAC_OVERRIDE,
+    CAP_DAC_READ_SEARCH,
     FS_CAPS,
     SECBIT_KEEP_CAPS,
     SECBIT_NO_SETUID_FIXUP,
     SECBIT_NOROOT,
 )
+from pysc.sentry.platform.interface import Access
 
 NO_ID: Final = 0xFFFF_FFFF
 """-1 as an id: leave unchanged."""
@@ -48,6 +51,19 @@ class Credentials(msgspec.Struct, frozen=True):
         """Return credentials with all user and group ids the same and one capability set for all but ambient."""
         return cls(
             uid, gid, uid, gid, uid, gid, uid, gid, tuple(sorted(set(groups))), caps, caps, caps, caps, 0, 0, False
+        )
+
+    @property
+    def access(self) -> Access:
+        """What fast paths check permissions by."""
+        return Access(
+            fsuid=self.fsuid,
+            fsgid=self.fsgid,
+            has_groups=bool(self.groups),
+            override=self.has_capability(CAP_DAC_OVERRIDE),
+            read_search=self.has_capability(CAP_DAC_READ_SEARCH),
+            real=self.fsuid == self.uid and self.fsgid == self.gid,
+            privileged=self.uid == 0,
         )
 
     def has_capability(self, cap: int) -> bool:

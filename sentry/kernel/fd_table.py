@@ -100,6 +100,8 @@ class FDTable:
         index = lib.pysc_table_remove(self._c, fd)
         if index < 0:
             raise EBADF
+        if index not in referenced and lib.pysc_file_forget(objects.OBJECTS, index):
+            return
         file = referenced[index]
         file.flush(task)
         file.put()

@@ -66,12 +66,12 @@ class Task:
     __slots__ = (
         "_creds",
         "_fds",
+        "_fs",
         "altstack",
         "attention",
         "clear_tid",
         "comm",
         "exit_code",
-        "fs",
         "group",
         "handlers",
         "kernel",
@@ -115,8 +115,7 @@ class Task:
         """The thread group (process); ``group.tgid`` is what getpid(2) returns; it has rlimits, session, signals."""
         self.thread = thread
         self._creds = creds
-        self.fs = fs
-        """Root, working directory, umask: shared with CLONE_FS."""
+        self._fs = fs
         self._fds = fds
         self.memory = memory
         """What is known of the address space: brk, exe, argument area; shared with CLONE_VM."""
@@ -188,13 +187,23 @@ class Task:
         self._fds = fds
         self.publish_files()
 
+    @property
+    def fs(self) -> FsContext:
+        """Root, working directory, umask: shared with CLONE_FS."""
+        return self._fs
+
+    @fs.setter
+    def fs(self, fs: FsContext) -> None:
+        self._fs = fs
+        self.thread.use_context(fs.index)
+
     def publish_files(self) -> None:
         """Tell fast paths what the descriptors of this thread mean, and its limits; after every change of those."""
         self._fds.set_limits(self.group.limit(RLIMIT_NOFILE), self.group.limit(RLIMIT_FSIZE))
         self.thread.use_files(self._fds.index)
 
     def publish_ids(self) -> None:
-        """Tell the guest half what getpid(2) and its kin answer; after every change of that."""
+        """Tell the guest half what getpid(2) and its kin answer, and fast paths our rights; after every change."""
         parent = self.group.parent
         creds = self._creds
         self.thread.set_ids(
@@ -206,6 +215,7 @@ class Task:
             creds.gid,
             creds.egid,
         )
+        self.thread.set_access(creds.access)
 
     def attach(self, thread: Thread) -> None:
         """Make ``thread`` this task's."""
@@ -214,6 +224,7 @@ class Task:
         thread.on_frame_fault(self._on_frame_fault)
         self.publish_ids()
         self.publish_files()
+        thread.use_context(self._fs.index)
 
     def detach(self) -> None:
         """Forget each other: the task is dead, the thread ends by itself."""

@@ -122,6 +122,22 @@ class Image(msgspec.Struct):
     registers: Registers
 
 
+class Access(msgspec.Struct, frozen=True, gc=False):
+    """What permissions of files are checked by (struct pysc_access)."""
+
+    fsuid: int
+    fsgid: int
+    has_groups: bool
+    """There are supplementary groups."""
+    override: bool
+    """CAP_DAC_OVERRIDE."""
+    read_search: bool
+    """CAP_DAC_READ_SEARCH."""
+    real: bool
+    """The real ids, which access(2) asks by, are the same; it counts capabilities only if ``privileged``."""
+    privileged: bool
+
+
 class Thread(Protocol):
     """A host thread of a guest."""
 
@@ -210,6 +226,12 @@ class Thread(Protocol):
 
     def use_files(self, table: int) -> None:
         """Let the calls of this thread that fast paths answer refer to the descriptor table of that index (cabi)."""
+
+    def use_context(self, context: int) -> None:
+        """Let them walk paths from the root and working directory of that index (cabi)."""
+
+    def set_access(self, access: Access) -> None:
+        """Let them check permissions by these."""
 
     # A running thread
     def preempt(self) -> None:

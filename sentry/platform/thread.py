@@ -6,10 +6,12 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import astuple
+
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import E2BIG, EAGAIN, EFAULT, ENAMETOOLONG, ENOEXEC, ENOMEM, linux_error
 from pysc.sentry.kernel.scheduler import Completion
-from pysc.sentry.platform.interface import Image, Registers, SignalFrame, ThreadGone
+from pysc.sentry.platform.interface import Access, Image, Registers, SignalFrame, ThreadGone
 
 if TYPE_CHECKING:
     from pysc.sentry.platform.space import SystrapSpace
@@ -520,6 +522,17 @@ class SystrapThread:
         """Let the calls of this thread that fast paths answer refer to the descriptor table of that index (cabi)."""
         if not self.gone:
             lib.pysc_thread_use_table(self.engine, self.number, table)
+
+    def use_context(self, context: int) -> None:
+        """Let them walk paths from the root and working directory of that index (cabi)."""
+        if not self.gone:
+            lib.pysc_thread_use_context(self.engine, self.number, context)
+
+    def set_access(self, access: Access) -> None:
+        """Let them check permissions by these."""
+        if not self.gone:
+            fields = ffi.new("struct pysc_access *", astuple(access))
+            lib.pysc_thread_set_access(self.engine, self.number, fields)
 
     def preempt(self) -> None:
         """Make a running thread report soon (PREEMPTED or INTERRUPTED, or the event that it was about to make anyway).

@@ -41,6 +41,7 @@ def locks_of(file: FileDescription) -> FileLocks | None:
     inode = file.path.inode
     if inode.locks is None:
         inode.locks = FileLocks()
+        inode.withdraw()
     return inode.locks
 
 

@@ -57,7 +57,9 @@ def run(
     async def boot() -> None:
         try:
             tree = Tree(0, os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), None)
-            namespace = MountNamespace(await HostFilesystem.attach(tree, shared=False, readonly=False))
+            root = await HostFilesystem.attach(tree, shared=False, readonly=True)
+            root.serve()
+            namespace = MountNamespace(root)
             context = FsContext(namespace.root_path)
             fds = FDTable()
             for fd in stdio:

@@ -17,7 +17,7 @@ from pysc.sentry.kernel.fd_table import FDTable
 from pysc.sentry.kernel.kernel import Kernel
 from pysc.sentry.kernel.scheduler import now
 from pysc.sentry.kernel.task import Task
-from pysc.sentry.platform.interface import Event, Image, Kind, Registers, SignalFrame
+from pysc.sentry.platform.interface import Access, Event, Image, Kind, Registers, SignalFrame
 from pysc.sentry.syscalls.x86_64 import X86_64
 
 ALL_CAPS = (1 << 41) - 1
@@ -132,6 +132,12 @@ class FakeThread:
 
     def use_files(self, table: int) -> None:
         pass
+
+    def use_context(self, context: int) -> None:
+        pass
+
+    def set_access(self, access: Access) -> None:
+        self.access = access
 
     # Births
     async def fork(self) -> FakeThread:

@@ -1,0 +1,275 @@
+/* Fast paths of opening, listing and closing what only has to be read.
+ *
+ * A description made here is all in C until Python asks for it (sentry/fs/dcache.py); most are closed before. */
+
+#define _GNU_SOURCE
+#include "fast.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define AT_FDCWD_ (uint64_t)(uint32_t)-100
+#define O_NOCTTY_ 0400U
+#define O_LARGEFILE_ 0100000U
+#define O_DIRECTORY_ 0200000U
+#define O_NOFOLLOW_ 0400000U
+#define LISTING_MAX 32768
+#define DOT_SIZE 24
+#define DT_DIR_ 4
+
+struct guest_dirent {
+    uint64_t ino;
+    int64_t off;
+    uint16_t reclen;
+    uint8_t type;
+    char name[];
+};
+
+/* A description of nothing yet, with its data; NULL: one of the pools is empty. */
+static struct pysc_file *
+new_file(struct pysc_objects *objects)
+{
+    int64_t file = pysc_object_new(objects, PYSC_OBJECT_FILE), data;
+
+    if (file < 0)
+        return NULL;
+    data = pysc_object_new(objects, PYSC_OBJECT_DATA);
+    if (data < 0) {
+        pysc_object_free(objects, PYSC_OBJECT_FILE, (uint32_t)file);
+        return NULL;
+    }
+    objects->data[data].file = -1;
+    objects->files[file].object = (uint32_t)data;
+    objects->files[file].generation = objects->data[data].header.generation;
+    return &objects->files[file];
+}
+
+static void
+release(struct pysc_objects *objects, struct pysc_file *file)
+{
+    if (objects->data[file->object].file >= 0)
+        close(objects->data[file->object].file);
+    pysc_object_free(objects, PYSC_OBJECT_DATA, file->object);
+    pysc_object_free(objects, PYSC_OBJECT_FILE, file->header.index);
+}
+
+static int
+open_host(const struct pysc_objects *objects, const struct pysc_dentry *dentry, int flags)
+{
+    char path[PATH_MAX];
+
+    if (pysc_dentry_path(objects, dentry, path) < 0)
+        return -1;
+    return openat(objects->dcaches[dentry->cache].tree, *path ? path : ".", flags | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static int
+open_dentry(struct call *call, struct found found, uint32_t flags)
+{
+    struct pysc_dentry *dentry = &call->objects->dentries[found.dentry];
+    int directory = S_ISDIR(dentry->attributes.mode);
+    struct pysc_file *file;
+    struct pysc_data *data;
+    int64_t fd;
+
+    file = new_file(call->objects);
+    if (!file)
+        return HAND_OVER;
+    data = &call->objects->data[file->object];
+    if (!directory) {
+        data->file = open_host(call->objects, dentry, O_RDONLY);
+        data->where = PYSC_DATA_HOST;
+    }
+    fd = !directory && data->file < 0
+             ? -EAGAIN
+             : pysc_table_install(call->table, file->header.index, 0, call->table->limit, (flags & O_CLOEXEC_) != 0);
+    if (fd < 0) {
+        release(call->objects, file);
+        return HAND_OVER;
+    }
+    file->type = directory ? PYSC_FILE_DIRECTORY : PYSC_FILE_REGULAR;
+    file->flags = (flags & (O_NONBLOCK_ | O_DIRECTORY_ | O_NOFOLLOW_)) | O_LARGEFILE_;
+    file->references = 1;
+    file->dentry = (uint32_t)found.dentry + 1;
+    file->mount = found.mount;
+    dentry->users++;
+    return answer(call, fd);
+}
+
+static int
+open_path(struct call *call, uint64_t dirfd, uint64_t path, uint32_t flags)
+{
+    const uint32_t known = O_CLOEXEC_ | O_NONBLOCK_ | O_DIRECTORY_ | O_NOFOLLOW_ | O_LARGEFILE_ | O_NOCTTY_;
+    const struct pysc_dentry *dentry;
+    struct found found;
+    int may;
+
+    if (flags & ~known || call->objects->watched)
+        return HAND_OVER;
+    found = walk_path(call, dirfd, path,
+                      (flags & O_NOFOLLOW_ ? 0 : WALK_FOLLOW) | (flags & O_DIRECTORY_ ? WALK_DIRECTORY : 0));
+    if (found.dentry < 0)
+        return found.dentry == NOT_OURS ? HAND_OVER : answer(call, found.dentry);
+    dentry = &call->objects->dentries[found.dentry];
+    if (S_ISLNK(dentry->attributes.mode))
+        return answer(call, -ELOOP);
+    may = is_permitted(&call->thread->access, &dentry->attributes, MAY_READ);
+    if (may == 0)
+        return answer(call, -EACCES);
+    /* Listings of merged directories, and what is above a root, are Python's. */
+    if (may < 0 || dentry->merged || call->objects->dcaches[dentry->cache].top == dentry->header.index ||
+        call->objects->contexts[call->thread->context - 1].root == dentry->header.index + 1)
+        return HAND_OVER;
+    return open_dentry(call, found, flags);
+}
+
+static int
+fast_open(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    struct call call;
+
+    if (!begin_call(&call, engine, number, event))
+        return HAND_OVER;
+    return open_path(&call, AT_FDCWD_, event->args[0], (uint32_t)event->args[1]);
+}
+
+static int
+fast_openat(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    struct call call;
+
+    if (!begin_call(&call, engine, number, event))
+        return HAND_OVER;
+    return open_path(&call, event->args[0], event->args[1], (uint32_t)event->args[2]);
+}
+
+static void
+add_dot(uint8_t *out, uint64_t ino, int64_t off, const char *name)
+{
+    struct guest_dirent entry = {.ino = ino, .off = off, .reclen = DOT_SIZE, .type = DT_DIR_};
+
+    memset(out, 0, DOT_SIZE);
+    memcpy(out, &entry, offsetof(struct guest_dirent, name));
+    memcpy(out + offsetof(struct guest_dirent, name), name, strlen(name));
+}
+
+static int
+is_dot(const char *name)
+{
+    return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
+}
+
+/* Leave "." and ".." out of `size` bytes of records, and number the others from `offset` on.  Returns the bytes left. */
+static uint32_t
+tidy(uint8_t *records, uint32_t size, int64_t *offset)
+{
+    uint32_t used = 0;
+
+    for (uint32_t at = 0; at < size;) {
+        struct guest_dirent entry;
+        uint8_t *record = records + at;
+
+        memcpy(&entry, record, offsetof(struct guest_dirent, name));
+        if (!is_dot((const char *)record + offsetof(struct guest_dirent, name))) {
+            entry.off = ++*offset;
+            memcpy(record, &entry, offsetof(struct guest_dirent, name));
+            memmove(records + used, record, entry.reclen);
+            used += entry.reclen;
+        }
+        at += entry.reclen;
+    }
+    return used;
+}
+
+/* Fill `out`: "." and ".." first, then as the host has them; offsets are numbers of entries, as in directory.py. */
+static int64_t
+list(struct call *call, struct pysc_file *file, struct pysc_data *data, uint8_t *out, uint32_t size)
+{
+    const struct pysc_dentry *dentry = &call->objects->dentries[file->dentry - 1];
+    int64_t offset = file->offset;
+    uint32_t used = 0;
+    long got;
+
+    if (offset == 0) {
+        if (size < 2 * DOT_SIZE)
+            return -EAGAIN;
+        add_dot(out, dentry->attributes.ino, 1, ".");
+        add_dot(out + DOT_SIZE, call->objects->dentries[dentry->parent].attributes.ino, 2, "..");
+        used = 2 * DOT_SIZE;
+        offset = 2;
+    }
+    do {
+        got = syscall(SYS_getdents64, data->file, out + used, size - used);
+        if (got < 0 && (file->offset != 0 || errno != EINVAL))
+            return -errno;
+        if (got > 0)
+            used += tidy(out + used, (uint32_t)got, &offset);
+    } while (got > 0 && used == 0);
+    file->offset = offset;
+    return used;
+}
+
+static int
+fast_getdents64(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    uint32_t size = (uint32_t)event->args[2];
+    const struct pysc_dentry *dentry;
+    struct pysc_data *data;
+    struct pysc_file *file;
+    struct call call;
+    int64_t n;
+
+    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, event->args[0])) ||
+        file->type != PYSC_FILE_DIRECTORY || file->faced)
+        return HAND_OVER;
+    dentry = &call.objects->dentries[file->dentry - 1];
+    data = &call.objects->data[file->object];
+    if (size > LISTING_MAX)
+        size = LISTING_MAX;
+    if (!is_served(call.objects, dentry) || call.objects->dentries[dentry->parent].kind != DENTRY_PLAIN ||
+        dentry->merged || !address_ok(event->args[1], size))
+        return HAND_OVER;
+    if (data->file < 0)
+        data->file = open_host(call.objects, dentry, O_RDONLY | O_DIRECTORY);
+    if (data->file < 0)
+        return HAND_OVER;
+    n = list(&call, file, data, call.thread->slot->data, size);
+    return n < 0 ? HAND_OVER : answer_with_data(&call, event->args[1], (uint64_t)n);
+}
+
+int32_t
+pysc_file_forget(struct pysc_objects *objects, uint32_t index)
+{
+    struct pysc_file *file = pysc_file_at(objects, index);
+
+    /* A withdrawn one may have locks that end with any descriptor; a watched one is talked of. */
+    if (!file || file->faced || objects->watched || !is_served(objects, &objects->dentries[file->dentry - 1]))
+        return 0;
+    if (--file->references == 0)
+        release(objects, file);
+    return 1;
+}
+
+int64_t
+pysc_file_unseen(struct pysc_objects *objects, int64_t dentry, uint32_t index)
+{
+    for (; index < objects->pools[PYSC_OBJECT_FILE].n; index++) {
+        const struct pysc_file *file = &objects->files[index];
+
+        if (file->header.generation & 1 && !file->faced && (dentry < 0 || file->dentry == dentry + 1))
+            return index;
+    }
+    return -ENOENT;
+}
+
+void
+serve_open(void)
+{
+    pysc_fast_paths[SYS_open] = fast_open;
+    pysc_fast_paths[SYS_openat] = fast_openat;
+    pysc_fast_paths[SYS_getdents64] = fast_getdents64;
+}

@@ -1,0 +1,213 @@
+/* Path walking (path_resolution(7)) over the dentry cache, as walk.py does it over everything. */
+
+#define _GNU_SOURCE
+#include "fast.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define AT_FDCWD_ -100
+#define LINKS_MAX 40
+
+/* What is still to be walked, and where we are. */
+struct walker {
+    const struct call *call;
+    const struct pysc_context *context;
+    uint32_t here, mount;
+    uint32_t links;
+    uint32_t at; /* the next byte of `text` */
+    int slash;   /* slashes follow the last name: it must be a directory */
+    char text[2 * PATH_MAX];
+};
+
+int
+is_permitted(const struct pysc_access *access, const struct pysc_attributes *attributes, uint32_t wanted)
+{
+    uint32_t mode = attributes->mode, granted = mode;
+    int directory = S_ISDIR(mode);
+
+    if (access->fsuid == attributes->uid)
+        granted = mode >> 6;
+    else if (access->fsgid == attributes->gid)
+        granted = mode >> 3;
+    else if (access->has_groups && ((mode >> 3) ^ mode) & wanted)
+        return -1;
+    if (!(wanted & ~granted))
+        return 1;
+    if (access->override && (directory || mode & 0111 || !(wanted & MAY_EXEC)))
+        return 1;
+    return access->read_search && (wanted == MAY_READ || (directory && !(wanted & MAY_WRITE)));
+}
+
+static struct pysc_dentry *
+here(const struct walker *w)
+{
+    return &w->call->objects->dentries[w->here];
+}
+
+static int
+copy_path(struct walker *w, uint64_t address)
+{
+    const struct pysc_slot *slot = w->call->thread->slot;
+    const uint8_t *hint = hint_at(w->call, address, 1);
+    size_t room;
+
+    if (!hint)
+        return 0;
+    room = (size_t)(slot->data + PYSC_DATA_SIZE - hint);
+    memcpy(w->text, hint, room < PATH_MAX ? room : PATH_MAX); /* it may change meanwhile: we look at the copy */
+    return memchr(w->text, 0, room < PATH_MAX ? room : PATH_MAX) != NULL;
+}
+
+static int
+start_at_root(struct walker *w)
+{
+    if (!w->context->root)
+        return 0;
+    w->here = w->context->root - 1;
+    w->mount = w->context->root_mount;
+    return 1;
+}
+
+static int
+start(struct walker *w, uint64_t dirfd)
+{
+    const struct pysc_file *file;
+
+    if (w->text[0] == '/')
+        return start_at_root(w);
+    if ((int32_t)dirfd == AT_FDCWD_) {
+        if (!w->context->working)
+            return 0;
+        w->here = w->context->working - 1;
+        w->mount = w->context->working_mount;
+        return 1;
+    }
+    file = file_at_fd(w->call, dirfd);
+    if (!file || !file->dentry)
+        return 0;
+    w->here = file->dentry - 1;
+    w->mount = file->mount;
+    return 1;
+}
+
+static void
+skip_slashes(struct walker *w)
+{
+    while (w->text[w->at] == '/')
+        w->at++;
+}
+
+/* Walk the link's text before what is left. */
+static int64_t
+follow(struct walker *w, struct pysc_dentry *link)
+{
+    const char *target = pysc_dentry_target(w->call->objects, link);
+    size_t length, left = strlen(w->text + w->at);
+
+    if (!target)
+        return NOT_OURS;
+    if (++w->links > LINKS_MAX)
+        return -ELOOP;
+    length = strlen(target);
+    if (length == 0)
+        return -ENOENT;
+    if (length + 1 + left + 1 > sizeof w->text)
+        return NOT_OURS;
+    memmove(w->text + length + 1, w->text + w->at, left + 1);
+    memcpy(w->text, target, length);
+    w->text[length] = left ? '/' : 0;
+    w->at = 0;
+    if (!left && target[length - 1] == '/')
+        w->slash = 1;
+    return target[0] == '/' && !start_at_root(w) ? NOT_OURS : 0;
+}
+
+static int64_t
+go_up(struct walker *w)
+{
+    if (w->context->root == w->here + 1)
+        return 0;
+    if (w->call->objects->dcaches[here(w)->cache].top == w->here)
+        return NOT_OURS; /* into another mount, maybe */
+    w->here = here(w)->parent;
+    return 0;
+}
+
+/* One name.  0 when it was walked. */
+static int64_t
+step(struct walker *w, const char *name, size_t length, uint32_t flags)
+{
+    struct pysc_dentry *child;
+    int last = w->text[w->at] == 0;
+
+    if (length == 1 && name[0] == '.')
+        return 0;
+    if (length == 2 && name[0] == '.' && name[1] == '.')
+        return go_up(w);
+    if (length > NAME_MAX)
+        return -ENAMETOOLONG;
+    child = pysc_dentry_look_up(w->call->objects, w->here, name, length);
+    if (!child)
+        return NOT_OURS;
+    if (child->kind == DENTRY_ABSENT && !child->withdrawn)
+        return -ENOENT;
+    if (!is_served(w->call->objects, child))
+        return NOT_OURS;
+    if (S_ISLNK(child->attributes.mode) && (!last || w->slash || flags & WALK_FOLLOW))
+        return follow(w, child);
+    w->here = child->header.index;
+    return 0;
+}
+
+static int64_t
+walk(struct walker *w, uint32_t flags)
+{
+    for (skip_slashes(w); w->text[w->at]; skip_slashes(w)) {
+        const char *name = w->text + w->at;
+        size_t length = strcspn(name, "/");
+        char copy[NAME_MAX + 2];
+        int64_t failed;
+        int may;
+
+        if (!is_served(w->call->objects, here(w)))
+            return NOT_OURS;
+        if (!S_ISDIR(here(w)->attributes.mode))
+            return -ENOTDIR;
+        may = is_permitted(&w->call->thread->access, &here(w)->attributes, MAY_EXEC);
+        if (may <= 0)
+            return may < 0 ? NOT_OURS : -EACCES;
+        w->at += (uint32_t)length;
+        if (w->text[w->at] == '/') {
+            skip_slashes(w);
+            w->slash = w->slash || w->text[w->at] == 0;
+        }
+        memcpy(copy, name, length <= NAME_MAX ? length : NAME_MAX + 1); /* a link's text takes its place */
+        failed = step(w, copy, length, flags);
+        if (failed)
+            return failed;
+    }
+    if (!is_served(w->call->objects, here(w)))
+        return NOT_OURS;
+    if ((w->slash || flags & WALK_DIRECTORY) && !S_ISDIR(here(w)->attributes.mode))
+        return -ENOTDIR;
+    return w->here;
+}
+
+struct found
+walk_path(const struct call *call, uint64_t dirfd, uint64_t address, uint32_t flags)
+{
+    const struct thread *thread = call->thread;
+    struct walker w;
+    int64_t result = NOT_OURS;
+
+    w.call = call;
+    w.at = w.links = w.mount = 0;
+    w.slash = 0;
+    w.context = thread->context ? &call->objects->contexts[thread->context - 1] : NULL;
+    if (w.context && is_living(&w.context->header, thread->context_generation) && copy_path(&w, address) && w.text[0] &&
+        start(&w, dirfd))
+        result = walk(&w, flags);
+    return (struct found){result, w.mount};
+}
