@@ -3,7 +3,10 @@
  * descriptors; its result, and a checksum of the bytes that it delivered, are printed.  Nothing that depends on the
  * machine is printed, and no program can wait: every descriptor that could block is O_NONBLOCK.
  *
- * An opcode of 255 ends a program: all descriptors are closed, all files removed, and a line of dashes printed. */
+ * An opcode of 255 ends a program: all descriptors are closed, all files removed, and a line of dashes printed.
+ *
+ * With an argument each program runs in a folder of its own below that directory, which has files already: 0, 1, 2 ...
+ * Nothing is removed then, and no directory renamed: the names that an overlay's lower side has cannot be. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -32,6 +35,7 @@ struct instruction {
 enum { FIRST_FD = 3, FDS = 16, SPACE = 1 << 17, END = 255 };
 
 static char buffer[SPACE];
+static const char *folders;
 static const char *const names[] = {"a", "b", "d/a", "d/b", "d", "e", "l", "e/x", "missing/x", ".", "", "a/x", "d/.."};
 static const int open_flags[] = {
     O_RDONLY, O_WRONLY, O_RDWR, O_RDWR | O_CREAT, O_RDWR | O_CREAT | O_EXCL, O_RDWR | O_CREAT | O_TRUNC,
@@ -248,9 +252,34 @@ static void run_looking(const struct instruction *i)
     }
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+/* The names in a directory, sorted, with their types. */
+static void list(const char *path)
+{
+    static char found[64][300];
+    size_t count = 0;
+    struct dirent *entry;
+    DIR *dir = opendir(path);
+    if (dir && dirfd(dir) >= FIRST_FD + FDS)
+        errno = EMFILE;
+    while (dir && count < 64 && (entry = readdir(dir)))
+        snprintf(found[count++], sizeof *found, "%s:%d", entry->d_name, entry->d_type);
+    result_of(dir ? (long)count : -1, 0, 0);
+    qsort(found, count, sizeof *found, by_name);
+    for (size_t n = 0; n < count; n++)
+        printf("size %s\n", found[n]);
+    if (dir)
+        closedir(dir);
+}
+
 static void run_naming(const struct instruction *i)
 {
     struct stat st = {0};
+    struct statx stx = {0};
     const char *a = NAME(i->a), *b = NAME(i->b);
     long result;
     switch (i->opcode) {
@@ -264,6 +293,8 @@ static void run_naming(const struct instruction *i)
         result_of(unlink(a), 0, 0);
         break;
     case 51:
+        if (folders && ((lstat(a, &st) == 0 && S_ISDIR(st.st_mode)) || (lstat(b, &st) == 0 && S_ISDIR(st.st_mode))))
+            break;
         result_of(rename(a, b), 0, 0);
         break;
     case 52:
@@ -286,8 +317,21 @@ static void run_naming(const struct instruction *i)
     case 57:
         result_of(truncate(a, size_of(i->number)), 0, 0);
         break;
-    default:
+    case 58:
         result_of(chmod(a, i->number & 0777), 0, 0);
+        break;
+    case 59:
+        list(a);
+        break;
+    case 60:
+        result = fstatat(fd_of(i->c), a, &st, i->b & 1 ? AT_SYMLINK_NOFOLLOW : 0);
+        result_of(result, 0, result ? 0 : (uint32_t)(st.st_mode & (S_IFMT | 0777)));
+        break;
+    default:
+        result = statx(AT_FDCWD, a, i->b & 1 ? AT_SYMLINK_NOFOLLOW : 0, STATX_BASIC_STATS, &stx);
+        result_of(result, 0, result ? 0 : (uint32_t)(stx.stx_mode & (S_IFMT | 0777)));
+        if (result == 0 && S_ISREG(stx.stx_mode))
+            printf("size %ld links %u\n", (long)stx.stx_size, stx.stx_nlink);
     }
 }
 
@@ -346,13 +390,26 @@ static void clear(const char *path)
         closedir(dir);
 }
 
+static void enter_folder(void)
+{
+    static int number;
+    char path[600];
+    snprintf(path, sizeof path, "%s/%d", folders, number++);
+    if (chdir(path))
+        _exit(3);
+}
+
 static void end_program(void)
 {
     for (int fd = FIRST_FD; fd < FIRST_FD + FDS; fd++)
         close(fd);
+    printf("----\n");
+    if (folders) {
+        enter_folder();
+        return;
+    }
     chmod(".", 0700);
     clear(".");
-    printf("----\n");
 }
 
 static void step(const struct instruction *i)
@@ -373,7 +430,7 @@ static void step(const struct instruction *i)
         run_moving(i);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static char place[] = "/tmp/pysc-machine.XXXXXX";
     static char output[1 << 16];
@@ -381,10 +438,15 @@ int main(void)
     signal(SIGPIPE, SIG_IGN);
     umask(022);
     setvbuf(stdout, output, _IOFBF, sizeof output);
-    if (!mkdtemp(place) || chdir(place))
+    folders = argc > 1 ? argv[1] : NULL;
+    if (folders)
+        enter_folder();
+    else if (!mkdtemp(place) || chdir(place))
         return 1;
     while (fread(&i, sizeof i, 1, stdin) == 1)
         step(&i);
     fflush(stdout);
+    if (folders)
+        return 0;
     return chdir("/") || rmdir(place) ? 2 : 0;
 }

@@ -21,7 +21,7 @@ LOOKING = {
 }  # fmt: skip
 NAMING = {
     48: "mkdir", 49: "rmdir", 50: "unlink", 51: "rename", 52: "link", 53: "symlink", 54: "readlink", 55: "stat",
-    56: "access", 57: "truncate", 58: "chmod",
+    56: "access", 57: "truncate", 58: "chmod", 59: "list", 60: "fstatat", 61: "statx",
 }  # fmt: skip
 MOVING = {
     64: "sendfile", 65: "splice", 66: "copy_file_range", 67: "tee", 68: "epoll_ctl", 69: "epoll_wait",

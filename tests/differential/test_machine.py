@@ -7,6 +7,7 @@ batches, too: all programs that are one instruction shorter run at once, and one
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,39 @@ def host(machine: Path, root_user: None) -> Run:
 @pytest.fixture
 def guest(machine: Path, sandbox: Sandbox) -> Run:
     return lambda batch: printed(sandbox.run(machine, stdin=encode(batch)))
+
+
+def folders(count: int) -> tempfile.TemporaryDirectory[str]:
+    """Make a folder with files for each program, outside of /tmp: the lower side of a sandbox's root has it."""
+    top = tempfile.TemporaryDirectory(dir="/var/tmp")
+    for number in range(count):
+        folder = Path(top.name, str(number))
+        (folder / "d").mkdir(parents=True)
+        (folder / "e").mkdir()
+        (folder / "a").write_bytes(b"first" * 100)
+        (folder / "d" / "a").write_bytes(b"second" * 2000)
+        (folder / "d" / "b").write_bytes(b"")
+        (folder / "l").symlink_to("a")
+        os.link(folder / "a", folder / "b") if number % 8 == 0 else (folder / "b").symlink_to("d/a")
+    return top
+
+
+@pytest.fixture
+def host_with_files(machine: Path, root_user: None) -> Run:
+    def run(batch: list[Program]) -> list[str]:
+        with folders(len(batch) + 1) as place:
+            return printed(on_host(machine, place, stdin=encode(batch)))
+
+    return run
+
+
+@pytest.fixture
+def guest_with_files(machine: Path, sandbox: Sandbox) -> Run:
+    def run(batch: list[Program]) -> list[str]:
+        with folders(len(batch) + 1) as place:
+            return printed(sandbox.run(machine, place, stdin=encode(batch)))
+
+    return run
 
 
 def printed(outcome: Outcome) -> list[str]:
@@ -99,8 +133,7 @@ def test_the_machine_is_deterministic(host: Run) -> None:
     assert first == host(batch)
 
 
-@pytest.mark.every_mode
-def test_host_and_sandbox_agree(host: Run, guest: Run) -> None:
+def compare(host: Run, guest: Run) -> None:
     wrong = disagreements(written_programs(BATCH), host, guest)
     reports: dict[str, str] = {}
     deadline = time.monotonic() + PATIENCE
@@ -109,3 +142,13 @@ def test_host_and_sandbox_agree(host: Run, guest: Run) -> None:
         reports.setdefault(str(small[0][-1]).partition(" a=")[0], explain(*small))
     if wrong:
         pytest.fail(f"{len(wrong)} of {BATCH} programs disagree; some of them made small:{''.join(reports.values())}")
+
+
+@pytest.mark.every_mode
+def test_host_and_sandbox_agree(host: Run, guest: Run) -> None:
+    compare(host, guest)
+
+
+@pytest.mark.every_mode
+def test_they_agree_over_files_of_the_host(host_with_files: Run, guest_with_files: Run) -> None:
+    compare(host_with_files, guest_with_files)
