@@ -24,6 +24,7 @@ PIPE: Final = lib.PYSC_OBJECT_PIPE
 COUNTER: Final = lib.PYSC_OBJECT_COUNTER
 BUDGET: Final = lib.PYSC_OBJECT_BUDGET
 CONTEXT: Final = lib.PYSC_OBJECT_CONTEXT
+INODE: Final = lib.PYSC_OBJECT_INODE
 
 
 class Moved(Protocol):
@@ -45,6 +46,8 @@ free_pipe: Final = partial(lib.pysc_object_free, OBJECTS, PIPE)
 free_counter: Final = partial(lib.pysc_object_free, OBJECTS, COUNTER)
 free_budget: Final = partial(lib.pysc_object_free, OBJECTS, BUDGET)
 free_context: Final = partial(lib.pysc_object_free, OBJECTS, CONTEXT)
+hide_dentry: Final = partial(lib.pysc_dentry_hide, OBJECTS)
+free_inode: Final = partial(lib.pysc_object_free, OBJECTS, INODE)
 
 
 def new(kind: int) -> int:

@@ -95,3 +95,19 @@ pysc_data_keep(struct pysc_objects *objects, struct pysc_data *data, const void 
     data->kept_version = version;
     data->kept = 1;
 }
+
+struct pysc_data *
+pysc_data_end(struct pysc_objects *objects, uint32_t index, uint32_t generation)
+{
+    for (int i = 0; i <= MAX_REDIRECTIONS; i++) {
+        struct pysc_data *data = &objects->data[index];
+
+        if (!is_living(&data->header, generation))
+            return NULL;
+        if (data->where != PYSC_DATA_OTHER)
+            return data->where == PYSC_DATA_NONE ? NULL : data;
+        index = data->target;
+        generation = data->target_generation;
+    }
+    return NULL;
+}

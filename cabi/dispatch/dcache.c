@@ -75,7 +75,8 @@ is_top(const struct pysc_objects *objects, const struct pysc_dentry *dentry)
 static int
 can_drop(const struct pysc_objects *objects, const struct pysc_dentry *dentry)
 {
-    return !dentry->users && !dentry->children && !dentry->withdrawn && !dentry->merged && !is_top(objects, dentry);
+    return !dentry->users && !dentry->children && !dentry->withdrawn && !dentry->merged && !is_top(objects, dentry) &&
+           dentry->shown != SHOWN_INODE;
 }
 
 /* Give up some that were not looked at since the last time. */
@@ -122,7 +123,7 @@ add(struct pysc_objects *objects, uint32_t parent, uint64_t hash, const char *na
     dentry->cache = objects->dentries[parent].cache;
     dentry->parent = parent;
     dentry->name = copy;
-    dentry->length = (uint32_t)length;
+    dentry->length = (uint16_t)length;
     dentry->hash = hash;
     dentry->next = *bucket_of(objects, hash);
     *bucket_of(objects, hash) = (uint32_t)index + 1;
@@ -136,7 +137,7 @@ pysc_dentry_path(const struct pysc_objects *objects, const struct pysc_dentry *d
 
     path[at] = 0;
     while (!is_top(objects, dentry)) {
-        if (dentry->length + 1 > at)
+        if (dentry->length + 1U > at)
             return -ENAMETOOLONG;
         if (path[at])
             path[--at] = '/';
@@ -188,13 +189,14 @@ pysc_dentry_look_up(struct pysc_objects *objects, uint32_t parent, const char *n
 {
     uint64_t hash = hash_of(objects, parent, name, length);
     struct pysc_dentry *dentry = find(objects, parent, hash, name, length);
+    int in_tree = pysc_is_in_tree(objects, &objects->dentries[parent]);
 
-    if (!dentry)
+    if (!dentry && in_tree)
         dentry = add(objects, parent, hash, name, length);
     if (!dentry)
         return NULL;
     dentry->recent = 1;
-    if (dentry->kind == DENTRY_UNKNOWN && !dentry->withdrawn && look_up(objects, dentry) < 0) {
+    if (in_tree && dentry->kind == DENTRY_UNKNOWN && !dentry->withdrawn && look_up(objects, dentry) < 0) {
         if (can_drop(objects, dentry))
             drop(objects, dentry);
         return NULL;
@@ -223,11 +225,11 @@ pysc_dentry_target(struct pysc_objects *objects, struct pysc_dentry *dentry)
 int64_t
 pysc_dcache_new(struct pysc_objects *objects, int32_t tree, uint64_t device, int32_t overlaid)
 {
-    struct pysc_attributes attributes;
-    int failed = pysc_attributes_of(tree, "", &attributes);
+    struct pysc_attributes attributes = {0};
+    int failed = tree < 0 ? 0 : pysc_attributes_of(tree, "", &attributes);
     int64_t index, top;
 
-    if (failed || !S_ISDIR(attributes.mode))
+    if (failed || (tree >= 0 && !S_ISDIR(attributes.mode)))
         return failed ? failed : -ENOTDIR;
     index = pysc_object_new(objects, PYSC_OBJECT_DCACHE);
     if (index < 0)
@@ -247,7 +249,7 @@ pysc_dcache_new(struct pysc_objects *objects, int32_t tree, uint64_t device, int
     objects->dcaches[index].overlaid = overlaid != 0;
     objects->dentries[top].cache = (uint32_t)index;
     objects->dentries[top].parent = (uint32_t)top;
-    objects->dentries[top].kind = DENTRY_PLAIN;
+    objects->dentries[top].kind = tree < 0 ? DENTRY_UNKNOWN : DENTRY_PLAIN;
     objects->dentries[top].attributes = attributes;
     return index;
 }
@@ -256,6 +258,18 @@ void
 pysc_dcache_disable(struct pysc_objects *objects, uint32_t cache)
 {
     objects->dcaches[cache].disabled = 1;
+}
+
+void
+pysc_dcache_free(struct pysc_objects *objects, uint32_t cache)
+{
+    const struct pysc_dentry *top = &objects->dentries[objects->dcaches[cache].top];
+
+    pysc_dcache_disable(objects, cache);
+    if (top->users || top->children) /* what is left of it is given up piece by piece */
+        return;
+    pysc_object_free(objects, PYSC_OBJECT_DENTRY, top->header.index);
+    pysc_object_free(objects, PYSC_OBJECT_DCACHE, cache);
 }
 
 int64_t
@@ -341,6 +355,130 @@ pysc_dentry_merge(struct pysc_objects *objects, uint32_t index, uint32_t mode, u
     dentry->attributes.gid = gid;
 }
 
+void
+pysc_dentry_use(struct pysc_objects *objects, uint32_t index)
+{
+    struct pysc_dentry *dentry = dentry_at(objects, index);
+
+    if (dentry)
+        dentry->users++;
+}
+
+int64_t
+pysc_dentry_uses(struct pysc_objects *objects, uint32_t index)
+{
+    struct pysc_dentry *dentry = dentry_at(objects, index);
+
+    return dentry ? (int64_t)dentry->users : -ENOENT;
+}
+
+void
+pysc_dentry_show(struct pysc_objects *objects, uint32_t index, uint32_t inode)
+{
+    struct pysc_dentry *dentry = dentry_at(objects, index);
+
+    if (!dentry || !pysc_inode_at(objects, inode))
+        return;
+    dentry->shown = SHOWN_INODE;
+    dentry->inode = inode;
+    dentry->inode_generation = objects->inodes[inode].header.generation;
+    if (!is_top(objects, dentry) && !pysc_is_in_tree(objects, &objects->dentries[dentry->parent]))
+        dentry->withdrawn |= PYSC_WITHDRAWN_SHOWN;
+}
+
+void
+pysc_dentry_hide(struct pysc_objects *objects, uint32_t index)
+{
+    struct pysc_dentry *dentry = dentry_at(objects, index);
+
+    if (!dentry)
+        return;
+    dentry->shown = SHOWN_NOTHING;
+    dentry->covered = 0;
+    dentry->withdrawn &= (uint8_t)~PYSC_WITHDRAWN_SHOWN;
+    dentry->era++;
+    pysc_dentry_leave(objects, index);
+}
+
+void
+pysc_dentry_show_absent(struct pysc_objects *objects, uint32_t parent, const char *name, uint64_t length)
+{
+    int64_t index = pysc_dentry_enter(objects, parent, name, length);
+
+    if (index < 0)
+        return;
+    objects->dentries[index].shown = SHOWN_ABSENT;
+    objects->dentries[index].era = objects->dentries[parent].era;
+    objects->dentries[index].users--; /* it stays, if there is room */
+}
+
+void
+pysc_dentry_hide_absent(struct pysc_objects *objects, uint32_t parent, const char *name, uint64_t length)
+{
+    struct pysc_dentry *dentry = find(objects, parent, hash_of(objects, parent, name, length), name, length);
+
+    if (dentry && dentry->shown == SHOWN_ABSENT)
+        dentry->shown = SHOWN_NOTHING;
+}
+
+void
+pysc_dentry_cover(struct pysc_objects *objects, uint32_t index)
+{
+    struct pysc_dentry *dentry = dentry_at(objects, index);
+
+    if (dentry)
+        dentry->covered = 1;
+}
+
+static struct crossing *
+crossing_of(struct pysc_objects *objects, uint32_t mount, uint32_t dentry)
+{
+    return &objects->crossings[(mount * 31 + dentry) & (CROSSINGS - 1)];
+}
+
+void
+pysc_crossing_note(struct pysc_objects *objects, uint32_t mount, uint32_t dentry, uint32_t below, uint32_t root)
+{
+    *crossing_of(objects, mount, dentry) = (struct crossing){mount, dentry, below, root};
+}
+
+void
+pysc_crossings_forget(struct pysc_objects *objects)
+{
+    memset(objects->crossings, 0, sizeof objects->crossings);
+}
+
+const struct crossing *
+pysc_crossing_find(struct pysc_objects *objects, uint32_t mount, uint32_t dentry)
+{
+    const struct crossing *crossing = crossing_of(objects, mount, dentry);
+
+    return mount && crossing->mount == mount && crossing->dentry == dentry ? crossing : NULL;
+}
+
+int
+pysc_dentry_view(const struct pysc_objects *objects, const struct pysc_dentry *dentry, struct view *view)
+{
+    const struct pysc_inode *inode = &objects->inodes[dentry->inode];
+
+    if (dentry->shown == SHOWN_INODE && is_living(&inode->header, dentry->inode_generation))
+        *view = (struct view){inode->mode, inode->uid, inode->gid};
+    else if (pysc_is_in_tree(objects, dentry))
+        *view = (struct view){dentry->attributes.mode, dentry->attributes.uid, dentry->attributes.gid};
+    else
+        return 0;
+    return 1;
+}
+
+void
+pysc_file_place(struct pysc_objects *objects, struct pysc_file *file, uint32_t dentry, uint32_t mount)
+{
+    pysc_dentry_use(objects, dentry);
+    file->dentry = dentry + 1;
+    file->era = objects->dentries[dentry].era;
+    file->mount = mount;
+}
+
 int64_t
 pysc_dentry_cache(struct pysc_objects *objects, uint32_t index)
 {
@@ -392,4 +530,6 @@ pysc_context_set(struct pysc_objects *objects, struct pysc_context *context, int
     context->root_mount = root_mount;
     context->working = working < 0 ? 0 : (uint32_t)working + 1;
     context->working_mount = working_mount;
+    context->root_era = root < 0 ? 0 : objects->dentries[root].era;
+    context->working_era = working < 0 ? 0 : objects->dentries[working].era;
 }

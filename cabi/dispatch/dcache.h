@@ -6,13 +6,21 @@
 
 #include "object.h"
 
-/* Whether calls that meet it may be answered here. */
+/* Whether it is what the host's tree has there, and may be answered for from here. */
 static inline int
-is_served(const struct pysc_objects *objects, const struct pysc_dentry *dentry)
+pysc_is_in_tree(const struct pysc_objects *objects, const struct pysc_dentry *dentry)
 {
     return dentry->kind == DENTRY_PLAIN && !dentry->withdrawn && !objects->dcaches[dentry->cache].disabled;
 }
 
+/* What permissions are checked by. */
+struct view {
+    uint32_t mode, uid, gid;
+};
+/* Whether that may be answered from. */
+int pysc_dentry_view(const struct pysc_objects *objects, const struct pysc_dentry *dentry, struct view *view);
+/* Where a covered dentry leads, or NULL. */
+const struct crossing *pysc_crossing_find(struct pysc_objects *objects, uint32_t mount, uint32_t dentry);
 /* The dentry `name` in the directory `parent`, asked for if need be; NULL if the answer is not ours to give. */
 struct pysc_dentry *pysc_dentry_look_up(struct pysc_objects *objects, uint32_t parent, const char *name, size_t length);
 /* Its path below the tree.  0, or -ENAMETOOLONG. */

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <sys/syscall.h>
 
-#define STAT_SIZE 144 /* of the guest's struct stat */
 
 int
 begin_call(struct call *call, struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
@@ -173,11 +172,10 @@ fast_lseek(struct pysc_engine *engine, uint32_t number, struct pysc_event *event
 int
 stat_file(struct call *call, struct pysc_file *file, uint64_t address)
 {
-    if (!address_ok(address, STAT_SIZE))
-        return HAND_OVER;
     if (file->dentry && !file->faced)
         return stat_dentry(call, file->dentry - 1, address);
-    return file->type == PYSC_FILE_REGULAR ? stat_regular(call, file, address) : HAND_OVER;
+    return file->type == PYSC_FILE_REGULAR ? stat_regular(call, file->object, file->generation, address)
+                                            : HAND_OVER;
 }
 
 static int

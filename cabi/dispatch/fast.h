@@ -68,7 +68,7 @@ is_writable(const struct pysc_file *file)
 /* fast_regular.c */
 int read_regular(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size, int64_t offset, int moves);
 int write_regular(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size, int64_t offset, int moves);
-int stat_regular(struct call *call, struct pysc_file *file, uint64_t address);
+int stat_regular(struct call *call, uint32_t index, uint32_t generation, uint64_t address);
 int seek_regular(struct call *call, struct pysc_file *file, int64_t offset, uint64_t whence);
 
 /* fast_queue.c */
@@ -85,13 +85,14 @@ int write_counter(struct call *call, struct pysc_file *file, uint64_t address, u
 struct found {
     int64_t dentry;
     uint32_t mount;
+    struct view view;
 };
 struct found walk_path(const struct call *call, uint64_t dirfd, uint64_t address, uint32_t flags);
 /* Whether `access` may do what MAY_* says: 1, 0, or -1: Python knows. */
 #define MAY_EXEC 1U
 #define MAY_WRITE 2U
 #define MAY_READ 4U
-int is_permitted(const struct pysc_access *access, const struct pysc_attributes *attributes, uint32_t wanted);
+int is_permitted(const struct pysc_access *access, const struct view *view, uint32_t wanted);
 
 /* fast.c: fstat(2) of what is open */
 int stat_file(struct call *call, struct pysc_file *file, uint64_t address);

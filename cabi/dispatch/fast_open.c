@@ -29,7 +29,7 @@ struct guest_dirent {
     char name[];
 };
 
-/* A description of nothing yet, with its data; NULL: one of the pools is empty. */
+/* A description of nothing yet, with data of its own; NULL: one of the pools is empty. */
 static struct pysc_file *
 new_file(struct pysc_objects *objects)
 {
@@ -43,6 +43,7 @@ new_file(struct pysc_objects *objects)
         return NULL;
     }
     objects->data[data].file = -1;
+    objects->files[file].owns = 1;
     objects->files[file].object = (uint32_t)data;
     objects->files[file].generation = objects->data[data].header.generation;
     return &objects->files[file];
@@ -51,9 +52,10 @@ new_file(struct pysc_objects *objects)
 static void
 release(struct pysc_objects *objects, struct pysc_file *file)
 {
-    if (objects->data[file->object].file >= 0)
+    if (file->owns && objects->data[file->object].file >= 0)
         close(objects->data[file->object].file);
-    pysc_object_free(objects, PYSC_OBJECT_DATA, file->object);
+    if (file->owns)
+        pysc_object_free(objects, PYSC_OBJECT_DATA, file->object);
     pysc_object_free(objects, PYSC_OBJECT_FILE, file->header.index);
 }
 
@@ -67,36 +69,69 @@ open_host(const struct pysc_objects *objects, const struct pysc_dentry *dentry, 
     return openat(objects->dcaches[dentry->cache].tree, *path ? path : ".", flags | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
 }
 
+/* Of a file in memory, whose inode has the data; NULL if it is not that. */
+static struct pysc_file *
+new_shown(struct pysc_objects *objects, const struct pysc_dentry *dentry)
+{
+    const struct pysc_inode *inode = &objects->inodes[dentry->inode];
+    const struct pysc_data *data;
+    int64_t file;
+
+    if (dentry->shown != SHOWN_INODE || !is_living(&inode->header, dentry->inode_generation) || !inode->data ||
+        inode->withdrawn)
+        return NULL;
+    data = pysc_data_end(objects, inode->data - 1, inode->data_generation);
+    if (!data || data->where != PYSC_DATA_MEMORY)
+        return NULL;
+    file = pysc_object_new(objects, PYSC_OBJECT_FILE);
+    if (file < 0)
+        return NULL;
+    objects->files[file].object = inode->data - 1;
+    objects->files[file].generation = inode->data_generation;
+    objects->files[file].type = PYSC_FILE_REGULAR;
+    return &objects->files[file];
+}
+
+/* Of a file of the host's; NULL if it does not let us. */
+static struct pysc_file *
+new_plain(struct pysc_objects *objects, const struct pysc_dentry *dentry)
+{
+    int directory = S_ISDIR(dentry->attributes.mode);
+    struct pysc_file *file = new_file(objects);
+    struct pysc_data *data;
+
+    if (!file)
+        return NULL;
+    data = &objects->data[file->object];
+    file->type = directory ? PYSC_FILE_DIRECTORY : PYSC_FILE_REGULAR;
+    if (directory)
+        return file; /* opened when it is listed */
+    data->file = open_host(objects, dentry, O_RDONLY);
+    data->where = PYSC_DATA_HOST;
+    if (data->file >= 0)
+        return file;
+    release(objects, file);
+    return NULL;
+}
+
 static int
 open_dentry(struct call *call, struct found found, uint32_t flags)
 {
-    struct pysc_dentry *dentry = &call->objects->dentries[found.dentry];
-    int directory = S_ISDIR(dentry->attributes.mode);
-    struct pysc_file *file;
-    struct pysc_data *data;
+    const struct pysc_dentry *dentry = &call->objects->dentries[found.dentry];
+    struct pysc_file *file =
+        pysc_is_in_tree(call->objects, dentry) ? new_plain(call->objects, dentry) : new_shown(call->objects, dentry);
     int64_t fd;
 
-    file = new_file(call->objects);
     if (!file)
         return HAND_OVER;
-    data = &call->objects->data[file->object];
-    if (!directory) {
-        data->file = open_host(call->objects, dentry, O_RDONLY);
-        data->where = PYSC_DATA_HOST;
-    }
-    fd = !directory && data->file < 0
-             ? -EAGAIN
-             : pysc_table_install(call->table, file->header.index, 0, call->table->limit, (flags & O_CLOEXEC_) != 0);
+    fd = pysc_table_install(call->table, file->header.index, 0, call->table->limit, (flags & O_CLOEXEC_) != 0);
     if (fd < 0) {
         release(call->objects, file);
         return HAND_OVER;
     }
-    file->type = directory ? PYSC_FILE_DIRECTORY : PYSC_FILE_REGULAR;
     file->flags = (flags & (O_NONBLOCK_ | O_DIRECTORY_ | O_NOFOLLOW_)) | O_LARGEFILE_;
     file->references = 1;
-    file->dentry = (uint32_t)found.dentry + 1;
-    file->mount = found.mount;
-    dentry->users++;
+    pysc_file_place(call->objects, file, (uint32_t)found.dentry, found.mount);
     return answer(call, fd);
 }
 
@@ -115,9 +150,11 @@ open_path(struct call *call, uint64_t dirfd, uint64_t path, uint32_t flags)
     if (found.dentry < 0)
         return found.dentry == NOT_OURS ? HAND_OVER : answer(call, found.dentry);
     dentry = &call->objects->dentries[found.dentry];
-    if (S_ISLNK(dentry->attributes.mode))
+    if (S_ISLNK(found.view.mode))
         return answer(call, -ELOOP);
-    may = is_permitted(&call->thread->access, &dentry->attributes, MAY_READ);
+    if (!S_ISREG(found.view.mode) && !S_ISDIR(found.view.mode))
+        return HAND_OVER;
+    may = is_permitted(&call->thread->access, &found.view, MAY_READ);
     if (may == 0)
         return answer(call, -EACCES);
     /* Listings of merged directories, and what is above a root, are Python's. */
@@ -230,7 +267,7 @@ fast_getdents64(struct pysc_engine *engine, uint32_t number, struct pysc_event *
     data = &call.objects->data[file->object];
     if (size > LISTING_MAX)
         size = LISTING_MAX;
-    if (!is_served(call.objects, dentry) || call.objects->dentries[dentry->parent].kind != DENTRY_PLAIN ||
+    if (!pysc_is_in_tree(call.objects, dentry) || call.objects->dentries[dentry->parent].kind != DENTRY_PLAIN ||
         dentry->merged || !address_ok(event->args[1], size))
         return HAND_OVER;
     if (data->file < 0)
@@ -241,13 +278,24 @@ fast_getdents64(struct pysc_engine *engine, uint32_t number, struct pysc_event *
     return n < 0 ? HAND_OVER : answer_with_data(&call, event->args[1], (uint64_t)n);
 }
 
+/* Whether closing it is no more than that: a withdrawn one may have locks, which end with any descriptor. */
+static int
+is_ours(const struct pysc_objects *objects, const struct pysc_file *file)
+{
+    const struct pysc_dentry *dentry = &objects->dentries[file->dentry - 1];
+    const struct pysc_inode *inode = &objects->inodes[dentry->inode];
+
+    if (file->owns)
+        return pysc_is_in_tree(objects, dentry);
+    return dentry->shown == SHOWN_INODE && is_living(&inode->header, dentry->inode_generation) && !inode->withdrawn;
+}
+
 int32_t
 pysc_file_forget(struct pysc_objects *objects, uint32_t index)
 {
     struct pysc_file *file = pysc_file_at(objects, index);
 
-    /* A withdrawn one may have locks that end with any descriptor; a watched one is talked of. */
-    if (!file || file->faced || objects->watched || !is_served(objects, &objects->dentries[file->dentry - 1]))
+    if (!file || file->faced || objects->watched || !is_ours(objects, file))
         return 0;
     if (--file->references == 0)
         release(objects, file);

@@ -29,23 +29,10 @@ clock_ns(clockid_t clock)
     return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
-/* The contents, through all redirections, or NULL. */
 static struct pysc_data *
 data_of(const struct call *call, const struct pysc_file *file)
 {
-    uint32_t index = file->object, generation = file->generation;
-
-    for (int i = 0; i <= MAX_REDIRECTIONS; i++) {
-        struct pysc_data *data = &call->objects->data[index];
-
-        if (!is_living(&data->header, generation))
-            return NULL;
-        if (data->where != PYSC_DATA_OTHER)
-            return data->where == PYSC_DATA_NONE ? NULL : data;
-        index = data->target;
-        generation = data->target_generation;
-    }
-    return NULL;
+    return pysc_data_end(call->objects, file->object, file->generation);
 }
 
 static int64_t
@@ -205,12 +192,12 @@ write_regular(struct call *call, struct pysc_file *file, uint64_t address, uint6
 }
 
 int
-stat_regular(struct call *call, struct pysc_file *file, uint64_t address)
+stat_regular(struct call *call, uint32_t index, uint32_t generation, uint64_t address)
 {
-    struct pysc_data *data = &call->objects->data[file->object];
+    struct pysc_data *data = &call->objects->data[index];
     uint64_t version;
 
-    if (!is_living(&data->header, file->generation) || !data->kept)
+    if (!is_living(&data->header, generation) || !data->kept || !address_ok(address, sizeof data->stat))
         return HAND_OVER;
     version = pysc_data_version(call->objects, data);
     if (!version || version != data->kept_version)

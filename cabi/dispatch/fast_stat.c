@@ -51,7 +51,7 @@ attributes_of(const struct call *call, uint32_t index)
 {
     const struct pysc_dentry *dentry = &call->objects->dentries[index];
 
-    return is_served(call->objects, dentry) && !dentry->merged ? &dentry->attributes : NULL;
+    return pysc_is_in_tree(call->objects, dentry) && !dentry->merged ? &dentry->attributes : NULL;
 }
 
 static int
@@ -62,6 +62,17 @@ answer_put(struct call *call, uint64_t address, const void *data, uint64_t size,
     return answer(call, result);
 }
 
+/* Of a regular file that Python has shown, and keeps what stat(2) said of it. */
+static int
+stat_shown(struct call *call, const struct pysc_dentry *dentry, uint64_t address)
+{
+    const struct pysc_inode *inode = &call->objects->inodes[dentry->inode];
+
+    if (dentry->shown != SHOWN_INODE || !is_living(&inode->header, dentry->inode_generation) || !inode->data)
+        return HAND_OVER;
+    return stat_regular(call, inode->data - 1, inode->data_generation, address);
+}
+
 int
 stat_dentry(struct call *call, uint32_t index, uint64_t address)
 {
@@ -69,7 +80,9 @@ stat_dentry(struct call *call, uint32_t index, uint64_t address)
     const struct pysc_attributes *a = attributes_of(call, index);
     struct guest_stat shown;
 
-    if (!a || !address_ok(address, sizeof shown))
+    if (!a)
+        return stat_shown(call, &call->objects->dentries[index], address);
+    if (!address_ok(address, sizeof shown))
         return HAND_OVER;
     shown = (struct guest_stat){
         .dev = cache->device, .ino = a->ino, .nlink = links(cache, a), .mode = a->mode, .uid = a->uid, .gid = a->gid,
@@ -208,7 +221,6 @@ real_rights(const struct call *call, uint32_t flags, struct pysc_access *access)
 static int
 access_path(struct call *call, uint64_t dirfd, uint64_t path, uint32_t mode, uint32_t flags)
 {
-    const struct pysc_dentry *dentry;
     struct pysc_access saved = call->thread->access, access;
     struct found found;
     int may, ours, answered;
@@ -221,10 +233,9 @@ access_path(struct call *call, uint64_t dirfd, uint64_t path, uint32_t mode, uin
     call->thread->access = saved;
     if (!ours)
         return answered;
-    dentry = &call->objects->dentries[found.dentry];
-    if (mode & MAY_EXEC && S_ISREG(dentry->attributes.mode))
+    if (mode & MAY_EXEC && S_ISREG(found.view.mode))
         return HAND_OVER;
-    may = is_permitted(&access, &dentry->attributes, mode);
+    may = is_permitted(&access, &found.view, mode);
     return may < 0 ? HAND_OVER : answer(call, may ? 0 : -EACCES);
 }
 
@@ -273,9 +284,9 @@ read_link(struct call *call, uint64_t dirfd, uint64_t path, uint64_t address, in
     if (!find(call, dirfd, path, 0, &found, &answered))
         return answered;
     dentry = &call->objects->dentries[found.dentry];
-    if (!S_ISLNK(dentry->attributes.mode))
+    if (!S_ISLNK(found.view.mode))
         return answer(call, -EINVAL);
-    target = pysc_dentry_target(call->objects, dentry);
+    target = pysc_is_in_tree(call->objects, dentry) ? pysc_dentry_target(call->objects, dentry) : NULL;
     if (!target)
         return HAND_OVER;
     length = strlen(target);

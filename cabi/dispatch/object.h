@@ -17,6 +17,8 @@
 #define MAX_CONTEXTS 65536
 #define MAX_DCACHES 4096
 #define MAX_DENTRIES 65536
+#define MAX_INODES 1048576
+#define CROSSINGS 256 /* a power of two */
 #define DENTRY_BUCKETS 65536 /* a power of two */
 #define MAX_BUDGET_DEPTH 8
 #define MAX_REDIRECTIONS 4
@@ -29,6 +31,11 @@
 #define DENTRY_ABSENT 1
 #define DENTRY_PLAIN 2 /* a directory; a link or a regular file with one name */
 #define DENTRY_OTHER 3
+
+/* What Python says of it. */
+#define SHOWN_NOTHING 0
+#define SHOWN_INODE 1
+#define SHOWN_ABSENT 2
 
 struct pysc_dcache {
     struct pysc_header header;
@@ -45,11 +52,19 @@ struct pysc_dentry {
     uint32_t next; /* in the bucket: index + 1 */
     uint32_t children, users;
     uint8_t kind, withdrawn, merged, recent;
-    uint32_t length;
+    uint8_t shown, covered;
+    uint16_t length;
+    uint32_t inode, inode_generation;
+    uint32_t era; /* of what is shown of names in it; of an absent one: its parent's */
     uint64_t hash;
     char *name;
     char *target; /* of a link; NULL: not asked */
     struct pysc_attributes attributes;
+};
+
+struct crossing {
+    uint32_t mount, dentry; /* 0, 0: none, since ids of mounts are positive */
+    uint32_t below, root;
 };
 
 struct pool {
@@ -69,11 +84,16 @@ struct pysc_objects {
     struct pysc_context contexts[MAX_CONTEXTS];
     struct pysc_dcache dcaches[MAX_DCACHES];
     struct pysc_dentry dentries[MAX_DENTRIES];
+    struct pysc_inode inodes[MAX_INODES];
     uint32_t buckets[DENTRY_BUCKETS]; /* index + 1 */
+    struct crossing crossings[CROSSINGS];
     uint32_t hand; /* where the search for dentries to be given up goes on */
     uint64_t seed;
     int32_t watched;
 };
+
+/* The contents at the end of all redirections, or NULL. */
+struct pysc_data *pysc_data_end(struct pysc_objects *objects, uint32_t index, uint32_t generation);
 
 static inline void
 object_lock(struct pysc_header *header)

@@ -21,6 +21,7 @@ static const struct {
     [PYSC_OBJECT_CONTEXT] = {offsetof(struct pysc_objects, contexts), sizeof(struct pysc_context), MAX_CONTEXTS},
     [PYSC_OBJECT_DCACHE] = {offsetof(struct pysc_objects, dcaches), sizeof(struct pysc_dcache), MAX_DCACHES},
     [PYSC_OBJECT_DENTRY] = {offsetof(struct pysc_objects, dentries), sizeof(struct pysc_dentry), MAX_DENTRIES},
+    [PYSC_OBJECT_INODE] = {offsetof(struct pysc_objects, inodes), sizeof(struct pysc_inode), MAX_INODES},
 };
 
 struct pysc_objects *
@@ -177,4 +178,10 @@ struct pysc_context *
 pysc_context_at(struct pysc_objects *objects, uint32_t index)
 {
     return (struct pysc_context *)find(objects, PYSC_OBJECT_CONTEXT, index);
+}
+
+struct pysc_inode *
+pysc_inode_at(struct pysc_objects *objects, uint32_t index)
+{
+    return (struct pysc_inode *)find(objects, PYSC_OBJECT_INODE, index);
 }

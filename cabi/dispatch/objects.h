@@ -15,7 +15,8 @@ struct pysc_objects;
 #define PYSC_OBJECT_CONTEXT 6
 #define PYSC_OBJECT_DCACHE 7
 #define PYSC_OBJECT_DENTRY 8
-#define PYSC_OBJECT_KINDS 9
+#define PYSC_OBJECT_INODE 9
+#define PYSC_OBJECT_KINDS 10
 
 struct pysc_header {
     uint32_t lock;
@@ -57,6 +58,8 @@ struct pysc_file {
     uint32_t faced;      /* Python has an object for it; else a fast path opened it, and it is all here */
     uint32_t dentry;     /* where that was: index + 1, in use */
     uint32_t mount;      /* and through which mount, by its id */
+    uint32_t era;        /* of the dentry then: another one means that it is another place now */
+    uint32_t owns;       /* `object` is this one's alone */
     uint32_t spare;
 };
 
@@ -104,11 +107,21 @@ struct pysc_budget {
 #define PYSC_WAITS_ROOM 2
 #define PYSC_WAITS_POLL 4
 
+/* What of an inode of Python's fast paths look at. */
+struct pysc_inode {
+    struct pysc_header header;
+    uint32_t mode, uid, gid;
+    uint32_t data; /* of a regular file: index + 1 */
+    uint32_t data_generation;
+    uint32_t withdrawn; /* opening and closing it is Python's */
+};
+
 /* fs_struct: what CLONE_FS shares.  Places that fast paths do not know are 0. */
 struct pysc_context {
     struct pysc_header header;
     uint32_t root, working; /* dentries: index + 1, in use */
     uint32_t root_mount, working_mount;
+    uint32_t root_era, working_era;
 };
 
 struct pysc_pipe {
@@ -187,20 +200,25 @@ void pysc_budget_note(struct pysc_objects *objects, struct pysc_budget *budget, 
 int64_t pysc_data_grow(struct pysc_data *data, uint64_t size);
 void pysc_data_shrink(struct pysc_data *data);
 
-/* The dentry cache: what names in a tree of the host's lead to, so far as fast paths may answer for it.
+/* The dentry cache: what names lead to, so far as fast paths may answer for it.  There are two sources.
  *
- * The tree is one that guests cannot change and nobody else does.  Where an overlay hides a name of the tree, or anything
- * is known to Python alone, the name is withdrawn: calls that meet it are handed over.  The directories of an overlay that
- * have an upper side are merged: their own attributes and listings are Python's, their names are answered for one by one.
+ * A tree of the host's that guests cannot change and nobody else does is looked at from here.  Where an overlay hides a
+ * name of the tree, or anything is known to Python alone, the name is withdrawn.  The directories of an overlay that have
+ * an upper side are merged: their own attributes and listings are Python's, their names are answered for one by one.
+ *
+ * And Python shows dentries of its own: a name leads to an inode, or to nothing, until it says otherwise.
  */
 #define PYSC_WITHDRAWN_NAME 1  /* until pysc_dentry_return: there is something of this name on the upper side */
 #define PYSC_WITHDRAWN_INODE 2 /* for good: a mount point, a locked file … */
+#define PYSC_WITHDRAWN_SHOWN 4 /* while it is shown: its directory is not the tree's */
 
-/* The index of the cache, -errno; `tree` (borrowed) is a directory.  Guests see all files on device `device`, and each
+/* The index of the cache, -errno; `tree` (borrowed) is a directory, or -1: all names are shown.  Guests see all files on device `device`, and each
  * directory with one link, if `overlaid`. */
 int64_t pysc_dcache_new(struct pysc_objects *objects, int32_t tree, uint64_t device, int32_t overlaid);
 /* Answer for nothing below it any more. */
 void pysc_dcache_disable(struct pysc_objects *objects, uint32_t cache);
+/* It is not needed any more. */
+void pysc_dcache_free(struct pysc_objects *objects, uint32_t cache);
 /* The top of it: an index, now in use. */
 int64_t pysc_dcache_top(struct pysc_objects *objects, uint32_t cache);
 /* The dentry `name` in `parent`, whatever the host has there: an index, now in use.  -ENOMEM: the cache is disabled. */
@@ -214,6 +232,24 @@ int64_t pysc_dentry_withdraw(struct pysc_objects *objects, uint32_t dentry, uint
 void pysc_dentry_return(struct pysc_objects *objects, uint32_t dentry, uint32_t reason);
 /* A directory is merged from now on, and these are the attributes that searching it asks for. */
 void pysc_dentry_merge(struct pysc_objects *objects, uint32_t dentry, uint32_t mode, uint32_t uid, uint32_t gid);
+/* One more use. */
+void pysc_dentry_use(struct pysc_objects *objects, uint32_t dentry);
+int64_t pysc_dentry_uses(struct pysc_objects *objects, uint32_t dentry);
+/* It leads to an inode, and is used for that; to nothing that is known, and is not.  What was said of it before, and of
+ * names in it, does not count any more then. */
+void pysc_dentry_show(struct pysc_objects *objects, uint32_t dentry, uint32_t inode);
+void pysc_dentry_hide(struct pysc_objects *objects, uint32_t dentry);
+/* The name does not exist; it does now. */
+void pysc_dentry_show_absent(struct pysc_objects *objects, uint32_t parent, const char *name, uint64_t length);
+void pysc_dentry_hide_absent(struct pysc_objects *objects, uint32_t parent, const char *name, uint64_t length);
+/* Something is mounted on it, in some namespace: seen through `mount` that is `root` of mount `below`. */
+void pysc_dentry_cover(struct pysc_objects *objects, uint32_t dentry);
+void pysc_crossing_note(struct pysc_objects *objects, uint32_t mount, uint32_t dentry, uint32_t below, uint32_t root);
+/* Mounts have changed. */
+void pysc_crossings_forget(struct pysc_objects *objects);
+/* A directory that Python opened is there. */
+void pysc_file_place(struct pysc_objects *objects, struct pysc_file *file, uint32_t dentry, uint32_t mount);
+struct pysc_inode *pysc_inode_at(struct pysc_objects *objects, uint32_t index);
 /* The cache it is in. */
 int64_t pysc_dentry_cache(struct pysc_objects *objects, uint32_t dentry);
 /* Its parent; the top's own. */

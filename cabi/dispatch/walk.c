@@ -22,14 +22,14 @@ struct walker {
 };
 
 int
-is_permitted(const struct pysc_access *access, const struct pysc_attributes *attributes, uint32_t wanted)
+is_permitted(const struct pysc_access *access, const struct view *view, uint32_t wanted)
 {
-    uint32_t mode = attributes->mode, granted = mode;
+    uint32_t mode = view->mode, granted = mode;
     int directory = S_ISDIR(mode);
 
-    if (access->fsuid == attributes->uid)
+    if (access->fsuid == view->uid)
         granted = mode >> 6;
-    else if (access->fsgid == attributes->gid)
+    else if (access->fsgid == view->gid)
         granted = mode >> 3;
     else if (access->has_groups && ((mode >> 3) ^ mode) & wanted)
         return -1;
@@ -60,14 +60,21 @@ copy_path(struct walker *w, uint64_t address)
     return memchr(w->text, 0, room < PATH_MAX ? room : PATH_MAX) != NULL;
 }
 
+/* Be at a dentry (index + 1), if it still is what it was. */
+static int
+be_at(struct walker *w, uint32_t dentry, uint32_t era, uint32_t mount)
+{
+    if (!dentry || w->call->objects->dentries[dentry - 1].era != era)
+        return 0;
+    w->here = dentry - 1;
+    w->mount = mount;
+    return 1;
+}
+
 static int
 start_at_root(struct walker *w)
 {
-    if (!w->context->root)
-        return 0;
-    w->here = w->context->root - 1;
-    w->mount = w->context->root_mount;
-    return 1;
+    return be_at(w, w->context->root, w->context->root_era, w->context->root_mount);
 }
 
 static int
@@ -77,19 +84,10 @@ start(struct walker *w, uint64_t dirfd)
 
     if (w->text[0] == '/')
         return start_at_root(w);
-    if ((int32_t)dirfd == AT_FDCWD_) {
-        if (!w->context->working)
-            return 0;
-        w->here = w->context->working - 1;
-        w->mount = w->context->working_mount;
-        return 1;
-    }
+    if ((int32_t)dirfd == AT_FDCWD_)
+        return be_at(w, w->context->working, w->context->working_era, w->context->working_mount);
     file = file_at_fd(w->call, dirfd);
-    if (!file || !file->dentry)
-        return 0;
-    w->here = file->dentry - 1;
-    w->mount = file->mount;
-    return 1;
+    return file && be_at(w, file->dentry, file->era, file->mount);
 }
 
 static void
@@ -124,23 +122,41 @@ follow(struct walker *w, struct pysc_dentry *link)
     return target[0] == '/' && !start_at_root(w) ? NOT_OURS : 0;
 }
 
+/* What is mounted here. */
+static int64_t
+cross(struct walker *w)
+{
+    const struct crossing *crossing;
+
+    if (!here(w)->covered)
+        return 0;
+    crossing = pysc_crossing_find(w->call->objects, w->mount, w->here);
+    if (!crossing)
+        return NOT_OURS;
+    w->mount = crossing->below;
+    w->here = crossing->root;
+    return 0;
+}
+
 static int64_t
 go_up(struct walker *w)
 {
-    if (w->context->root == w->here + 1)
+    if (w->context->root == w->here + 1 && w->context->root_mount == w->mount)
         return 0;
     if (w->call->objects->dcaches[here(w)->cache].top == w->here)
         return NOT_OURS; /* into another mount, maybe */
     w->here = here(w)->parent;
-    return 0;
+    return cross(w);
 }
 
 /* One name.  0 when it was walked. */
 static int64_t
 step(struct walker *w, const char *name, size_t length, uint32_t flags)
 {
+    struct pysc_objects *objects = w->call->objects;
     struct pysc_dentry *child;
     int last = w->text[w->at] == 0;
+    struct view view;
 
     if (length == 1 && name[0] == '.')
         return 0;
@@ -148,21 +164,27 @@ step(struct walker *w, const char *name, size_t length, uint32_t flags)
         return go_up(w);
     if (length > NAME_MAX)
         return -ENAMETOOLONG;
-    child = pysc_dentry_look_up(w->call->objects, w->here, name, length);
+    child = pysc_dentry_look_up(objects, w->here, name, length);
     if (!child)
         return NOT_OURS;
-    if (child->kind == DENTRY_ABSENT && !child->withdrawn)
+    if (child->shown == SHOWN_ABSENT && child->era == here(w)->era)
         return -ENOENT;
-    if (!is_served(w->call->objects, child))
+    if (child->kind == DENTRY_ABSENT && !child->withdrawn && pysc_is_in_tree(objects, here(w)))
+        return -ENOENT;
+    if (child->covered) {
+        w->here = child->header.index;
+        return cross(w);
+    }
+    if (!pysc_dentry_view(objects, child, &view))
         return NOT_OURS;
-    if (S_ISLNK(child->attributes.mode) && (!last || w->slash || flags & WALK_FOLLOW))
-        return follow(w, child);
+    if (S_ISLNK(view.mode) && (!last || w->slash || flags & WALK_FOLLOW))
+        return pysc_is_in_tree(objects, child) ? follow(w, child) : NOT_OURS;
     w->here = child->header.index;
     return 0;
 }
 
 static int64_t
-walk(struct walker *w, uint32_t flags)
+walk(struct walker *w, uint32_t flags, struct view *view)
 {
     for (skip_slashes(w); w->text[w->at]; skip_slashes(w)) {
         const char *name = w->text + w->at;
@@ -171,11 +193,11 @@ walk(struct walker *w, uint32_t flags)
         int64_t failed;
         int may;
 
-        if (!is_served(w->call->objects, here(w)))
+        if (!pysc_dentry_view(w->call->objects, here(w), view))
             return NOT_OURS;
-        if (!S_ISDIR(here(w)->attributes.mode))
+        if (!S_ISDIR(view->mode))
             return -ENOTDIR;
-        may = is_permitted(&w->call->thread->access, &here(w)->attributes, MAY_EXEC);
+        may = is_permitted(&w->call->thread->access, view, MAY_EXEC);
         if (may <= 0)
             return may < 0 ? NOT_OURS : -EACCES;
         w->at += (uint32_t)length;
@@ -188,9 +210,9 @@ walk(struct walker *w, uint32_t flags)
         if (failed)
             return failed;
     }
-    if (!is_served(w->call->objects, here(w)))
+    if (!pysc_dentry_view(w->call->objects, here(w), view))
         return NOT_OURS;
-    if ((w->slash || flags & WALK_DIRECTORY) && !S_ISDIR(here(w)->attributes.mode))
+    if ((w->slash || flags & WALK_DIRECTORY) && !S_ISDIR(view->mode))
         return -ENOTDIR;
     return w->here;
 }
@@ -199,8 +221,8 @@ struct found
 walk_path(const struct call *call, uint64_t dirfd, uint64_t address, uint32_t flags)
 {
     const struct thread *thread = call->thread;
+    struct found found = {.dentry = NOT_OURS};
     struct walker w;
-    int64_t result = NOT_OURS;
 
     w.call = call;
     w.at = w.links = w.mount = 0;
@@ -208,6 +230,7 @@ walk_path(const struct call *call, uint64_t dirfd, uint64_t address, uint32_t fl
     w.context = thread->context ? &call->objects->contexts[thread->context - 1] : NULL;
     if (w.context && is_living(&w.context->header, thread->context_generation) && copy_path(&w, address) && w.text[0] &&
         start(&w, dirfd))
-        result = walk(&w, flags);
-    return (struct found){result, w.mount};
+        found.dentry = walk(&w, flags, &found.view);
+    found.mount = w.mount;
+    return found;
 }

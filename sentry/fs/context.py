@@ -7,6 +7,7 @@ from typing import Any
 
 from pysc.cabi import objects
 from pysc.cabi._dispatch import lib
+from pysc.sentry.fs.dcache import find
 from pysc.sentry.fs.path import MountNamespace, Path
 
 
@@ -54,7 +55,7 @@ class FsContext:
 
     def _publish(self) -> None:
         root, cwd = self._root, self._cwd
-        lib.pysc_context_set(objects.OBJECTS, self._c, _find(root), root.mount.id, _find(cwd), cwd.mount.id)
+        lib.pysc_context_set(objects.OBJECTS, self._c, find(root), root.mount.id, find(cwd), cwd.mount.id)
 
     @property
     def namespace(self) -> MountNamespace:
@@ -72,8 +73,3 @@ class FsContext:
         _namespace, copies = self.namespace.copy()
         self.root = Path(copies.get(self.root.mount, self.root.mount), self.root.dentry)
         self.cwd = Path(copies.get(self.cwd.mount, self.cwd.mount), self.cwd.dentry)
-
-
-def _find(place: Path) -> int:
-    cache = place.mount.fs.dcache
-    return -1 if cache is None else cache.find(place)

@@ -1,7 +1,8 @@
-"""What fast paths know of a tree of the host's that does not change: the face of a struct pysc_dcache.
+"""What fast paths know of names: the face of a struct pysc_dcache.
 
-It finds names by itself and answers for what they lead to.  Here it is told what it must not answer for, and what it
-has found becomes dentries of ours when they are needed.
+In a tree of the host's that does not change they find names by themselves; here they are told what they must not answer
+for.  All other dentries are shown to them, once somebody has walked there, and hidden when they change (path.py).  What
+they have found or opened becomes dentries and descriptions of ours when these are needed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pysc.cabi.linux.errors import EIO
 from pysc.cabi.objects import OBJECTS
 from pysc.sentry.fs.directory import DirectoryFile
 from pysc.sentry.fs.file import FileDescription, referenced
-from pysc.sentry.fs.path import Dentry, Mount, Path
+from pysc.sentry.fs.path import Dentry, Mount, Path, mounts
 from pysc.sentry.fs.regular import RegularFile
 
 if TYPE_CHECKING:
@@ -33,39 +34,47 @@ caches: Final[WeakValueDictionary[int, Dcache]] = WeakValueDictionary()
 """By index."""
 
 
-class Served(Protocol):
-    """A file system that has one."""
-
-    root: Any
+class Lower(Protocol):
+    """A file system whose names fast paths look up by themselves."""
 
     def found(self, directory: Any, name: bytes, attributes: HostAttributes) -> Inode:
         """Return the inode of a name that the host has."""
 
 
 class Dcache:
-    """The cache of ``fs``, whose ``tree`` (borrowed) is a directory of the host's."""
+    """The cache of a file system, and its topmost dentry.
 
-    __slots__ = ("__weakref__", "_fs", "_mounts", "_top", "index")
+    ``tree`` (borrowed) is a directory of the host's, or -1: fast paths know then what is shown to them, no more.
+    """
 
-    def __init__(self, fs: Served, tree: int, device: int, *, overlaid: bool) -> None:
+    __slots__ = ("__weakref__", "_lower", "_top", "has_tree", "index")
+
+    def __init__(self, lower: Lower | None = None, tree: int = -1, device: int = 0, *, overlaid: bool = False) -> None:
         """ENFILE, or what the host says of the tree."""
         self.index: int = objects.answered(lib.pysc_dcache_new(OBJECTS, tree, device, overlaid))
-        self._fs = fs
+        self._lower = lower
+        self.has_tree = tree >= 0
         self._top: Dentry | None = None
-        self._mounts: WeakValueDictionary[int, Mount] = WeakValueDictionary()
         caches[self.index] = self
 
     def __del__(self) -> None:
         if hasattr(self, "index"):
-            lib.pysc_dcache_disable(OBJECTS, self.index)
+            lib.pysc_dcache_free(OBJECTS, self.index)
 
     def disable(self) -> None:
-        """Answer for nothing any more."""
+        """Answer for nothing in the tree any more."""
         lib.pysc_dcache_disable(OBJECTS, self.index)
 
     def top(self) -> int:
         """Return the dentry of the tree itself, in use."""
         return lib.pysc_dcache_top(OBJECTS, self.index)
+
+    def show_top(self, dentry: Dentry) -> None:
+        """Show the root of the file system; another one than before is not shown."""
+        if self._top is None:
+            self._top = dentry
+            dentry.index = self.top()
+            lib.pysc_dentry_show(OBJECTS, dentry.index, dentry.inode.show().index)
 
     def enter(self, parent: int, name: bytes) -> int:
         """Return the dentry of a name, in use; negative: none, and all is handed over from now on."""
@@ -101,46 +110,76 @@ class Dcache:
         """A directory has an upper side, and these attributes now."""
         lib.pysc_dentry_merge(OBJECTS, dentry, inode.mode, inode.uid, inode.gid)
 
-    def find(self, place: Path) -> int:
-        """Return the dentry of a place, in use; negative: fast paths do not know it."""
-        names: list[bytes] = []
-        dentry = place.dentry
-        while dentry.parent is not dentry:
-            if dentry.deleted:
-                return -1
-            names.append(dentry.name)
-            dentry = dentry.parent
-        if self._top is None:
-            self._top = dentry
-        if dentry is not self._top or place.mount.root is not dentry:
-            return -1
-        self._mounts[place.mount.id] = place.mount
-        index = self.top()
-        for name in reversed(names):
-            below = self.enter(index, name)
-            self.leave(index)
-            if below < 0:
-                return -1
-            lib.pysc_dentry_ask(OBJECTS, below)
-            index = below
-        return index
-
     def place(self, dentry: int, mount_id: int) -> Path:
         """Return the place that fast paths found; EIO if the host has lost it."""
-        top = self._top
-        assert top is not None, "something was found, so somebody was told where to begin"
+        here = self._top
+        assert here is not None, "something was found, so somebody was told where to begin"
         chain: list[int] = []
         above = lib.pysc_dentry_parent(OBJECTS, dentry)
         while above != dentry:
             chain.append(dentry)
             dentry, above = above, lib.pysc_dentry_parent(OBJECTS, above)
-        here = top
         for index in reversed(chain):
             name = _name(index)
             child = here.children.get(name)
-            here = child if child is not None else here.add(name, self._fs.found(here.inode, name, _attributes(index)))
+            if child is None:
+                assert self._lower is not None, "what is shown is cached here"
+                child = here.add(name, self._lower.found(here.inode, name, _attributes(index)))
+            here = child
         # A mount that nobody can reach any more is as good as one that was detached.
-        return Path(self._mounts.get(mount_id) or Mount(top.inode.fs, top), here)
+        return Path(mounts.get(mount_id) or Mount(here.inode.fs, self._top or here), here)
+
+
+def show(parent: Dentry, child: Dentry) -> None:
+    """Show a child of a dentry that is shown."""
+    index = lib.pysc_dentry_enter(OBJECTS, parent.index, child.name, len(child.name))
+    if index >= 0:
+        child.index = index
+        lib.pysc_dentry_show(OBJECTS, index, child.inode.show().index)
+        if child.mounts:
+            lib.pysc_dentry_cover(OBJECTS, index)
+
+
+def show_top(dentry: Dentry) -> None:
+    """Show the root of a file system, if it is one that can be shown."""
+    fs = dentry.inode.fs
+    if not fs.showable or fs.revalidates:
+        return
+    if fs.dcache is None:
+        fs.dcache = Dcache()
+    fs.dcache.show_top(dentry)
+
+
+def find(place: Path) -> int:
+    """Return the dentry of a place, in use, and show it if need be; negative: fast paths do not know it."""
+    if place.mount.root.parent is not place.mount.root:
+        return -1  # where ".." leads from there they do not know
+    hidden: list[Dentry] = []
+    dentry = place.dentry
+    while dentry.index < 0:
+        if dentry.parent is dentry:
+            show_top(dentry)
+            if dentry.index < 0:
+                return -1
+            break
+        if dentry.parent.children.get(dentry.name) is not dentry:
+            return -1
+        hidden.append(dentry)
+        dentry = dentry.parent
+    for child in reversed(hidden):
+        show(child.parent, child)
+        if child.index < 0:
+            return -1
+    lib.pysc_dentry_use(OBJECTS, place.dentry.index)
+    return place.dentry.index
+
+
+def note_crossing(mount: Mount, point: Dentry, below: Mount, root: Dentry) -> None:
+    """Tell fast paths what is seen at a mount point, until mounts change."""
+    if root.index < 0 and root.parent is root:
+        show_top(root)
+    if point.index >= 0 and root.index >= 0 and root.parent is root:
+        lib.pysc_crossing_note(OBJECTS, mount.id, point.index, below.id, root.index)
 
 
 def _name(dentry: int) -> bytes:
@@ -158,18 +197,21 @@ def _attributes(dentry: int) -> HostAttributes:
 def _see(index: int) -> FileDescription:
     """Return the object for a description that a fast path opened: it takes over all that the structure has."""
     c = lib.pysc_file_at(OBJECTS, index)
-    data, fd = c.object, lib.pysc_data_at(OBJECTS, c.object).file
     place = caches[lib.pysc_dentry_cache(OBJECTS, c.dentry - 1)].place(c.dentry - 1, c.mount)
     file: FileDescription
+    data, fd = (c.object, lib.pysc_data_at(OBJECTS, c.object).file) if c.owns else (-1, -1)
     if c.type == lib.PYSC_FILE_REGULAR:
-        place.inode.adopt_reader(fd)
+        if c.owns:
+            place.inode.adopt_reader(fd)
         file = RegularFile(place.inode, c.flags, place, index)
     else:
         if fd >= 0:
             os.close(fd)
         c.type = lib.PYSC_FILE_OTHER
         file = DirectoryFile(place, c.flags, Path(place.mount, place.mount.root), index)
-    objects.free_data(data)
+    if c.owns:
+        c.owns = False
+        objects.free_data(data)
     referenced[index] = file
     return file
 

@@ -51,6 +51,7 @@ class HostFilesystem(Filesystem):
 
     name = b"9p"
     magic = 0x01021997
+    showable = True
     root: HostInode
 
     def __init__(self, tree: Tree, *, shared: bool, readonly: bool = False) -> None:
@@ -155,6 +156,8 @@ class HostInode(Inode):
         self.uid = attributes.uid
         self.gid = attributes.gid
         self.stale = False
+        if self.shown is not None:
+            self.shown.update(self)
 
     def made(self, reply: gofer.Made) -> None:
         """Take the attributes that a request answered with."""
@@ -183,8 +186,9 @@ class HostInode(Inode):
         return False
 
     def withdraw(self) -> None:
+        super().withdraw()
         cache = self.fs.dcache
-        if cache is None:
+        if cache is None or not cache.has_tree:
             return
         if self is self.fs.root:
             cache.disable()

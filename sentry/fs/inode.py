@@ -16,6 +16,7 @@ import msgspec
 from pysc.cabi.linux.errors import EINVAL, EISDIR, ENODEV, ENOTDIR, EOPNOTSUPP, EPERM
 from pysc.cabi.linux.stat import S_IFDIR, S_IFMT, S_IFREG, makedev
 from pysc.sentry.fs.mutex import Mutex
+from pysc.sentry.fs.shown import ShownInode
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.data import Data
@@ -105,6 +106,8 @@ class Filesystem:
 
     name: ClassVar[bytes] = b"none"
     """The type, as /proc/mounts has it."""
+    showable: ClassVar[bool] = False
+    """Its names and permissions change through the VFS alone, and inodes say when (:meth:`Inode.show`)."""
     magic: ClassVar[int] = 0
 
     root: Inode
@@ -117,7 +120,7 @@ class Filesystem:
         self.remembers_absent = False
         """Nobody else can make names appear, and asking costs something."""
         self.dcache: Dcache | None = None
-        """What fast paths may answer from."""
+        """What fast paths may answer from; made when it is first needed, if ``showable``."""
 
     async def statistics(self) -> FsStatistics:
         """statfs(2)."""
@@ -138,7 +141,7 @@ class Inode:
     never change.  ``ino`` is unique in ``fs``.
     """
 
-    __slots__ = ("__weakref__", "_mutex", "fs", "gid", "ino", "locks", "mode", "special", "uid")
+    __slots__ = ("__weakref__", "_mutex", "fs", "gid", "ino", "locks", "mode", "shown", "special", "uid")
 
     cacheable: ClassVar[bool] = True
     """Whether a name that is this inode may be kept as a dentry."""
@@ -154,6 +157,8 @@ class Inode:
         self.locks: FileLocks | None = None
         """flock(2) and fcntl(2) locks, if there ever were any."""
         self._mutex: Mutex | None = None
+        self.shown: ShownInode | None = None
+        """What fast paths see of it, if they do."""
 
     @property
     def mutex(self) -> Mutex:
@@ -164,6 +169,14 @@ class Inode:
 
     def withdraw(self) -> None:
         """Something is known of it here alone from now on: fast paths do not answer for its names any more."""
+        if self.shown is not None:
+            self.shown.withdraw()
+
+    def show(self) -> ShownInode:
+        """Let fast paths see it; who changes mode, uid or gid updates what they see."""
+        if self.shown is None:
+            self.shown = ShownInode(self)
+        return self.shown
 
     # Metadata
     async def attributes(self) -> Attributes:

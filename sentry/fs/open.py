@@ -181,7 +181,7 @@ async def _open_by_type(task: Task, inode: Inode, place: Path, flags: int) -> Fi
         await inode.open_data(write)
         return RegularFile(inode, flags, place)
     if kind == S_IFDIR:
-        return DirectoryFile(place, flags, task.fs.root)
+        return DirectoryFile(place, flags, task.fs.root).show()
     if kind == S_IFIFO:
         return await special.open_fifo(task, inode, place, flags)
     if kind == S_IFCHR:

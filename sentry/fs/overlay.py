@@ -67,6 +67,7 @@ class Overlay(Filesystem):
 
     name = b"overlay"
     magic = OVERLAYFS_SUPER_MAGIC
+    showable = True
     root: OverlayDirectory
 
     def __init__(self, lower: Filesystem, upper: Tmpfs) -> None:
@@ -87,6 +88,11 @@ class Overlay(Filesystem):
         if isinstance(lower, HostFilesystem) and not lower.revalidates and lower.tree.fd >= 0:
             self.dcache = Dcache(self, lower.tree.fd, self.dev, overlaid=True)
             self.root.merge()
+
+    @property
+    def tree_cache(self) -> Dcache | None:
+        """The cache, if it looks at the lower side by itself."""
+        return self.dcache if self.dcache is not None and self.dcache.has_tree else None
 
     def found(self, directory: OverlayDirectory, name: bytes, attributes: HostAttributes) -> OverlayInode:
         """Return the inode of a name that fast paths have found on the lower side."""
@@ -185,10 +191,14 @@ class OverlayInode(Inode):
     def _take_over(self) -> None:
         real = self.real
         self.mode, self.uid, self.gid = real.mode, real.uid, real.gid
+        if self.shown is not None:
+            self.shown.update(self)
 
     def withdraw(self) -> None:
-        if self is self.fs.root and self.fs.dcache is not None:
-            self.fs.dcache.disable()
+        super().withdraw()
+        cache = self.fs.tree_cache
+        if self is self.fs.root and cache is not None:
+            cache.disable()
         for directory, name in self.places:
             directory.take(name, INODE)
 
@@ -380,13 +390,13 @@ class OverlayDirectory(OverlayInode):
         self._dentry = -1
 
     def __del__(self) -> None:
-        cache = self.fs.dcache
+        cache = self.fs.tree_cache
         if self._dentry >= 0 and cache is not None:
             cache.leave(self._dentry)
 
     def _entered(self) -> int:
         """Return its dentry in the cache; negative: fast paths never come here."""
-        cache = self.fs.dcache
+        cache = self.fs.tree_cache
         if self._dentry < 0 and cache is not None and self.lower is not None:
             if self is self.fs.root:
                 self._dentry = cache.top()

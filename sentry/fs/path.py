@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple
-from weakref import ref
+from weakref import WeakValueDictionary, ref
 
+from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import ENOSPC
 from pysc.cabi.linux.mount import (
     MS_NOATIME,
@@ -22,6 +24,8 @@ from pysc.cabi.linux.mount import (
     MS_RDONLY,
     MS_RELATIME,
 )
+from pysc.cabi.objects import OBJECTS, hide_dentry
+from pysc.sentry.fs.file import referenced
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.inode import Filesystem, Inode
@@ -41,9 +45,10 @@ class Dentry:
     """A name in a file system's tree.
 
     Invariant: ``parent.children[name] is self`` while it is cached and not ``deleted``; the root is its own parent.
+    What is shown to fast paths is cached, and its parent shown, too.
     """
 
-    __slots__ = ("__weakref__", "absent", "children", "deleted", "inode", "mounts", "name", "parent")
+    __slots__ = ("__weakref__", "absent", "children", "deleted", "index", "inode", "mounts", "name", "parent")
 
     def __init__(self, name: bytes, parent: Dentry | None, inode: Inode) -> None:
         self.name = name
@@ -55,6 +60,33 @@ class Dentry:
         self.mounts = 0
         """How many mounts, of all namespaces, stand on it."""
         self.deleted = False
+        self.index = -1
+        """That of the struct pysc_dentry that shows it to fast paths (dcache.py); negative: none does."""
+
+    def __del__(self, hide: Callable[[int], None] = hide_dentry) -> None:
+        if self.index >= 0:
+            hide(self.index)
+
+    def hide(self) -> None:
+        """Do not show it, and what is below it, to fast paths any more.
+
+        What they opened by it becomes objects of ours first, which still find it.
+        """
+        shown = [self] if self.index >= 0 else []
+        for dentry in shown:
+            shown.extend(child for child in dentry.children.values() if child.index >= 0)
+        for dentry in reversed(shown):
+            file = lib.pysc_file_unseen(OBJECTS, dentry.index, 0) if dentry.used_by_fast_paths else -1
+            while file >= 0:
+                referenced[file]
+                file = lib.pysc_file_unseen(OBJECTS, dentry.index, file + 1)
+            index, dentry.index = dentry.index, -1
+            hide_dentry(index)
+
+    @property
+    def used_by_fast_paths(self) -> bool:
+        """Whether they have opened it, or start paths there."""
+        return self.index >= 0 and lib.pysc_dentry_uses(OBJECTS, self.index) > 1
 
     def add(self, name: bytes, inode: Inode) -> Dentry:
         """Return the child ``name``, which is now ``inode``."""
@@ -62,8 +94,7 @@ class Dentry:
         if there is not None and there.inode is inode:
             return there
         child = Dentry(name, self, inode)
-        if self.absent is not None:
-            self.absent.discard(name)
+        self._appears(name)
         if inode.cacheable:
             self.children[name] = child
             _cached.append(ref(child))
@@ -73,28 +104,40 @@ class Dentry:
 
     def forget(self, name: bytes) -> None:
         """Drop a cached child: the next walk looks it up again."""
-        self.children.pop(name, None)
+        child = self.children.get(name)
+        if child is not None:
+            child.hide()
+            del self.children[name]
 
     def remember_absent(self, name: bytes) -> None:
         """Note that ``name`` does not exist."""
         if self.absent is None or len(self.absent) >= NEGATIVE_MAX:
             self.absent = set()
         self.absent.add(name)
+        if self.index >= 0:
+            lib.pysc_dentry_show_absent(OBJECTS, self.index, name, len(name))
+
+    def _appears(self, name: bytes) -> None:
+        if self.absent is not None:
+            self.absent.discard(name)
+            if self.index >= 0:
+                lib.pysc_dentry_hide_absent(OBJECTS, self.index, name, len(name))
 
     def detach(self) -> None:
         """The name was removed: the dentry lives on for those who have it open."""
+        self.hide()
         self.deleted = True
         if self.parent.children.get(self.name) is self:
             del self.parent.children[self.name]
 
     def move(self, parent: Dentry, name: bytes) -> None:
         """The name was changed (rename(2))."""
+        self.hide()
         if self.parent.children.get(self.name) is self:
             del self.parent.children[self.name]
         self.parent = parent
         self.name = name
-        if parent.absent is not None:
-            parent.absent.discard(name)
+        parent._appears(name)
         parent.children[name] = self
 
     def below(self, ancestor: Dentry) -> bool:
@@ -127,11 +170,13 @@ def prune(count: int = 64) -> None:
             or dentry.mounts
             or inode.special is not None
             or inode.locks is not None
+            or dentry.used_by_fast_paths
             or sys.getrefcount(dentry) > UNUSED
         )
         if in_use:
             _cached.append(reference)
         else:
+            dentry.hide()
             del dentry.parent.children[dentry.name]
 
 
@@ -154,6 +199,7 @@ class Mount:
         self.point: Dentry | None = None
         self.children: dict[Dentry, Mount] = {}
         self.namespace: MountNamespace | None = None
+        mounts[self.id] = self
 
     @property
     def readonly(self) -> bool:
@@ -168,6 +214,9 @@ class Mount:
                 words.append(word)
         return b",".join(words)
 
+
+mounts: Final[WeakValueDictionary[int, Mount]] = WeakValueDictionary()
+"""By id."""
 
 _WORDS: Final = (
     (MS_NOSUID, b"nosuid"),
@@ -219,6 +268,9 @@ class MountNamespace:
         place.mount.children[place.dentry] = mount
         place.dentry.mounts += 1
         place.dentry.inode.withdraw()
+        if place.dentry.index >= 0:
+            lib.pysc_dentry_cover(OBJECTS, place.dentry.index)
+        lib.pysc_crossings_forget(OBJECTS)
         self.mounts[mount.id] = mount
 
     def detach(self, mount: Mount) -> None:
@@ -229,6 +281,7 @@ class MountNamespace:
                 gone.point.mounts -= 1
             gone.parent = gone.point = gone.namespace = None
             self.mounts.pop(gone.id, None)
+        lib.pysc_crossings_forget(OBJECTS)
 
     def copy(self) -> tuple[MountNamespace, dict[Mount, Mount]]:
         """Return a namespace with the same mounts (CLONE_NEWNS), and which mount became which."""

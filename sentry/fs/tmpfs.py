@@ -51,6 +51,7 @@ class Tmpfs(Filesystem):
 
     name = b"tmpfs"
     magic = TMPFS_MAGIC
+    showable = True
     root: TmpfsDirectory
 
     def __init__(
@@ -66,6 +67,7 @@ class Tmpfs(Filesystem):
         self.budget = Budget(-(-size // BLOCK) if size else UNLIMITED, parent)
         self.inode_limit = inodes or UNLIMITED
         self.inodes = 0
+        self.remembers_absent = True
         self._inos = count(1)
         self.shown = b",size=%dk" % (size >> 10) if size else b""
         self.root = TmpfsDirectory(self, S_IFDIR | mode, owner)
@@ -176,6 +178,8 @@ class TmpfsInode(Inode):
         if changes.mtime is not None:
             self.mtime = changes.mtime
         self.ctime = clock()
+        if self.shown is not None:
+            self.shown.update(self)
 
     def resize(self, size: int) -> None:
         """Set the size of a regular file."""

@@ -19,6 +19,7 @@ from pysc.cabi.linux.fcntl import (
     RESOLVE_NO_XDEV,
 )
 from pysc.cabi.linux.stat import S_IFDIR, S_IFLNK, S_IFMT
+from pysc.sentry.fs.dcache import note_crossing, show
 from pysc.sentry.fs.path import Dentry, Mount, Path, parent, top
 from pysc.sentry.fs.permissions import MAY_EXEC, permitted
 
@@ -131,8 +132,12 @@ async def walk(
                 raise EAGAIN
             child = await look_up(dentry, name)
         below = mount
+        if child.index < 0 <= dentry.index and child.inode.cacheable:
+            show(dentry, child)
         if child.mounts:
+            point = child
             below, child = top(Path(mount, child))
+            note_crossing(mount, point, below, child)
             if how & RESOLVE_NO_XDEV and below is not mount:
                 raise EXDEV
         link = child.inode

@@ -54,7 +54,7 @@ from pysc.sentry.fs.walk import EMPTY, FOLLOW, resolve
 from pysc.sentry.syscalls.table import I32, U32, Addr, Fd, Path
 
 if TYPE_CHECKING:
-    from pysc.sentry.fs.file import FileDescription
+    from pysc.sentry.fs.inode import Inode
     from pysc.sentry.kernel.credentials import Credentials
     from pysc.sentry.kernel.task import Task
 
@@ -128,25 +128,25 @@ async def _attributes_at(task: Task, dirfd: int, path: bytes, flags: int) -> tup
 async def stat(task: Task, path: Path, buf: Addr) -> None:
     """stat(2)."""
     place = await resolve(task, AT_FDCWD, path)
-    task.put(buf, pack_stat(await place.dentry.inode.attributes()))
+    _show(task, buf, await place.dentry.inode.attributes(), place.dentry.inode)
 
 
 async def lstat(task: Task, path: Path, buf: Addr) -> None:
     """lstat(2)."""
     place = await resolve(task, AT_FDCWD, path, 0)
-    task.put(buf, pack_stat(await place.dentry.inode.attributes()))
+    _show(task, buf, await place.dentry.inode.attributes(), place.dentry.inode)
 
 
 async def fstat(task: Task, fd: Fd, buf: Addr) -> None:
     """fstat(2)."""
     file = task.fds.get(fd)
-    _show(task, buf, await file.attributes(), file)
+    _show(task, buf, await file.attributes(), file.inode if isinstance(file, RegularFile) else None)
 
 
-def _show(task: Task, buf: int, attributes: Attributes, file: FileDescription | None) -> None:
-    """Write a struct stat; what fast paths know of an open file answers it from now on."""
+def _show(task: Task, buf: int, attributes: Attributes, inode: Inode | None) -> None:
+    """Write a struct stat; what fast paths know of a regular file answers it from now on."""
     packed = pack_stat(attributes)
-    data = file.inode.data() if isinstance(file, RegularFile) else None
+    data = inode.data() if inode is not None else None
     if data is not None:
         data.keep(packed)
     task.put(buf, packed)
@@ -157,8 +157,12 @@ async def newfstatat(task: Task, dirfd: Fd, path: Path, buf: Addr, flags: U32) -
     if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT):
         raise EINVAL
     file = task.fds.get(dirfd) if not path and flags & AT_EMPTY_PATH and dirfd != AT_FDCWD else None
-    attributes, _place = await _attributes_at(task, dirfd, path, flags)
-    _show(task, buf, attributes, file)
+    attributes, place = await _attributes_at(task, dirfd, path, flags)
+    if file is None:
+        inode = place.inode if place is not None else None
+    else:
+        inode = file.inode if isinstance(file, RegularFile) else None
+    _show(task, buf, attributes, inode)
 
 
 async def statx(task: Task, dirfd: Fd, path: Path, flags: U32, mask: U32, buf: Addr) -> None:
