@@ -169,6 +169,19 @@ fast_lseek(struct pysc_engine *engine, uint32_t number, struct pysc_event *event
     return seek_regular(&call, file, (int64_t)a[1], a[2]);
 }
 
+/* fsync(2), fdatasync(2) */
+static int
+fast_sync(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    struct pysc_file *file;
+    struct call call;
+
+    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, event->args[0])) ||
+        file->type != PYSC_FILE_REGULAR || file->flags & O_PATH_)
+        return HAND_OVER;
+    return sync_regular(&call, file);
+}
+
 int
 stat_file(struct call *call, struct pysc_file *file, uint64_t address)
 {
@@ -200,6 +213,8 @@ pysc_engine_serve(struct pysc_engine *engine, struct pysc_objects *objects)
     pysc_fast_paths[SYS_pwrite64] = fast_pwrite;
     pysc_fast_paths[SYS_lseek] = fast_lseek;
     pysc_fast_paths[SYS_fstat] = fast_fstat;
+    pysc_fast_paths[SYS_fsync] = fast_sync;
+    pysc_fast_paths[SYS_fdatasync] = fast_sync;
     pysc_fast_paths[SYS_close] = fast_close;
     pysc_fast_paths[SYS_dup] = fast_dup;
     pysc_fast_paths[SYS_dup2] = fast_dup2;

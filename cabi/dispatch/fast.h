@@ -69,6 +69,7 @@ is_writable(const struct pysc_file *file)
 int read_regular(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size, int64_t offset, int moves);
 int write_regular(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size, int64_t offset, int moves);
 int stat_regular(struct call *call, uint32_t index, uint32_t generation, uint64_t address);
+int sync_regular(struct call *call, struct pysc_file *file);
 int seek_regular(struct call *call, struct pysc_file *file, int64_t offset, uint64_t whence);
 
 /* fast_queue.c */

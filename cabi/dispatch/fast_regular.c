@@ -230,3 +230,12 @@ seek_regular(struct call *call, struct pysc_file *file, int64_t offset, uint64_t
     object_unlock(&file->header);
     return answer(call, position);
 }
+
+/* Memory is as safe as it gets. */
+int
+sync_regular(struct call *call, struct pysc_file *file)
+{
+    const struct pysc_data *data = data_of(call, file);
+
+    return data && data->where == PYSC_DATA_MEMORY ? answer(call, 0) : HAND_OVER;
+}

@@ -24,6 +24,7 @@ from pysc.sentry.fs.path import Dentry, Mount, Path, parent, top
 from pysc.sentry.fs.permissions import MAY_EXEC, permitted
 
 if TYPE_CHECKING:
+    from pysc.sentry.kernel.credentials import Credentials
     from pysc.sentry.kernel.task import Task
 
 NAME_MAX: Final = 255
@@ -70,8 +71,10 @@ def start_of(task: Task, dirfd: int, path: bytes, how: int = 0) -> Path:
     return place
 
 
-async def resolve(task: Task, dirfd: int, path: bytes, flags: int = FOLLOW, how: int = 0) -> Path:
-    """Return what ``path`` names.  ``how`` are RESOLVE_*.
+async def resolve(
+    task: Task, dirfd: int, path: bytes, flags: int = FOLLOW, how: int = 0, creds: Credentials | None = None
+) -> Path:
+    """Return what ``path`` names.  ``how`` are RESOLVE_*; ``creds`` search directories, the task's if None.
 
     Raises:
         ENOENT, ENOTDIR, EACCES, ELOOP, ENAMETOOLONG, EBADF; EXDEV, EAGAIN by RESOLVE_*.
@@ -80,7 +83,7 @@ async def resolve(task: Task, dirfd: int, path: bytes, flags: int = FOLLOW, how:
         if not flags & EMPTY:
             raise ENOENT
         return start_of(task, dirfd, path)
-    last = await walk(task, start_of(task, dirfd, path, how), path, flags, how)
+    last = await walk(task, start_of(task, dirfd, path, how), path, flags, how, creds=creds)
     return Path(last.mount, last.dentry)
 
 
@@ -92,10 +95,18 @@ async def resolve_parent(task: Task, dirfd: int, path: bytes, how: int = 0) -> L
 
 
 async def walk(
-    task: Task, start: Path, path: bytes, flags: int, how: int = 0, links: int = 0, *, to_parent: bool = False
+    task: Task,
+    start: Path,
+    path: bytes,
+    flags: int,
+    how: int = 0,
+    links: int = 0,
+    *,
+    to_parent: bool = False,
+    creds: Credentials | None = None,
 ) -> Last:
     """Walk from ``start``, or the root if ``path`` is absolute; ``links`` were followed before."""
-    creds = task.creds
+    creds = creds or task.creds
     root = task.fs.root
     if how:
         if how & RESOLVE_IN_ROOT:

@@ -90,7 +90,7 @@ async def sendfile(task: Task, out_fd: Fd, in_fd: Fd, offset: Addr, count: Size)
         raise EBADF
     from_socket = isinstance(source, Socket) and isinstance(target, PipeFile)
     regular = isinstance(source, RegularFile) or (await source.attributes()).mode & S_IFMT == S_IFREG
-    if not regular and not from_socket:
+    if not regular and not from_socket and (count or not isinstance(target, PipeFile)):
         raise EINVAL
     if target.flags & O_APPEND:
         raise EINVAL

@@ -181,19 +181,14 @@ async def _access(task: Task, dirfd: int, path: bytes, mode: int, flags: int) ->
     if mode & ~7 or flags & ~(AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH):
         raise EINVAL
     creds = task.creds if flags & AT_EACCESS else _real(task.creds)
-    saved = task.creds
-    task.creds = creds
-    try:
-        wanted = (0 if flags & AT_SYMLINK_NOFOLLOW else FOLLOW) | (EMPTY if flags & AT_EMPTY_PATH else 0)
-        if not path and flags & AT_EMPTY_PATH and dirfd != AT_FDCWD:
-            found = task.fds.get(dirfd).path
-            if found is None:
-                return
-            place = found
-        else:
-            place = await resolve(task, dirfd, path, wanted)
-    finally:
-        task.creds = saved
+    wanted = (0 if flags & AT_SYMLINK_NOFOLLOW else FOLLOW) | (EMPTY if flags & AT_EMPTY_PATH else 0)
+    if not path and flags & AT_EMPTY_PATH and dirfd != AT_FDCWD:
+        found = task.fds.get(dirfd).path
+        if found is None:
+            return
+        place = found
+    else:
+        place = await resolve(task, dirfd, path, wanted, creds=creds)
     inode = place.dentry.inode
     kind = inode.mode & S_IFMT
     if mode & X_OK and kind == S_IFREG and place.mount.flags & MS_NOEXEC:

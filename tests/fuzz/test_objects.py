@@ -7,7 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DISPATCH = ROOT / "cabi" / "dispatch"
-SOURCES = ("objects.c", "fdtable.c", "pipes.c", "contents.c")
+SHIM = ROOT / "cabi" / "shim"
+SOURCES = ("objects.c", "fdtable.c", "pipes.c", "contents.c", "dcache.c", "../shim/attributes.c")
 
 HARNESS = r"""
 #include <errno.h>
@@ -266,6 +267,6 @@ def test_objects(tmp_path: Path) -> None:
     flags = ["-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
     flags.append("-fno-sanitize-recover=all")
     sources = [str(DISPATCH / name) for name in SOURCES]
-    subprocess.run(["cc", *flags, f"-I{DISPATCH}", str(source), *sources, "-o", str(program)], check=True)
+    subprocess.run(["cc", *flags, f"-I{DISPATCH}", f"-I{SHIM}", str(source), *sources, "-o", str(program)], check=True)
     ran = subprocess.run([str(program)], capture_output=True, timeout=50, check=False)
     assert (ran.returncode, ran.stdout) == (0, b"done\n"), ran.stderr.decode(errors="replace")
