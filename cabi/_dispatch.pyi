@@ -11,6 +11,7 @@ class _Lib:
     PYSC_DATA_ROOM: Final[int]
     PYSC_COMMANDS: Final[int]
     PYSC_HINTS: Final[int]
+    PYSC_KEPT: Final[int]
     PYSC_FILTER_LENGTH: Final[int]
     PYSC_LOW: Final[int]
     PYSC_LIMIT: Final[int]
@@ -42,6 +43,7 @@ class _Lib:
     PYSC_KIND_DONE: Final[int]
     PYSC_KIND_FRAME_FAULT: Final[int]
     PYSC_KIND_EXITING: Final[int]
+    PYSC_KIND_UNDONE: Final[int]
     PYSC_CMD_COPY_IN: Final[int]
     PYSC_CMD_COPY_OUT: Final[int]
     PYSC_CMD_PUT: Final[int]
@@ -55,16 +57,20 @@ class _Lib:
     PYSC_CMD_SET_REGISTERS: Final[int]
     PYSC_CMD_FORK: Final[int]
     PYSC_CMD_CLONE: Final[int]
+    PYSC_CMD_KEEP: Final[int]
+    PYSC_CMD_FORGET: Final[int]
     PYSC_VERDICT: Final[int]
     PYSC_CMD_REPLY: Final[int]
     PYSC_CMD_RESUME: Final[int]
     PYSC_CMD_RESTART: Final[int]
     PYSC_CMD_RUN: Final[int]
     PYSC_CMD_EXIT: Final[int]
+    PYSC_CMD_READ: Final[int]
     PYSC_FLAG_FRAME: Final[int]
     PYSC_FLAG_PREEMPT: Final[int]
     PYSC_READY: Final[int]
     PYSC_MOVED: Final[int]
+    PYSC_DONATED: Final[int]
     PYSC_OBJECT_TABLE: Final[int]
     PYSC_OBJECT_FILE: Final[int]
     PYSC_OBJECT_DATA: Final[int]
@@ -87,6 +93,8 @@ class _Lib:
     PYSC_DATA_HOST: Final[int]
     PYSC_DATA_MEMORY: Final[int]
     PYSC_DATA_OTHER: Final[int]
+    PYSC_OFFER_WANTED: Final[int]
+    PYSC_OFFER_DONE: Final[int]
     PYSC_WAITS_BYTES: Final[int]
     PYSC_WAITS_ROOM: Final[int]
     PYSC_WAITS_POLL: Final[int]
@@ -101,6 +109,9 @@ class _Lib:
     def pysc_space_channel(self, engine: Any, space: int) -> Any: ...
     def pysc_thread_add(self, engine: Any, space: int, slot: int) -> int: ...
     def pysc_thread_remove(self, engine: Any, thread: int) -> int: ...
+    def pysc_space_donate_by(self, engine: Any, space: int, socket: int) -> int: ...
+    def pysc_donation_begin(self, engine: Any, space: int) -> int: ...
+    def pysc_donation_end(self, engine: Any, space: int) -> int: ...
     def pysc_thread_slot(self, engine: Any, thread: int) -> Any: ...
     def pysc_watch(self, engine: Any, file: int, events: int) -> int: ...
     def pysc_unwatch(self, engine: Any, file: int) -> int: ...
@@ -173,6 +184,7 @@ class _Lib:
     def pysc_objects_watch(self, objects: Any, watched: int) -> None: ...
     def pysc_data_version(self, objects: Any, data: Any) -> int: ...
     def pysc_data_keep(self, objects: Any, data: Any, stat: Any) -> None: ...
+    def pysc_data_donate(self, objects: Any, data: Any, file: int) -> None: ...
     def pysc_budget_free(self, objects: Any, budget: Any) -> int: ...
     def pysc_budget_note(self, objects: Any, budget: Any, pages: int) -> None: ...
     def pysc_table_get(self, table: Any, fd: int) -> int: ...

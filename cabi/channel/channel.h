@@ -7,12 +7,13 @@
  * A slot is one thread's.  `turn` says who may write to it: the guest half fills in a report and sets turn to
  * PYSC_TURN_SENTRY; the sentry fills in commands and sets it back.
  */
-#define PYSC_CHANNEL_VERSION 1
+#define PYSC_CHANNEL_VERSION 2
 #define PYSC_SLOTS 4096
 #define PYSC_DATA_SIZE 65536
 #define PYSC_DATA_ROOM 61440     /* for commands; paths that came as hints are above */
 #define PYSC_COMMANDS 64
 #define PYSC_HINTS 4
+#define PYSC_KEPT 8              /* places for descriptors that a guest half keeps to read from */
 #define PYSC_FILTER_LENGTH 512
 
 /* Where things are in a guest process. */
@@ -55,6 +56,7 @@
 #define PYSC_KIND_DONE 17
 #define PYSC_KIND_FRAME_FAULT 18
 #define PYSC_KIND_EXITING 19
+#define PYSC_KIND_UNDONE 20      /* a READ did not give what was expected: nr, args are the call's; do it over */
 
 /* Commands.  Those from PYSC_VERDICT on end the stop. */
 #define PYSC_CMD_COPY_IN 1       /* address, size, offset: to data; result size or -EFAULT */
@@ -70,12 +72,15 @@
 #define PYSC_CMD_SET_REGISTERS 11
 #define PYSC_CMD_FORK 12
 #define PYSC_CMD_CLONE 13        /* slot, stack, has tls, tls */
+#define PYSC_CMD_KEEP 14         /* place, serial: receive a descriptor and keep it there; 0 or -errno */
+#define PYSC_CMD_FORGET 15       /* place: close it */
 #define PYSC_VERDICT 32
 #define PYSC_CMD_REPLY 32        /* result */
 #define PYSC_CMD_RESUME 33
 #define PYSC_CMD_RESTART 34      /* number */
 #define PYSC_CMD_RUN 35          /* as HOST, and its result is the system call's */
 #define PYSC_CMD_EXIT 36         /* clear_tid, robust_list */
+#define PYSC_CMD_READ 37         /* place, serial, address, size, offset: pread64 of a kept descriptor, all of it */
 
 /* command flags */
 #define PYSC_FLAG_FRAME 1        /* deliver `frame` with this verdict */

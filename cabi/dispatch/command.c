@@ -17,6 +17,8 @@ pysc_command(struct pysc_engine *engine, uint32_t number, uint32_t op, uint32_t 
 
     if (!thread || thread->state != STATE_STOPPED)
         return -ESRCH;
+    if (op >= PYSC_VERDICT)
+        forget_revoked(engine, number);
     if (thread->n_commands >= PYSC_COMMANDS)
         return -ENOBUFS;
     thread->slot->commands[thread->n_commands] =

@@ -111,3 +111,14 @@ pysc_data_end(struct pysc_objects *objects, uint32_t index, uint32_t generation)
     }
     return NULL;
 }
+
+void
+pysc_data_donate(struct pysc_objects *objects, struct pysc_data *data, int32_t file)
+{
+    if (data->donated)
+        objects->revoked++;
+    data->donable = file;
+    data->donated = 0;
+    data->offer = 0;
+    data->opened++;
+}

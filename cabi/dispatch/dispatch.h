@@ -8,6 +8,7 @@ struct pysc_objects;
 
 #define PYSC_READY 32 /* an event's kind: a watched descriptor (`id`) is ready for args[0] */
 #define PYSC_MOVED 33 /* a fast path changed object `id` of kind `nr`, which somebody waits for: it has args[0] now */
+#define PYSC_DONATED 34 /* thread `id` has taken what it was sent: descriptors may be sent to its space again */
 
 struct pysc_event {
     uint32_t id;
@@ -53,6 +54,13 @@ struct pysc_channel *pysc_space_channel(struct pysc_engine *engine, uint32_t spa
 /* Expect reports of the thread in `slot`.  Returns the thread's number. */
 int64_t pysc_thread_add(struct pysc_engine *engine, uint32_t space, uint32_t slot);
 int64_t pysc_thread_remove(struct pysc_engine *engine, uint32_t thread);
+
+/* Let fast paths send descriptors by `socket` (borrowed), for a guest half to keep and read from. */
+int64_t pysc_space_donate_by(struct pysc_engine *engine, uint32_t space, int32_t socket);
+/* Python is about to send some itself: 1, until pysc_donation_end; 0 if it has to wait for PYSC_DONATED, or the end of
+ * a thread, since what a fast path has sent is still on its way. */
+int64_t pysc_donation_begin(struct pysc_engine *engine, uint32_t space);
+int64_t pysc_donation_end(struct pysc_engine *engine, uint32_t space);
 struct pysc_slot *pysc_thread_slot(struct pysc_engine *engine, uint32_t thread);
 
 /* Answer ordinary calls on these objects here, without an event. */
@@ -76,7 +84,8 @@ int64_t pysc_thread_set_access(struct pysc_engine *engine, uint32_t thread, cons
 int64_t pysc_watch(struct pysc_engine *engine, int32_t file, uint32_t events);
 int64_t pysc_unwatch(struct pysc_engine *engine, int32_t file);
 
-/* Wait until there is an event or `timeout_ns` (negative: for ever) has passed; returns how many were stored. */
+/* Wait until there is an event or `timeout_ns` (negative: for ever) has passed; returns how many were stored.  `max` is
+ * 2 at least: what one report says may be two events. */
 int64_t pysc_wait(struct pysc_engine *engine, int64_t timeout_ns, struct pysc_event *events, uint32_t max);
 
 /* Append a command for a stopped thread.  Returns its index, or -ENOBUFS when the list is full, or -ESRCH. */

@@ -22,6 +22,30 @@ enum state {
     STATE_BUSY,    /* it has been given commands that end in a report of PYSC_KIND_DONE */
 };
 
+/* What a guest half keeps. */
+struct kept {
+    uint64_t serial; /* 0: nothing */
+    uint32_t data, generation, opened;
+};
+
+/* What a thread does with a descriptor that is kept in its space (kept.c). */
+enum donation_state {
+    DONATION_NONE,
+    DONATION_TAKES, /* it has been sent one: `call` goes on afterwards */
+    DONATION_READS, /* its last verdict was a read */
+};
+
+struct donation {
+    enum donation_state state;
+    uint32_t place;
+    uint32_t command;          /* TAKES: the index */
+    uint32_t moved;            /* READS: the description whose offset was moved from `start` to `end`: index + 1 */
+    uint32_t generation;       /* of it */
+    int64_t start, end;
+    struct pysc_event call;    /* TAKES */
+    struct kept kept;          /* TAKES: what comes to be there */
+};
+
 struct thread {
     struct pysc_slot *slot;
     uint32_t space;
@@ -36,6 +60,7 @@ struct thread {
     uint32_t context; /* root and working directory: index + 1 */
     uint32_t context_generation;
     struct pysc_access access;
+    struct donation donation;
 };
 
 struct space {
@@ -44,6 +69,13 @@ struct space {
     int32_t doorbell;
     uint32_t slots; /* all slots below have been used */
     uint32_t next_free;
+    uint32_t socket;   /* + 1; 0: fast paths send nothing */
+    uint32_t receiver; /* the thread that a fast path has sent a descriptor: number + 1 */
+    uint32_t sending;  /* Python sends some */
+    uint32_t awaited;  /* Python waits for `receiver` */
+    uint32_t next_place, revoked;
+    uint64_t serial; /* of the last that was sent */
+    struct kept kept[PYSC_KEPT];
 };
 
 struct pysc_engine {
@@ -75,6 +107,13 @@ struct pysc_engine {
 typedef int (*fast_path)(struct pysc_engine *engine, uint32_t thread, struct pysc_event *event);
 #define N_FAST_PATHS 512
 extern fast_path pysc_fast_paths[N_FAST_PATHS];
+
+/* kept.c: what a report says about a donation, before anybody looks at it. */
+#define SETTLED_FOR_PYTHON 1 /* no fast path looks at it */
+#define SETTLED_TELL 2       /* and Python waits for this */
+int settle_donation(struct pysc_engine *engine, uint32_t thread, struct pysc_event *event);
+/* Tell the guest half, before its thread goes on, to close what is nothing any more. */
+void forget_revoked(struct pysc_engine *engine, uint32_t thread);
 
 /* The live thread of that number, or NULL. */
 static inline struct thread *

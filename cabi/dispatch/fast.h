@@ -105,6 +105,12 @@ void serve_stat(void);
 /* fast_open.c */
 void serve_open(void);
 
+/* kept.c: whether the guest half shall read that much by itself, and let it. */
+enum kept_use { KEPT_NO, KEPT_YES, KEPT_ASK_PYTHON };
+enum kept_use may_keep(const struct call *call, const struct pysc_file *file, struct pysc_data *data, uint64_t size);
+int read_kept(struct call *call, struct pysc_file *file, struct pysc_data *data, uint64_t address, uint64_t size,
+              int64_t offset, int moves);
+
 /* fast_fd.c */
 int fast_close(struct pysc_engine *engine, uint32_t number, struct pysc_event *event);
 int fast_dup(struct pysc_engine *engine, uint32_t number, struct pysc_event *event);

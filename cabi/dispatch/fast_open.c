@@ -106,7 +106,7 @@ new_plain(struct pysc_objects *objects, const struct pysc_dentry *dentry)
     file->type = directory ? PYSC_FILE_DIRECTORY : PYSC_FILE_REGULAR;
     if (directory)
         return file; /* opened when it is listed */
-    data->file = open_host(objects, dentry, O_RDONLY);
+    data->file = data->donable = open_host(objects, dentry, O_RDONLY);
     data->where = PYSC_DATA_HOST;
     if (data->file >= 0)
         return file;

@@ -15,6 +15,8 @@
 #define SLOW_FOR_NS 2000000000 /* so long nothing is read here from that file */
 #define PAGE_SIZE 4096
 #define UNSUITABLE -EAGAIN
+#define LARGE_READ 16384 /* from here on two copies cost more than to have the guest half read */
+#define MAX_RW_COUNT 0x7ffff000
 
 #define F_SEAL_SEAL_ 0x1     /* forbids more seals, and nothing else */
 #define SMALL_FILE (1 << 16) /* larger ones are a memfd (memory_file.py) */
@@ -100,21 +102,45 @@ read_data(struct pysc_data *data, void *to, uint64_t size, int64_t offset)
     return n < 0 ? UNSUITABLE : n;
 }
 
+/* Through the data area; `size` was asked for, and there may be more than fits. */
+static int
+read_by_copy(struct call *call, struct pysc_file *file, struct pysc_data *data, uint64_t address, uint64_t size,
+             int64_t offset, int moves)
+{
+    int64_t n = read_data(data, call->thread->slot->data, size < PYSC_DATA_SIZE ? size : PYSC_DATA_SIZE, offset);
+
+    if (n < 0 || (n == PYSC_DATA_SIZE && size > PYSC_DATA_SIZE))
+        return HAND_OVER;
+    if (n > 0 && moves)
+        file->offset = offset + n;
+    return answer_with_data(call, address, (uint64_t)n);
+}
+
 int
 read_regular(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size, int64_t offset, int moves)
 {
     struct pysc_data *data = data_of(call, file);
-    int64_t n;
+    enum kept_use kept = KEPT_NO;
+    int64_t there = 0;
+    int result;
 
-    if (!data || offset < 0 || size == 0 || size > PYSC_DATA_SIZE || file->flags & O_DIRECT_ ||
-        offset > INT64_MAX - PYSC_DATA_SIZE)
+    if (!data || offset < 0 || size == 0 || file->flags & O_DIRECT_ || offset > INT64_MAX - MAX_RW_COUNT)
+        return HAND_OVER;
+    if (size >= LARGE_READ) {
+        there = length_of(data) - offset; /* files of the host's proc say 0: what they have is seen below */
+        there = there < MAX_RW_COUNT ? there : MAX_RW_COUNT;
+        if (there >= LARGE_READ) {
+            size = size < (uint64_t)there ? size : (uint64_t)there;
+            kept = may_keep(call, file, data, size);
+        }
+    }
+    if (kept == KEPT_ASK_PYTHON || (kept == KEPT_NO && there > PYSC_DATA_SIZE && size > PYSC_DATA_SIZE))
         return HAND_OVER;
     object_lock(&file->header);
-    n = read_data(data, call->thread->slot->data, size, offset);
-    if (n > 0 && moves)
-        file->offset = offset + n;
+    result = kept == KEPT_YES ? read_kept(call, file, data, address, size, offset, moves)
+                              : read_by_copy(call, file, data, address, size, offset, moves);
     object_unlock(&file->header);
-    return n < 0 ? HAND_OVER : answer_with_data(call, address, (uint64_t)n);
+    return result;
 }
 
 static struct pysc_budget *

@@ -90,6 +90,7 @@ struct pysc_objects {
     uint32_t hand; /* where the search for dentries to be given up goes on */
     uint64_t seed;
     int32_t watched;
+    uint32_t revoked; /* grows when descriptors that guests have are nothing any more */
 };
 
 /* The contents at the end of all redirections, or NULL. */

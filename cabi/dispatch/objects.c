@@ -88,6 +88,7 @@ free_contents(struct pysc_objects *objects, struct pysc_header *header, uint32_t
         free(table->used);
         free(table->cloexec);
     } else if (kind == PYSC_OBJECT_DATA) {
+        pysc_data_donate(objects, (struct pysc_data *)header, -1);
         free(((struct pysc_data *)header)->small);
     } else if (kind == PYSC_OBJECT_PIPE) {
         free(((struct pysc_pipe *)header)->bytes);

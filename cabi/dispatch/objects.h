@@ -92,7 +92,16 @@ struct pysc_data {
     uint32_t kept;
     uint64_t kept_version; /* the versions of this and all that it redirects to when `stat` was kept */
     uint8_t stat[144];     /* the guest's struct stat */
+    int32_t donable;   /* a descriptor that may be sent to who may read, for it is open for reading only; <= 0: none */
+    uint32_t opened;   /* grows when that changes */
+    uint32_t donated;  /* guest halves have it */
+    uint32_t offer;    /* PYSC_OFFER_*: of what fast paths look at first, where this redirects */
+    uint64_t served;   /* bytes read from here in large pieces, by copies */
 };
+
+/* Shall there be a descriptor to be sent?  Fast paths ask, Python tries once. */
+#define PYSC_OFFER_WANTED 1
+#define PYSC_OFFER_DONE 2
 
 /* Pages that may be used, and are; a charge goes to all the budgets above, too. */
 struct pysc_budget {
@@ -191,6 +200,8 @@ int64_t pysc_pipe_drop(struct pysc_pipe *pipe, uint64_t size);
 /* What the versions of `data` and all that it redirects to add up to; 0 if nothing may be kept of it. */
 uint64_t pysc_data_version(struct pysc_objects *objects, const struct pysc_data *data);
 void pysc_data_keep(struct pysc_objects *objects, struct pysc_data *data, const void *stat);
+/* Change what may be sent to guests: they forget what they had. */
+void pysc_data_donate(struct pysc_objects *objects, struct pysc_data *data, int32_t file);
 
 /* Pages left, here and above; take some (negative: give back), whatever the limit says. */
 int64_t pysc_budget_free(struct pysc_objects *objects, const struct pysc_budget *budget);

@@ -51,6 +51,8 @@ take_report(const struct thread *thread, struct pysc_event *event)
         event->args[i] = untrusted->args[i];
     if (thread->state == STATE_BUSY)
         return event->kind == PYSC_KIND_DONE;
+    if (event->kind == PYSC_KIND_UNDONE)
+        return thread->donation.state == DONATION_READS;
     return (event->kind >= PYSC_KIND_SYSCALL && event->kind <= PYSC_KIND_SIGRETURN) || event->kind == PYSC_KIND_BORN ||
            event->kind == PYSC_KIND_EXITING || (event->kind == PYSC_KIND_FRAME_FAULT && thread->framed);
 }
@@ -68,11 +70,13 @@ hinted(const struct pysc_slot *slot)
     return size < PYSC_DATA_ROOM ? (size + 7) & ~7U : PYSC_DATA_ROOM;
 }
 
+/* Room for two events is there. */
 static void
 take_turn(struct pysc_engine *engine, uint32_t number, struct batch *batch)
 {
     struct thread *thread = &engine->threads[number];
     struct pysc_event *event = &batch->events[batch->n];
+    int settled = 0;
 
     if (thread->state != STATE_RUNNING && thread->state != STATE_BUSY)
         return;
@@ -87,8 +91,15 @@ take_turn(struct pysc_engine *engine, uint32_t number, struct batch *batch)
     thread->verdict = 0;
     thread->used = hinted(thread->slot); /* between two batches of one call, too: the hint is still looked at */
     engine->caller_cpu = *(volatile uint32_t *)&thread->slot->cpu;
-    if (event->kind == PYSC_KIND_SYSCALL && event->nr >= 0 && event->nr < N_FAST_PATHS && pysc_fast_paths[event->nr] &&
-        pysc_fast_paths[event->nr](engine, number, event)) {
+    if (thread->donation.state != DONATION_NONE)
+        settled = settle_donation(engine, number, event);
+    if (settled & SETTLED_TELL) {
+        event[1] = event[0];
+        *event++ = (struct pysc_event){.id = number, .kind = PYSC_DONATED};
+        batch->n++;
+    }
+    if (!(settled & SETTLED_FOR_PYTHON) && event->kind == PYSC_KIND_SYSCALL && event->nr >= 0 &&
+        event->nr < N_FAST_PATHS && pysc_fast_paths[event->nr] && pysc_fast_paths[event->nr](engine, number, event)) {
         engine->counters.served++;
         return;
     }
@@ -103,7 +114,7 @@ scan_word(struct pysc_engine *engine, struct space *space, uint32_t word, struct
     while (bits) {
         uint32_t slot = word * 64 + (uint32_t)__builtin_ctzll(bits);
 
-        if (batch->n == batch->max) {
+        if (batch->max - batch->n < 2) { /* what one report may be */
             __atomic_fetch_or(&space->channel->pending[word], bits, __ATOMIC_SEQ_CST);
             return -1;
         }
@@ -330,7 +341,7 @@ pysc_wait(struct pysc_engine *engine, int64_t timeout_ns, struct pysc_event *eve
     int64_t deadline = timeout_ns < 0 ? INT64_MAX : now_ns() + timeout_ns;
     int failed;
 
-    if (!engine->shared)
+    if (!engine->shared || max < 2)
         return -EINVAL; /* pysc_engine_share comes first */
     do {
         uint64_t reports = engine->counters.reports;

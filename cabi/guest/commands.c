@@ -118,8 +118,8 @@ host_call(struct context *c, const struct pysc_command *command)
 }
 
 /* Take one message of up to four descriptors from the socket. */
-static int64_t
-receive(struct record *r)
+int64_t
+receive_files(struct record *r)
 {
     uint8_t byte;
     struct {
@@ -155,7 +155,7 @@ receive(struct record *r)
     return r->n_files;
 }
 
-static int64_t
+int64_t
 close_files(struct record *r)
 {
     for (uint32_t i = 0; i < r->n_files; i++)
@@ -205,13 +205,17 @@ run_command(struct context *c, struct pysc_command *command)
     case PYSC_CMD_HOST:
         return host_call(c, command);
     case PYSC_CMD_RECEIVE:
-        return receive(c->r);
+        return receive_files(c->r);
     case PYSC_CMD_MAP:
         return map(c, command);
     case PYSC_CMD_ZERO:
         return zero(a[0], a[1]);
     case PYSC_CMD_CLOSE:
         return close_files(c->r);
+    case PYSC_CMD_KEEP:
+        return keep_file(c, a[0], a[1]);
+    case PYSC_CMD_FORGET:
+        return forget_file(c, a[0]);
     case PYSC_CMD_FORK:
         return fork_space(c);
     case PYSC_CMD_CLONE:

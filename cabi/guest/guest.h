@@ -43,6 +43,11 @@ struct space {
         uint64_t start, end;
     } text[128];         /* private file mappings that are r-x and nothing else since they were made */
     uint64_t traps[256]; /* how often which address trapped lately */
+    struct kept {
+        uint64_t serial; /* the sentry's name for what is there; 0: nothing, once nobody reads from it any more */
+        int32_t file;    /* 0: none */
+        uint32_t users;  /* threads that read from it now */
+    } kept[PYSC_KEPT];
     struct site sites[PYSC_SITES];
 };
 #define SPACE_SIZE 0x10000UL
@@ -244,6 +249,14 @@ void add_hints(struct pysc_slot *slot, int64_t nr, const uint64_t *args);
 void gate(struct space *space, long nr, uint64_t *args);
 long memory_call(struct space *space, long nr, const uint64_t *args);
 int64_t run_command(struct context *c, struct pysc_command *command);
+int64_t receive_files(struct record *r);
+int64_t close_files(struct record *r);
+
+/* kept.c */
+int64_t keep_file(struct context *c, uint64_t place, uint64_t serial);
+int64_t forget_file(struct context *c, uint64_t place);
+void forget_files_of_parent(struct space *space);
+int read_kept(struct context *c, const struct pysc_command *command);
 
 /* frame.c */
 void need_frame(struct context *c);

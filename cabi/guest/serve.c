@@ -189,6 +189,10 @@ give_verdict(struct context *c, struct pysc_command *command, int put_failed)
         if (run_command_natively(c, command))
             return 0;
         break;
+    case PYSC_CMD_READ:
+        if (!read_kept(c, command))
+            return 0;
+        break;
     case PYSC_CMD_EXIT:
         exit_thread(c, command->args[0], command->args[1]);
     default:

@@ -24,6 +24,7 @@ be_born(struct context *c, uint64_t aside)
     host(__NR_madvise, base, CHANNEL_SIZE, 10); /* MADV_DONTFORK */
     r->space->lock = 0;
     r->space->spinning = 0;
+    forget_files_of_parent(r->space);
     r->n_files = 0;
     r->preempt = 0;
     if (host(__NR_clone, PYSC_CLONE_BIRTH, r->channel->token) != PYSC_FD_DOORBELL)

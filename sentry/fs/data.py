@@ -23,7 +23,7 @@ class Data:
     def __init__(self) -> None:
         self.index = objects.new(objects.DATA)
         self.c: Any = lib.pysc_data_at(objects.OBJECTS, self.index)
-        self.c.file = -1
+        self.c.file = self.c.donable = -1
 
     def __del__(self, free: Callable[[int], None] = objects.free_data) -> None:
         if hasattr(self, "index"):  # not if there was none left
@@ -35,9 +35,10 @@ class Data:
         value: int = self.c.header.generation
         return value
 
-    def set_host(self, fd: int) -> None:
-        """The bytes are those of a descriptor of the host; -1: nowhere."""
+    def set_host(self, fd: int, donable: int = -1) -> None:
+        """The bytes are those of a descriptor of the host; -1: nowhere.  ``donable`` is as for :meth:`donate`."""
         c = self.c
+        lib.pysc_data_donate(objects.OBJECTS, c, donable)
         c.where = lib.PYSC_DATA_HOST if fd >= 0 else lib.PYSC_DATA_NONE
         c.file = fd
         c.refuses = 0
@@ -54,6 +55,10 @@ class Data:
         c.where = lib.PYSC_DATA_OTHER
         c.target = other.index
         c.target_generation = other.generation
+
+    def donate(self, fd: int) -> None:
+        """Let guests who may read have this descriptor, which is open for reading only (-1: none), to read by."""
+        lib.pysc_data_donate(objects.OBJECTS, self.c, fd)
 
     def touch(self) -> None:
         """Something that stat(2) shows has changed, or will before anybody can ask."""

@@ -486,7 +486,7 @@ class HostRegular(HostInode):
             os.close(fd)
         else:
             self.read_fd = fd
-            self._data.set_host(self.fd)
+            self._data.set_host(self.fd, fd)
 
     def close_data(self, write: bool) -> None:
         self.users -= 1

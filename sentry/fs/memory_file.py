@@ -267,6 +267,7 @@ class Contents:
         """Return the memfd open for reading only (borrowed): what may be mapped by who may not write."""
         if self._read_only < 0:
             self._read_only = reopen_read_only(self.memfd())
+            self.data.donate(self._read_only)
         return self._read_only
 
     def _clear(self, start: int, end: int) -> None:

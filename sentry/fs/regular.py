@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi._dispatch import lib
-from pysc.cabi.linux.errors import EACCES, EBADF, EFBIG, EINVAL, ENXIO
+from pysc.cabi.linux.errors import EACCES, EBADF, EFBIG, EINVAL, ENXIO, LinuxError
 from pysc.cabi.linux.fcntl import (
     O_ACCMODE,
     O_APPEND,
@@ -50,7 +51,17 @@ class RegularFile(FileDescription):
             notify.announce(self.path.dentry, notify.IN_CLOSE_WRITE if self.writable else notify.IN_CLOSE_NOWRITE)
         self.inode.close_data(self.writable)
 
+    async def _offer(self) -> None:
+        """Fast paths ask for a descriptor that guests may read by: make it, or be asked no more."""
+        data = self.inode.data()
+        if data is None or data.c.offer != lib.PYSC_OFFER_WANTED:
+            return
+        data.c.offer = lib.PYSC_OFFER_DONE
+        with suppress(LinuxError):
+            await self.inode.mapping_fd(False)
+
     async def read(self, size: int) -> bytes:
+        await self._offer()
         data = self.inode.read_nowait(size, self.offset)
         if data is None:
             # Others may move the offset until it is warm; from then on nothing waits.
@@ -66,6 +77,7 @@ class RegularFile(FileDescription):
         return written
 
     async def pread(self, size: int, offset: int) -> bytes:
+        await self._offer()
         data = self.inode.read_nowait(size, offset)
         if data is None:
             await self.inode.warm(size, offset)

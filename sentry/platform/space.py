@@ -30,11 +30,18 @@ _TABLES: Final[int] = (lib.PYSC_TABLE_END - lib.PYSC_TABLE_START - 8 * lib.PYSC_
 
 
 class Turn:
-    """A lock whose waiters come in order: at most one message with descriptors is on its way to a space."""
+    """A lock whose waiters come in order: at most one message with descriptors is on its way to a space.
 
-    def __init__(self) -> None:
+    Fast paths send descriptors, too: the first who waits for the lock waits for them.
+    """
+
+    def __init__(self, engine: Any, number: int) -> None:
+        self._engine = engine
+        self._number = number
         self._held = False
         self._waiters: deque[Completion[None]] = deque()
+        self._until_taken: Completion[None] | None = None
+        self.closed = False
 
     async def __aenter__(self) -> None:
         if self._held:
@@ -42,12 +49,28 @@ class Turn:
             self._waiters.append(waiter)
             await waiter
         self._held = True
+        while not (self.closed or lib.pysc_donation_begin(self._engine, self._number)):
+            self._until_taken = Completion()
+            await self._until_taken
 
     async def __aexit__(self, *_: object) -> None:
         if self._waiters:
             self._waiters.popleft().resolve(None)  # still held, for it
         else:
             self._held = False
+            if not self.closed:
+                lib.pysc_donation_end(self._engine, self._number)
+
+    def taken(self) -> None:
+        """What a fast path has sent is not on its way any more, or who should have taken it has ended."""
+        waiter, self._until_taken = self._until_taken, None
+        if waiter is not None:
+            waiter.resolve(None)
+
+    def close(self) -> None:
+        """The space ends: nothing is sent any more."""
+        self.closed = True
+        self.taken()
 
 
 class SystrapSpace:
@@ -64,7 +87,6 @@ class SystrapSpace:
         self.threads: dict[int, SystrapThread] = {}
         self.leaving: set[int] = set()
         """Slots whose threads have said that they end; free once the host has zeroed their ``tid``."""
-        self.donation = Turn()
         self.forking: SystrapSpace | None = None
         self.cloning = 0
         self.born: Completion[SystrapThread] = Completion()
@@ -79,6 +101,8 @@ class SystrapSpace:
             if self.number < 0:
                 raise linux_error(-self.number)
             undo.pop_all()
+        self.donation = Turn(platform.engine, self.number)
+        lib.pysc_space_donate_by(platform.engine, self.number, self.socket.fileno())
         self.channel: Any = lib.pysc_space_channel(platform.engine, self.number)
         self._fill_header()
 
@@ -208,6 +232,7 @@ class SystrapSpace:
         if self.dead:
             return
         self.dead = True
+        self.donation.close()
         platform = self.platform
         for thread in list(self.threads.values()):
             thread.end()

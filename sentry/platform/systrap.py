@@ -235,6 +235,9 @@ class Systrap:
             thread = threads.get(number)
             if thread is None:
                 continue
+            if kind == lib.PYSC_DONATED:
+                thread.space.donation.taken()
+                continue
             if 1 <= kind <= 5:
                 thread.stopped = True
                 events.append(Event(thread, _KINDS[kind], record[2], record[3:]))

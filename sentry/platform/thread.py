@@ -106,6 +106,7 @@ class SystrapThread:
         self.gone = True
         platform = self.space.platform
         lib.pysc_thread_remove(self.engine, self.number)
+        self.space.donation.taken()
         platform.threads.pop(self.number, None)
         completion, self._completion = self._completion, None
         if completion is not None:

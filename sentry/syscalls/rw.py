@@ -66,6 +66,8 @@ async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: 
             try:
                 taken = await scatter(task, ranges, done, data, last=last)
             except LinuxError:
+                if offset is None and isinstance(file, RegularFile):
+                    file.offset -= len(data)
                 if done:
                     return done
                 raise

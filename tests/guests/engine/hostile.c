@@ -172,6 +172,9 @@ attack(char mode, const char *at)
     case 'f':
         forge(at, PYSC_KIND_FRAME_FAULT);
         break;
+    case 'u':
+        forge(at, PYSC_KIND_UNDONE);
+        break;
     case 'o':
         forge(at, PYSC_KIND_DONE);
         break;

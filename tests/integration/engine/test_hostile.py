@@ -25,6 +25,7 @@ ATTACKS = {
     "forged-nonsense": b"n",
     "forged-frame-fault": b"f",
     "forged-done": b"o",
+    "forged-undone": b"u",
 }
 
 

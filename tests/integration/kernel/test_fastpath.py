@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pysc.cabi import objects
+from pysc.cabi._dispatch import lib
 from pysc.sentry.kernel.kernel import Kernel
 from pysc.sentry.platform.interface import Event, Kind
 from tests.integration.kernel import harness
@@ -43,10 +44,15 @@ def run(program: Path, monkeypatch: pytest.MonkeyPatch, *, fastpath: bool) -> tu
 
 
 @pytest.fixture
-def program(guest_binary: Callable[[str, str], Path]) -> Iterator[Path]:
-    """Return a guest program outside of /tmp, where the kernel has a tmpfs."""
+def outside(guest_binary: Callable[[str, str], Path]) -> Iterator[Callable[[str], Path]]:
+    """Return a function that puts a guest program outside of /tmp, where the kernel has a tmpfs."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        yield Path(shutil.copy(guest_binary("ordinary", "static"), folder))
+        yield lambda name: Path(shutil.copy(guest_binary(name, "static"), folder))
+
+
+@pytest.fixture
+def program(outside: Callable[[str], Path]) -> Path:
+    return outside("ordinary")
 
 
 def test_ordinary_calls_do_not_reach_python(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,3 +72,36 @@ def test_structures_go_with_their_faces(program: Path, monkeypatch: pytest.Monke
     before = count()
     run(program, monkeypatch, fastpath=True)
     assert count() == before
+
+
+def test_large_reads_do_not_reach_python(outside: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    program = outside("largereads")
+    slow, all_calls = run(program, monkeypatch, fastpath=False)
+    fast, left = run(program, monkeypatch, fastpath=True)
+    assert fast == slow
+    for nr, share in ((READ, 0.5), (PREAD, 0.25)):
+        assert all_calls[nr] > 60, nr
+        assert left[nr] <= share * all_calls[nr], (nr, left[nr], all_calls[nr])
+
+
+def test_guests_forget_files_that_are_gone(outside: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process keeps descriptors of the host for large reads: few, and none of a file that nobody has open."""
+    held: list[list[str]] = []
+    handle = harness.on_event
+
+    def look(kernel: Kernel, event: Event) -> None:
+        if event.kind is Kind.SYSCALL:
+            folder = f"/proc/{event.thread.space.host_pid}/fd"
+            held.append([os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)])
+        handle(kernel, event)
+
+    monkeypatch.setattr(harness, "on_event", look)
+    null = os.open("/dev/null", os.O_RDWR)
+    try:
+        assert harness.run([bytes(outside("largereads"))], (null, null, null), fastpath=True, timeout=40) == 0
+    finally:
+        os.close(null)
+    kept = [[target for target in targets if "memfd:pysc-file" in target] for targets in held]
+    assert max(map(len, kept)) > 1
+    assert max(map(len, held)) <= 2 + lib.PYSC_KEPT + 1
+    assert not kept[-1]

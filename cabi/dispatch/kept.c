@@ -1,0 +1,237 @@
+/* Large reads of regular files, made by the guest half straight into the guest's buffer: the bytes are copied once, on
+ * the reader's core.  It is sent a descriptor that is open for reading only, which is no more than mmap(2) gives, and
+ * keeps a few of them.  Each read is still this side's decision: which, where, how much, and where the offset goes.
+ *
+ * At most one message with descriptors is on its way to a space, Python's own included: whoever is told to take one
+ * takes the first that is there. */
+
+#define _GNU_SOURCE
+#include "fast.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#define DONATE_FROM 32768     /* bytes of a file that were read by copies when sending it begins to pay */
+#define ASK_FROM (1 << 19)    /* and having a descriptor made for it, which is Python's work */
+#define NONE UINT32_MAX
+
+static struct space *
+space_of(struct pysc_engine *engine, uint32_t number)
+{
+    return &engine->spaces[engine->threads[number].space];
+}
+
+static uint32_t
+place_of(const struct space *space, const struct pysc_data *data)
+{
+    for (uint32_t i = 0; i < PYSC_KEPT; i++) {
+        const struct kept *kept = &space->kept[i];
+
+        if (kept->serial && kept->data == data->header.index && kept->generation == data->header.generation &&
+            kept->opened == data->opened)
+            return i;
+    }
+    return NONE;
+}
+
+static int
+is_busy(struct pysc_engine *engine, const struct space *space)
+{
+    const struct thread *thread = space->receiver ? thread_at(engine, space->receiver - 1) : NULL;
+
+    return thread && thread->donation.state == DONATION_TAKES && &engine->spaces[thread->space] == space;
+}
+
+enum kept_use
+may_keep(const struct call *call, const struct pysc_file *file, struct pysc_data *data, uint64_t size)
+{
+    const struct space *space = space_of(call->engine, call->number);
+    struct pysc_data *first = &call->objects->data[file->object];
+
+    if (!space->socket)
+        return KEPT_NO;
+    if (data->donable > 0 && place_of(space, data) != NONE)
+        return KEPT_YES;
+    data->served += size;
+    if (data->donable > 0)
+        return data->served >= DONATE_FROM && !space->sending && !is_busy(call->engine, space) ? KEPT_YES : KEPT_NO;
+    if (first->offer || (size <= PYSC_DATA_SIZE && data->served < ASK_FROM))
+        return KEPT_NO;
+    first->offer = PYSC_OFFER_WANTED;
+    return KEPT_ASK_PYTHON;
+}
+
+static int
+send_descriptor(int socket, int file)
+{
+    union {
+        struct cmsghdr header;
+        uint8_t bytes[CMSG_SPACE(sizeof(int))];
+    } control = {{0}};
+    uint8_t byte = 0;
+    struct iovec vector = {&byte, 1};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+
+    control.header = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    memcpy(CMSG_DATA(&control.header), &file, sizeof file);
+    return sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == 1 ? 0 : -errno;
+}
+
+/* The call goes on when the descriptor has arrived. */
+static int
+donate(struct call *call, struct space *space, struct pysc_data *data)
+{
+    uint32_t place = space->next_place;
+    struct stat status;
+    int64_t command;
+
+    if (fstat(data->donable, &status) != 0 || !S_ISREG(status.st_mode) ||
+        send_descriptor((int)space->socket - 1, data->donable) < 0)
+        return HAND_OVER;
+    space->next_place = (place + 1) % PYSC_KEPT;
+    space->kept[place].serial = 0; /* until it has arrived */
+    space->receiver = call->number + 1;
+    data->donated = 1;
+    command = pysc_command(call->engine, call->number, PYSC_CMD_KEEP, 0, place, ++space->serial, 0, 0, 0, 0, 0);
+    call->thread->donation = (struct donation){.state = DONATION_TAKES,
+                                               .place = place,
+                                               .command = (uint32_t)command,
+                                               .call = *call->event,
+                                               .kept = {.serial = space->serial,
+                                                        .data = data->header.index,
+                                                        .generation = data->header.generation,
+                                                        .opened = data->opened}};
+    pysc_flush(call->engine, call->number);
+    return ANSWERED;
+}
+
+/* `size` bytes are there.  The offset is moved at once, so that nobody else reads the same; it is moved back if less
+ * than that could be read. */
+int
+read_kept(struct call *call, struct pysc_file *file, struct pysc_data *data, uint64_t address, uint64_t size,
+          int64_t offset, int moves)
+{
+    struct space *space = space_of(call->engine, call->number);
+    uint32_t place = place_of(space, data);
+    struct donation *donation = &call->thread->donation;
+
+    if (place == NONE)
+        return donate(call, space, data);
+    *donation = (struct donation){.state = DONATION_READS, .place = place};
+    if (moves) {
+        file->offset = offset + (int64_t)size;
+        donation->moved = file->header.index + 1;
+        donation->generation = file->header.generation;
+        donation->start = offset;
+        donation->end = file->offset;
+    }
+    pysc_command(call->engine, call->number, PYSC_CMD_READ, 0, place, space->kept[place].serial, address, size,
+                 (uint64_t)offset, 0, 0);
+    pysc_flush(call->engine, call->number);
+    return ANSWERED;
+}
+
+/* The call is Python's, from the beginning.  Where somebody has moved the offset on meanwhile, it stays there. */
+static void
+undo_read(struct pysc_engine *engine, const struct donation *donation, struct pysc_event *event)
+{
+    struct pysc_file *file = donation->moved ? pysc_file_at(engine->objects, donation->moved - 1) : NULL;
+
+    event->kind = PYSC_KIND_SYSCALL;
+    if (!file || file->header.generation != donation->generation)
+        return;
+    if (file->offset == donation->end) {
+        file->offset = donation->start;
+    } else {
+        event->nr = SYS_pread64;
+        event->args[3] = (uint64_t)donation->start;
+    }
+}
+
+int
+settle_donation(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    struct thread *thread = &engine->threads[number];
+    struct donation donation = thread->donation;
+    struct space *space = space_of(engine, number);
+    int settled = 0;
+
+    thread->donation.state = DONATION_NONE;
+    if (donation.state == DONATION_READS) {
+        if (event->kind != PYSC_KIND_UNDONE)
+            return 0;
+        undo_read(engine, &donation, event);
+        return SETTLED_FOR_PYTHON;
+    }
+    if (event->kind == PYSC_KIND_DONE) {
+        *event = donation.call;
+        if (pysc_result(engine, number, donation.command) == 0) {
+            space->kept[donation.place] = donation.kept;
+            space->revoked = engine->objects->revoked - 1; /* that may have been revoked already */
+        } else {
+            settled = SETTLED_FOR_PYTHON;
+        }
+    }
+    if (space->awaited)
+        settled |= SETTLED_TELL;
+    space->awaited = 0;
+    space->receiver = 0;
+    return settled;
+}
+
+void
+forget_revoked(struct pysc_engine *engine, uint32_t number)
+{
+    struct thread *thread = &engine->threads[number];
+    struct space *space = space_of(engine, number);
+
+    if (!engine->objects || space->revoked == engine->objects->revoked || thread->n_commands + PYSC_KEPT >= PYSC_COMMANDS)
+        return;
+    space->revoked = engine->objects->revoked;
+    for (uint32_t i = 0; i < PYSC_KEPT; i++) {
+        struct kept *kept = &space->kept[i];
+        const struct pysc_data *data = &engine->objects->data[kept->data];
+
+        if (kept->serial && (!is_living(&data->header, kept->generation) || data->opened != kept->opened)) {
+            kept->serial = 0;
+            pysc_command(engine, number, PYSC_CMD_FORGET, 0, i, 0, 0, 0, 0, 0, 0);
+        }
+    }
+}
+
+int64_t
+pysc_space_donate_by(struct pysc_engine *engine, uint32_t number, int32_t socket)
+{
+    struct space *space = &engine->spaces[number];
+
+    if (number >= engine->n_spaces || !space->channel || socket < 0)
+        return -EINVAL;
+    space->socket = (uint32_t)socket + 1;
+    space->receiver = space->sending = space->awaited = space->next_place = 0;
+    memset(space->kept, 0, sizeof space->kept);
+    return 0;
+}
+
+int64_t
+pysc_donation_begin(struct pysc_engine *engine, uint32_t number)
+{
+    struct space *space = &engine->spaces[number];
+
+    if (number >= engine->n_spaces || !space->channel)
+        return -ESRCH;
+    space->awaited = (uint32_t)is_busy(engine, space);
+    space->sending = 1;
+    return !space->awaited;
+}
+
+int64_t
+pysc_donation_end(struct pysc_engine *engine, uint32_t number)
+{
+    if (number >= engine->n_spaces)
+        return -ESRCH;
+    engine->spaces[number].sending = 0;
+    return 0;
+}
