@@ -12,7 +12,7 @@
 #define PYSC_DATA_SIZE 65536
 #define PYSC_DATA_ROOM 61440     /* for commands; paths that came as hints are above */
 #define PYSC_COMMANDS 64
-#define PYSC_HINTS 4
+#define PYSC_HINTS 9             /* an iovec and what eight parts of it hold */
 #define PYSC_KEPT 8              /* places for descriptors that a guest half keeps to read from */
 #define PYSC_FILTER_LENGTH 512
 
@@ -56,7 +56,7 @@
 #define PYSC_KIND_DONE 17
 #define PYSC_KIND_FRAME_FAULT 18
 #define PYSC_KIND_EXITING 19
-#define PYSC_KIND_UNDONE 20      /* a READ did not give what was expected: nr, args are the call's; do it over */
+#define PYSC_KIND_UNDONE 20      /* a read could not be done as ordered: nr, args are the call's; do it over */
 
 /* Commands.  Those from PYSC_VERDICT on end the stop. */
 #define PYSC_CMD_COPY_IN 1       /* address, size, offset: to data; result size or -EFAULT */
@@ -85,6 +85,8 @@
 /* command flags */
 #define PYSC_FLAG_FRAME 1        /* deliver `frame` with this verdict */
 #define PYSC_FLAG_PREEMPT 2      /* RUN: it was preempted meanwhile, so do not begin */
+#define PYSC_FLAG_REDO 4         /* REPLY: when a PUT faulted the call is reported as UNDONE */
+#define PYSC_FLAG_PARTIAL 8      /* REPLY: when a PUT faulted the result is what the ones before it put, if anything */
 
 struct pysc_registers {
     uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp;
@@ -137,7 +139,7 @@ struct pysc_slot {
     struct pysc_frame frame;
     struct pysc_ids ids;
     struct pysc_command commands[PYSC_COMMANDS];
-    uint8_t padding[3056];
+    uint8_t padding[2976];
     uint8_t data[PYSC_DATA_SIZE];
 };
 

@@ -65,8 +65,12 @@ pysc_reserve(struct pysc_engine *engine, uint32_t number, uint64_t size)
 
     if (!thread || thread->state != STATE_STOPPED)
         return -ESRCH;
-    if (size > PYSC_DATA_ROOM - thread->used)
-        return -ENOBUFS;
+    if (size > PYSC_DATA_ROOM - thread->used) {
+        if (thread->n_commands || size > PYSC_DATA_ROOM)
+            return -ENOBUFS;
+        thread->slot->n_hints = 0; /* only hints are in the way */
+        thread->used = 0;
+    }
     offset = thread->used;
     thread->used += ((uint32_t)size + 7) & ~7U; /* PYSC_DATA_ROOM is a multiple of 8 */
     return offset;

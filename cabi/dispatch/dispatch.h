@@ -97,7 +97,7 @@ int64_t pysc_flush(struct pysc_engine *engine, uint32_t thread);
 int64_t pysc_reply(struct pysc_engine *engine, uint32_t thread, int64_t result);
 /* Append a copy of `size` bytes at `data` to the guest's `address`, as `op` (PUT or COPY_OUT).  -ENOBUFS: no room. */
 int64_t pysc_put(struct pysc_engine *engine, uint32_t thread, uint32_t op, uint64_t address, const void *data, uint64_t size);
-/* Reserve room in the data area; returns its offset, or -ENOBUFS. */
+/* Reserve room in the data area; returns its offset, or -ENOBUFS.  Where too little is left, hints are dropped. */
 int64_t pysc_reserve(struct pysc_engine *engine, uint32_t thread, uint64_t size);
 /* The result of command `index` of the last batch. */
 int64_t pysc_result(struct pysc_engine *engine, uint32_t thread, uint32_t index);

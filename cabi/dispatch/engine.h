@@ -28,22 +28,22 @@ struct kept {
     uint32_t data, generation, opened;
 };
 
-/* What a thread does with a descriptor that is kept in its space (kept.c). */
-enum donation_state {
-    DONATION_NONE,
-    DONATION_TAKES, /* it has been sent one: `call` goes on afterwards */
-    DONATION_READS, /* its last verdict was a read */
+/* What the next report of a thread is looked at for. */
+enum pending_state {
+    PENDING_NOTHING,
+    PENDING_KEEP, /* it has been sent a descriptor: `call` goes on afterwards (kept.c) */
+    PENDING_READ, /* its last verdict was a read, which may come back as undone */
 };
 
-struct donation {
-    enum donation_state state;
-    uint32_t place;
-    uint32_t command;          /* TAKES: the index */
-    uint32_t moved;            /* READS: the description whose offset was moved from `start` to `end`: index + 1 */
-    uint32_t generation;       /* of it */
+struct pending {
+    enum pending_state state;
+    uint32_t file;       /* READ: the description whose offset was moved from `start` to `end`: index + 1 */
+    uint32_t generation; /* of it */
+    uint32_t place;      /* KEEP */
+    uint32_t command;    /* KEEP: the index */
     int64_t start, end;
-    struct pysc_event call;    /* TAKES */
-    struct kept kept;          /* TAKES: what comes to be there */
+    struct kept kept; /* KEEP: what comes to be there */
+    struct pysc_event call;
 };
 
 struct thread {
@@ -60,7 +60,7 @@ struct thread {
     uint32_t context; /* root and working directory: index + 1 */
     uint32_t context_generation;
     struct pysc_access access;
-    struct donation donation;
+    struct pending pending;
 };
 
 struct space {
@@ -108,10 +108,10 @@ typedef int (*fast_path)(struct pysc_engine *engine, uint32_t thread, struct pys
 #define N_FAST_PATHS 512
 extern fast_path pysc_fast_paths[N_FAST_PATHS];
 
-/* kept.c: what a report says about a donation, before anybody looks at it. */
+/* kept.c: what a report says about what was pending, before anybody looks at it. */
 #define SETTLED_FOR_PYTHON 1 /* no fast path looks at it */
 #define SETTLED_TELL 2       /* and Python waits for this */
-int settle_donation(struct pysc_engine *engine, uint32_t thread, struct pysc_event *event);
+int settle(struct pysc_engine *engine, uint32_t thread, struct pysc_event *event);
 /* Tell the guest half, before its thread goes on, to close what is nothing any more. */
 void forget_revoked(struct pysc_engine *engine, uint32_t thread);
 

@@ -64,9 +64,26 @@ answer_with_data(struct call *call, uint64_t address, uint64_t size)
 }
 
 int
-answer_with_data_and_tell(struct call *call, uint64_t address, uint64_t size, uint32_t kind, uint32_t index, uint32_t events)
+answer_parts(struct call *call, const struct parts *parts, uint64_t size, uint32_t flags)
 {
-    answer_with_data(call, address, size);
+    uint64_t done = 0;
+
+    for (uint32_t i = 0; i < parts->n && done < size; i++) {
+        uint64_t part = parts->part[i].size < size - done ? parts->part[i].size : size - done;
+
+        pysc_command(call->engine, call->number, PYSC_CMD_PUT, 0, parts->part[i].address, part, done, 0, 0, 0, 0);
+        done += part;
+    }
+    pysc_command(call->engine, call->number, PYSC_CMD_REPLY, flags, size, 0, 0, 0, 0, 0, 0);
+    pysc_flush(call->engine, call->number);
+    return ANSWERED;
+}
+
+int
+answer_parts_and_tell(struct call *call, const struct parts *parts, uint64_t size, uint32_t flags, uint32_t kind,
+                      uint32_t index, uint32_t events)
+{
+    answer_parts(call, parts, size, flags);
     return events ? tell(call, kind, index, events) : ANSWERED;
 }
 
@@ -84,76 +101,6 @@ hint_at(const struct call *call, uint64_t address, uint64_t size)
             return call->thread->slot->data + offset + (address - start);
     }
     return NULL;
-}
-
-static int
-fast_read(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
-{
-    const uint64_t *a = event->args;
-    struct pysc_file *file;
-    struct call call;
-
-    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, a[0])) || !is_readable(file) ||
-        !address_ok(a[1], a[2]))
-        return HAND_OVER;
-    switch (file->type) {
-    case PYSC_FILE_REGULAR:
-        return read_regular(&call, file, a[1], a[2], file->offset, 1);
-    case PYSC_FILE_PIPE:
-        return read_pipe(&call, file, a[1], a[2]);
-    case PYSC_FILE_COUNTER:
-        return read_counter(&call, file, a[1], a[2]);
-    default:
-        return HAND_OVER;
-    }
-}
-
-static int
-fast_write(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
-{
-    const uint64_t *a = event->args;
-    struct pysc_file *file;
-    struct call call;
-
-    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, a[0])) || !is_writable(file) ||
-        !address_ok(a[1], a[2]))
-        return HAND_OVER;
-    switch (file->type) {
-    case PYSC_FILE_REGULAR:
-        return write_regular(&call, file, a[1], a[2], file->offset, 1);
-    case PYSC_FILE_PIPE:
-        return write_pipe(&call, file, a[1], a[2]);
-    case PYSC_FILE_COUNTER:
-        return write_counter(&call, file, a[1], a[2]);
-    default:
-        return HAND_OVER;
-    }
-}
-
-static int
-fast_pread(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
-{
-    const uint64_t *a = event->args;
-    struct pysc_file *file;
-    struct call call;
-
-    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, a[0])) || !is_readable(file) ||
-        file->type != PYSC_FILE_REGULAR || !address_ok(a[1], a[2]))
-        return HAND_OVER;
-    return read_regular(&call, file, a[1], a[2], (int64_t)a[3], 0);
-}
-
-static int
-fast_pwrite(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
-{
-    const uint64_t *a = event->args;
-    struct pysc_file *file;
-    struct call call;
-
-    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, a[0])) || !is_writable(file) ||
-        file->type != PYSC_FILE_REGULAR || !address_ok(a[1], a[2]))
-        return HAND_OVER;
-    return write_regular(&call, file, a[1], a[2], (int64_t)a[3], 0);
 }
 
 static int
@@ -207,10 +154,7 @@ void
 pysc_engine_serve(struct pysc_engine *engine, struct pysc_objects *objects)
 {
     engine->objects = objects;
-    pysc_fast_paths[SYS_read] = fast_read;
-    pysc_fast_paths[SYS_write] = fast_write;
-    pysc_fast_paths[SYS_pread64] = fast_pread;
-    pysc_fast_paths[SYS_pwrite64] = fast_pwrite;
+    serve_data();
     pysc_fast_paths[SYS_lseek] = fast_lseek;
     pysc_fast_paths[SYS_fstat] = fast_fstat;
     pysc_fast_paths[SYS_fsync] = fast_sync;

@@ -30,6 +30,16 @@ struct call {
     uint32_t number; /* the thread's */
 };
 
+/* What a read or write moves: one range, or those of an iovec.  Checked: guests may have such addresses. */
+#define MAX_PARTS 8
+struct parts {
+    uint32_t n;
+    uint64_t total;
+    struct part {
+        uint64_t address, size;
+    } part[MAX_PARTS];
+};
+
 /* What a fast path says. */
 #define HAND_OVER 0
 #define ANSWERED 1
@@ -43,7 +53,10 @@ int answer(struct call *call, int64_t result);
 int answer_and_tell(struct call *call, int64_t result, uint32_t kind, uint32_t index, uint32_t events);
 /* Answer with `size` bytes that stand at the beginning of the data area. */
 int answer_with_data(struct call *call, uint64_t address, uint64_t size);
-int answer_with_data_and_tell(struct call *call, uint64_t address, uint64_t size, uint32_t kind, uint32_t index, uint32_t events);
+/* The same for bytes that go to several places; PYSC_FLAG_* say what a fault means. */
+int answer_parts(struct call *call, const struct parts *parts, uint64_t size, uint32_t flags);
+int answer_parts_and_tell(struct call *call, const struct parts *parts, uint64_t size, uint32_t flags, uint32_t kind,
+                          uint32_t index, uint32_t events);
 /* Guest memory that came with the request, or NULL.  The guest may change it at any time. */
 const uint8_t *hint_at(const struct call *call, uint64_t address, uint64_t size);
 
@@ -66,17 +79,18 @@ is_writable(const struct pysc_file *file)
 }
 
 /* fast_regular.c */
-int read_regular(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size, int64_t offset, int moves);
-int write_regular(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size, int64_t offset, int moves);
+int write_regular(struct call *call, struct pysc_file *file, const uint8_t *bytes, uint64_t size, int64_t offset, int moves);
 int stat_regular(struct call *call, uint32_t index, uint32_t generation, uint64_t address);
-int sync_regular(struct call *call, struct pysc_file *file);
 int seek_regular(struct call *call, struct pysc_file *file, int64_t offset, uint64_t whence);
 
 /* fast_queue.c */
-int read_pipe(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size);
-int write_pipe(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size);
-int read_counter(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size);
-int write_counter(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size);
+int read_pipe(struct call *call, struct pysc_file *file, const struct parts *parts);
+int write_pipe(struct call *call, struct pysc_file *file, const uint8_t *bytes, uint64_t size);
+int read_counter(struct call *call, struct pysc_file *file, const struct parts *parts);
+int write_counter(struct call *call, struct pysc_file *file, const uint8_t *bytes, uint64_t size);
+
+/* fast_data.c */
+void serve_data(void);
 
 /* walk.c: what a path that came with the request leads to, from descriptor `dirfd` on.  An index, -errno for the guest,
  * or NOT_OURS. */
@@ -110,6 +124,8 @@ enum kept_use { KEPT_NO, KEPT_YES, KEPT_ASK_PYTHON };
 enum kept_use may_keep(const struct call *call, const struct pysc_file *file, struct pysc_data *data, uint64_t size);
 int read_kept(struct call *call, struct pysc_file *file, struct pysc_data *data, uint64_t address, uint64_t size,
               int64_t offset, int moves);
+/* The verdict is about to be a read from `start` to `end`; it may come back as undone. */
+void begin_read(struct call *call, struct pysc_file *file, int64_t start, int64_t end, int moves);
 
 /* fast_fd.c */
 int fast_close(struct pysc_engine *engine, uint32_t number, struct pysc_event *event);

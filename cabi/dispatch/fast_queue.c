@@ -22,9 +22,10 @@ room_in(const struct pysc_pipe *pipe)
 }
 
 int
-read_pipe(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size)
+read_pipe(struct call *call, struct pysc_file *file, const struct parts *parts)
 {
     struct pysc_pipe *pipe = pipe_of(call, file);
+    uint64_t size = parts->total;
     uint32_t events = 0;
     int64_t n;
 
@@ -40,20 +41,16 @@ read_pipe(struct call *call, struct pysc_file *file, uint64_t address, uint64_t 
     if (pipe->waits & (PYSC_WAITS_ROOM | PYSC_WAITS_POLL) && room_in(pipe) >= PIPE_BUF_SIZE)
         events = EVENTS_OUT;
     object_unlock(&pipe->header);
-    return answer_with_data_and_tell(call, address, (uint64_t)n, PYSC_OBJECT_PIPE, pipe->header.index, events);
+    return answer_parts_and_tell(call, parts, (uint64_t)n, PYSC_FLAG_PARTIAL, PYSC_OBJECT_PIPE, pipe->header.index, events);
 }
 
 int
-write_pipe(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size)
+write_pipe(struct call *call, struct pysc_file *file, const uint8_t *bytes, uint64_t size)
 {
     struct pysc_pipe *pipe = pipe_of(call, file);
-    const uint8_t *bytes;
     int64_t failed;
 
     if (!pipe || size == 0 || pipe->readers == 0 || file->flags & O_DIRECT_ || size > room_in(pipe))
-        return HAND_OVER;
-    bytes = hint_at(call, address, size);
-    if (!bytes)
         return HAND_OVER;
     object_lock(&pipe->header);
     failed = pysc_pipe_put(pipe, bytes, size);
@@ -73,12 +70,12 @@ counter_of(const struct call *call, const struct pysc_file *file)
 }
 
 int
-read_counter(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size)
+read_counter(struct call *call, struct pysc_file *file, const struct parts *parts)
 {
     struct pysc_counter *counter = counter_of(call, file);
     uint64_t taken;
 
-    if (!counter || size < 8)
+    if (!counter || parts->total < 8)
         return HAND_OVER;
     if (counter->count == 0)
         return file->flags & O_NONBLOCK_ ? answer(call, -EAGAIN) : HAND_OVER;
@@ -87,21 +84,17 @@ read_counter(struct call *call, struct pysc_file *file, uint64_t address, uint64
     counter->count -= taken;
     object_unlock(&counter->header);
     memcpy(call->thread->slot->data, &taken, 8);
-    return answer_with_data_and_tell(call, address, 8, PYSC_OBJECT_COUNTER, counter->header.index,
-                                     counter->waits ? EVENTS_OUT : 0);
+    return answer_parts_and_tell(call, parts, 8, 0, PYSC_OBJECT_COUNTER, counter->header.index,
+                                 counter->waits ? EVENTS_OUT : 0);
 }
 
 int
-write_counter(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size)
+write_counter(struct call *call, struct pysc_file *file, const uint8_t *bytes, uint64_t size)
 {
     struct pysc_counter *counter = counter_of(call, file);
-    const uint8_t *bytes;
     uint64_t added;
 
     if (!counter || size < 8)
-        return HAND_OVER;
-    bytes = hint_at(call, address, 8);
-    if (!bytes)
         return HAND_OVER;
     memcpy(&added, bytes, 8);
     if (added == UINT64_MAX || counter->count >= UINT64_MAX - added) /* it would have to wait */

@@ -104,22 +104,22 @@ read_data(struct pysc_data *data, void *to, uint64_t size, int64_t offset)
 
 /* Through the data area; `size` was asked for, and there may be more than fits. */
 static int
-read_by_copy(struct call *call, struct pysc_file *file, struct pysc_data *data, uint64_t address, uint64_t size,
+read_by_copy(struct call *call, struct pysc_file *file, struct pysc_data *data, const struct parts *parts, uint64_t size,
              int64_t offset, int moves)
 {
     int64_t n = read_data(data, call->thread->slot->data, size < PYSC_DATA_SIZE ? size : PYSC_DATA_SIZE, offset);
 
     if (n < 0 || (n == PYSC_DATA_SIZE && size > PYSC_DATA_SIZE))
         return HAND_OVER;
-    if (n > 0 && moves)
-        file->offset = offset + n;
-    return answer_with_data(call, address, (uint64_t)n);
+    begin_read(call, file, offset, offset + n, moves);
+    return answer_parts(call, parts, (uint64_t)n, PYSC_FLAG_REDO);
 }
 
 int
-read_regular(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size, int64_t offset, int moves)
+read_regular(struct call *call, struct pysc_file *file, const struct parts *parts, int64_t offset, int moves)
 {
     struct pysc_data *data = data_of(call, file);
+    uint64_t size = parts->total;
     enum kept_use kept = KEPT_NO;
     int64_t there = 0;
     int result;
@@ -131,14 +131,14 @@ read_regular(struct call *call, struct pysc_file *file, uint64_t address, uint64
         there = there < MAX_RW_COUNT ? there : MAX_RW_COUNT;
         if (there >= LARGE_READ) {
             size = size < (uint64_t)there ? size : (uint64_t)there;
-            kept = may_keep(call, file, data, size);
+            kept = parts->n == 1 ? may_keep(call, file, data, size) : KEPT_NO;
         }
     }
     if (kept == KEPT_ASK_PYTHON || (kept == KEPT_NO && there > PYSC_DATA_SIZE && size > PYSC_DATA_SIZE))
         return HAND_OVER;
     object_lock(&file->header);
-    result = kept == KEPT_YES ? read_kept(call, file, data, address, size, offset, moves)
-                              : read_by_copy(call, file, data, address, size, offset, moves);
+    result = kept == KEPT_YES ? read_kept(call, file, data, parts->part[0].address, size, offset, moves)
+                              : read_by_copy(call, file, data, parts, size, offset, moves);
     object_unlock(&file->header);
     return result;
 }
@@ -186,10 +186,9 @@ write_data(const struct call *call, struct pysc_data *data, const uint8_t *bytes
 }
 
 int
-write_regular(struct call *call, struct pysc_file *file, uint64_t address, uint64_t size, int64_t offset, int moves)
+write_regular(struct call *call, struct pysc_file *file, const uint8_t *bytes, uint64_t size, int64_t offset, int moves)
 {
     struct pysc_data *data = data_of(call, file);
-    const uint8_t *bytes;
     ssize_t n;
 
     if (!data || data->where != PYSC_DATA_MEMORY || !data->writes_here || call->table->bounded ||
@@ -199,9 +198,6 @@ write_regular(struct call *call, struct pysc_file *file, uint64_t address, uint6
     if (file->flags & O_APPEND_)
         offset = (int64_t)data->length;
     if (offset < 0 || offset > INT64_MAX - PYSC_DATA_SIZE)
-        return HAND_OVER;
-    bytes = hint_at(call, address, size);
-    if (!bytes)
         return HAND_OVER;
     object_lock(&data->header);
     n = write_data(call, data, bytes, size, offset);

@@ -42,7 +42,7 @@ is_busy(struct pysc_engine *engine, const struct space *space)
 {
     const struct thread *thread = space->receiver ? thread_at(engine, space->receiver - 1) : NULL;
 
-    return thread && thread->donation.state == DONATION_TAKES && &engine->spaces[thread->space] == space;
+    return thread && thread->pending.state == PENDING_KEEP && &engine->spaces[thread->space] == space;
 }
 
 enum kept_use
@@ -96,90 +96,101 @@ donate(struct call *call, struct space *space, struct pysc_data *data)
     space->receiver = call->number + 1;
     data->donated = 1;
     command = pysc_command(call->engine, call->number, PYSC_CMD_KEEP, 0, place, ++space->serial, 0, 0, 0, 0, 0);
-    call->thread->donation = (struct donation){.state = DONATION_TAKES,
-                                               .place = place,
-                                               .command = (uint32_t)command,
-                                               .call = *call->event,
-                                               .kept = {.serial = space->serial,
-                                                        .data = data->header.index,
-                                                        .generation = data->header.generation,
-                                                        .opened = data->opened}};
+    call->thread->pending = (struct pending){.state = PENDING_KEEP,
+                                             .place = place,
+                                             .command = (uint32_t)command,
+                                             .kept = {.serial = space->serial,
+                                                      .data = data->header.index,
+                                                      .generation = data->header.generation,
+                                                      .opened = data->opened},
+                                             .call = *call->event};
     pysc_flush(call->engine, call->number);
     return ANSWERED;
 }
 
-/* `size` bytes are there.  The offset is moved at once, so that nobody else reads the same; it is moved back if less
- * than that could be read. */
+/* `size` bytes are there. */
 int
 read_kept(struct call *call, struct pysc_file *file, struct pysc_data *data, uint64_t address, uint64_t size,
           int64_t offset, int moves)
 {
     struct space *space = space_of(call->engine, call->number);
     uint32_t place = place_of(space, data);
-    struct donation *donation = &call->thread->donation;
 
     if (place == NONE)
         return donate(call, space, data);
-    *donation = (struct donation){.state = DONATION_READS, .place = place};
-    if (moves) {
-        file->offset = offset + (int64_t)size;
-        donation->moved = file->header.index + 1;
-        donation->generation = file->header.generation;
-        donation->start = offset;
-        donation->end = file->offset;
-    }
+    begin_read(call, file, offset, offset + (int64_t)size, moves);
     pysc_command(call->engine, call->number, PYSC_CMD_READ, 0, place, space->kept[place].serial, address, size,
                  (uint64_t)offset, 0, 0);
     pysc_flush(call->engine, call->number);
     return ANSWERED;
 }
 
+/* The offset is moved at once, so that nobody else reads the same; it is moved back if that could not be read. */
+void
+begin_read(struct call *call, struct pysc_file *file, int64_t start, int64_t end, int moves)
+{
+    struct pending *pending = &call->thread->pending;
+
+    pending->state = PENDING_READ;
+    pending->file = 0;
+    if (!moves)
+        return;
+    file->offset = end;
+    pending->file = file->header.index + 1;
+    pending->generation = file->header.generation;
+    pending->start = start;
+    pending->end = end;
+}
+
 /* The call is Python's, from the beginning.  Where somebody has moved the offset on meanwhile, it stays there. */
 static void
-undo_read(struct pysc_engine *engine, const struct donation *donation, struct pysc_event *event)
+undo_read(struct pysc_engine *engine, const struct pending *pending, struct pysc_event *event)
 {
-    struct pysc_file *file = donation->moved ? pysc_file_at(engine->objects, donation->moved - 1) : NULL;
+    struct pysc_file *file = pending->file ? pysc_file_at(engine->objects, pending->file - 1) : NULL;
 
     event->kind = PYSC_KIND_SYSCALL;
-    if (!file || file->header.generation != donation->generation)
+    if (!file || file->header.generation != pending->generation)
         return;
-    if (file->offset == donation->end) {
-        file->offset = donation->start;
+    if (file->offset == pending->end) {
+        file->offset = pending->start;
     } else {
-        event->nr = SYS_pread64;
-        event->args[3] = (uint64_t)donation->start;
+        event->nr = event->nr == SYS_read ? SYS_pread64 : event->nr == SYS_readv ? SYS_preadv : event->nr;
+        event->args[3] = (uint64_t)pending->start;
     }
 }
 
-int
-settle_donation(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+/* The call that waited for a descriptor goes on; if none came it is Python's. */
+static int
+finish_keep(struct pysc_engine *engine, uint32_t number, const struct pending *pending, struct pysc_event *event)
 {
-    struct thread *thread = &engine->threads[number];
-    struct donation donation = thread->donation;
     struct space *space = space_of(engine, number);
-    int settled = 0;
+    int settled = space->awaited ? SETTLED_TELL : 0;
 
-    thread->donation.state = DONATION_NONE;
-    if (donation.state == DONATION_READS) {
-        if (event->kind != PYSC_KIND_UNDONE)
-            return 0;
-        undo_read(engine, &donation, event);
-        return SETTLED_FOR_PYTHON;
-    }
-    if (event->kind == PYSC_KIND_DONE) {
-        *event = donation.call;
-        if (pysc_result(engine, number, donation.command) == 0) {
-            space->kept[donation.place] = donation.kept;
-            space->revoked = engine->objects->revoked - 1; /* that may have been revoked already */
-        } else {
-            settled = SETTLED_FOR_PYTHON;
-        }
-    }
-    if (space->awaited)
-        settled |= SETTLED_TELL;
     space->awaited = 0;
     space->receiver = 0;
+    if (event->kind != PYSC_KIND_DONE)
+        return settled;
+    *event = pending->call;
+    if (pysc_result(engine, number, pending->command) != 0)
+        return settled | SETTLED_FOR_PYTHON;
+    space->kept[pending->place] = pending->kept;
+    space->revoked = engine->objects->revoked - 1; /* that may have been revoked already */
     return settled;
+}
+
+int
+settle(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    struct pending *pending = &engine->threads[number].pending;
+    enum pending_state state = pending->state;
+
+    pending->state = PENDING_NOTHING;
+    if (state == PENDING_KEEP)
+        return finish_keep(engine, number, pending, event);
+    if (event->kind != PYSC_KIND_UNDONE)
+        return 0;
+    undo_read(engine, pending, event);
+    return SETTLED_FOR_PYTHON;
 }
 
 void

@@ -52,22 +52,25 @@ take_report(const struct thread *thread, struct pysc_event *event)
     if (thread->state == STATE_BUSY)
         return event->kind == PYSC_KIND_DONE;
     if (event->kind == PYSC_KIND_UNDONE)
-        return thread->donation.state == DONATION_READS;
+        return thread->pending.state == PENDING_READ;
     return (event->kind >= PYSC_KIND_SYSCALL && event->kind <= PYSC_KIND_SIGRETURN) || event->kind == PYSC_KIND_BORN ||
            event->kind == PYSC_KIND_EXITING || (event->kind == PYSC_KIND_FRAME_FAULT && thread->framed);
 }
 
-/* How much of the data area a buffer that came as a hint takes. */
+/* How much of the data area buffers that came as hints take. */
 static uint32_t
 hinted(const struct pysc_slot *slot)
 {
     const volatile struct pysc_slot *untrusted = slot;
-    uint32_t size;
+    uint32_t n = untrusted->n_hints, used = 0;
 
-    if (untrusted->n_hints == 0 || untrusted->hints[0].offset != 0)
-        return 0;
-    size = untrusted->hints[0].size;
-    return size < PYSC_DATA_ROOM ? (size + 7) & ~7U : PYSC_DATA_ROOM;
+    for (uint32_t i = 0; i < n && i < PYSC_HINTS; i++) {
+        uint64_t offset = untrusted->hints[i].offset, end = offset + untrusted->hints[i].size;
+
+        if (offset < PYSC_DATA_ROOM && end > used)
+            used = end < PYSC_DATA_ROOM ? (uint32_t)end : PYSC_DATA_ROOM;
+    }
+    return (used + 7) & ~7U;
 }
 
 /* Room for two events is there. */
@@ -91,8 +94,8 @@ take_turn(struct pysc_engine *engine, uint32_t number, struct batch *batch)
     thread->verdict = 0;
     thread->used = hinted(thread->slot); /* between two batches of one call, too: the hint is still looked at */
     engine->caller_cpu = *(volatile uint32_t *)&thread->slot->cpu;
-    if (thread->donation.state != DONATION_NONE)
-        settled = settle_donation(engine, number, event);
+    if (thread->pending.state != PENDING_NOTHING)
+        settled = settle(engine, number, event);
     if (settled & SETTLED_TELL) {
         event[1] = event[0];
         *event++ = (struct pysc_event){.id = number, .kind = PYSC_DONATED};

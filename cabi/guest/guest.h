@@ -225,6 +225,7 @@ void on_pending(struct ucontext *uc);
 
 /* serve.c */
 void report(struct context *c, uint32_t kind, int64_t nr, const uint64_t *args);
+void report_again(struct context *c, uint32_t kind);
 void serve(struct context *c);
 int run_native(struct context *c, long nr, const uint64_t *args);
 void load_registers(struct context *c, const struct ucontext *uc);

@@ -7,13 +7,16 @@
 
 /* Arguments that are paths, and one buffer: argument `buffer`, as long as argument `size` (times `unit`), or `unit`. */
 struct wanted {
-    uint8_t paths; /* a bit per argument */
+    uint8_t paths : 6; /* a bit per argument */
+    uint8_t gathers : 1; /* the buffer is an iovec of what will be read: that, too */
     uint8_t buffer : 4, size : 4;
     uint16_t unit;
 };
-#define PATHS(bits) {bits, NONE, NONE, 0}
-#define SIZED(buffer, size, unit) {0, buffer, size, unit}
-#define FIXED(buffer, unit) {0, buffer, NONE, unit}
+#define PATHS(bits) {bits, 0, NONE, NONE, 0}
+#define SIZED(buffer, size, unit) {0, 0, buffer, size, unit}
+#define FIXED(buffer, unit) {0, 0, buffer, NONE, unit}
+#define SCATTER {0, 0, 1, 2, 16}
+#define GATHER {0, 1, 1, 2, 16}
 
 static const struct wanted calls[] = {
     [__NR_write] = SIZED(1, 2, 1),
@@ -24,8 +27,8 @@ static const struct wanted calls[] = {
     [__NR_rt_sigaction] = FIXED(1, 32),
     [__NR_rt_sigprocmask] = FIXED(1, 8),
     [__NR_pwrite64] = SIZED(1, 2, 1),
-    [__NR_readv] = SIZED(1, 2, 16),
-    [__NR_writev] = SIZED(1, 2, 16),
+    [__NR_readv] = SCATTER,
+    [__NR_writev] = GATHER,
     [__NR_access] = PATHS(1),
     [__NR_nanosleep] = FIXED(0, 16),
     [__NR_setitimer] = FIXED(1, 32),
@@ -71,6 +74,10 @@ static const struct wanted calls[] = {
     [__NR_utimensat] = PATHS(2),
     [__NR_timerfd_settime] = FIXED(2, 32),
     [__NR_prlimit64] = FIXED(2, 16),
+    [__NR_preadv] = SCATTER,
+    [__NR_pwritev] = GATHER,
+    [__NR_preadv2] = SCATTER,
+    [__NR_pwritev2] = GATHER,
     [__NR_renameat2] = PATHS(10),
     [__NR_statx] = PATHS(2),
     [__NR_clone3] = FIXED(0, 88),
@@ -103,6 +110,33 @@ add_buffer(struct pysc_slot *slot, uint64_t address, uint64_t size)
     slot->hints[slot->n_hints++] = (struct pysc_hint){address, (uint32_t)size, 0};
 }
 
+/* What an iovec, which is a hint already, points to, one part after the other: all or nothing. */
+static void
+add_parts(struct pysc_slot *slot, uint64_t count)
+{
+    const struct {
+        uint64_t address, size;
+    } *parts = (const void *)slot->data;
+    uint64_t offset = count * sizeof *parts;
+    uint32_t n = slot->n_hints;
+
+    if (n != 1 || count >= PYSC_HINTS)
+        return;
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t address = parts[i].address, size = parts[i].size;
+
+        if (size > PYSC_DATA_ROOM - offset)
+            return;
+        if (size == 0)
+            continue;
+        if (!range_ok(address, size) || copy_bytes(slot->data + offset, (void *)address, size) != 0)
+            return;
+        slot->hints[n++] = (struct pysc_hint){address, (uint32_t)size, (uint32_t)offset};
+        offset += size;
+    }
+    slot->n_hints = n;
+}
+
 void
 add_hints(struct pysc_slot *slot, int64_t nr, const uint64_t *args)
 {
@@ -117,6 +151,8 @@ add_hints(struct pysc_slot *slot, int64_t nr, const uint64_t *args)
                    wanted->size == NONE ? wanted->unit
                    : args[wanted->size] > PYSC_DATA_SIZE ? 0
                                                          : args[wanted->size] * wanted->unit);
+    if (wanted->gathers)
+        add_parts(slot, args[wanted->size]);
     for (uint32_t i = 0, paths = wanted->paths; paths; i++, paths >>= 1) {
         if (paths & 1)
             add_path(slot, args[i], &used);

@@ -108,11 +108,7 @@ read_kept(struct context *c, const struct pysc_command *command)
         leave_place(c, kept);
     }
     if ((uint64_t)result != a[3]) {
-        uint64_t call[6];
-
-        for (int i = 0; i < 6; i++)
-            call[i] = c->args[i];
-        report(c, PYSC_KIND_UNDONE, c->nr, call);
+        report_again(c, PYSC_KIND_UNDONE);
         return 0;
     }
     c->regs.rax = (uint64_t)result;

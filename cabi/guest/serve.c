@@ -116,6 +116,17 @@ report(struct context *c, uint32_t kind, int64_t nr, const uint64_t *args)
     hand_over(c->r);
 }
 
+/* The call that was reported last has not been done. */
+void
+report_again(struct context *c, uint32_t kind)
+{
+    uint64_t call[6];
+
+    for (int i = 0; i < 6; i++)
+        call[i] = c->args[i];
+    report(c, kind, c->nr, call);
+}
+
 /* Registers that the sentry set: it is trusted, but a mistake of a kernel developer must not open a door. */
 static void
 take_registers(struct context *c)
@@ -146,12 +157,8 @@ run_native(struct context *c, long nr, const uint64_t *args)
                                 : host6(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
 
     if (interruptible && result == -EINTR && c->r->preempt) {
-        uint64_t call[6];
-
-        for (int i = 0; i < 6; i++)
-            call[i] = c->args[i];
         c->r->preempt = 0;
-        report(c, PYSC_KIND_INTERRUPTED, c->nr, call);
+        report_again(c, PYSC_KIND_INTERRUPTED);
         return 1;
     }
     c->regs.rax = (uint64_t)result;
@@ -169,13 +176,35 @@ run_command_natively(struct context *c, const struct pysc_command *command)
     return run_native(c, (long)a[0], args);
 }
 
+/* What the PUTs of a batch have done. */
+struct puts {
+    uint64_t done; /* bytes, until one failed */
+    int failed;
+};
+
 /* Returns whether the stop is over. */
 static int
-give_verdict(struct context *c, struct pysc_command *command, int put_failed)
+reply(struct context *c, const struct pysc_command *command, const struct puts *puts)
+{
+    if (puts->failed && (command->flags & PYSC_FLAG_REDO)) {
+        report_again(c, PYSC_KIND_UNDONE);
+        return 0;
+    }
+    if (!puts->failed)
+        c->regs.rax = command->args[0];
+    else
+        c->regs.rax = (command->flags & PYSC_FLAG_PARTIAL) && puts->done ? puts->done : (uint64_t)-EFAULT;
+    return 1;
+}
+
+/* Returns whether the stop is over. */
+static int
+give_verdict(struct context *c, struct pysc_command *command, const struct puts *puts)
 {
     switch (command->op) {
     case PYSC_CMD_REPLY:
-        c->regs.rax = put_failed ? (uint64_t)-EFAULT : command->args[0];
+        if (!reply(c, command, puts))
+            return 0;
         break;
     case PYSC_CMD_RESUME:
         break;
@@ -216,19 +245,21 @@ obey(struct context *c)
 {
     struct pysc_slot *slot = c->r->slot;
     uint32_t n = slot->n_commands < PYSC_COMMANDS ? slot->n_commands : PYSC_COMMANDS;
-    int put_failed = 0;
+    struct puts puts = {0, 0};
 
     for (uint32_t i = 0; i < n; i++) {
         struct pysc_command command = slot->commands[i];
 
         if (command.op >= PYSC_VERDICT)
-            return give_verdict(c, &command, put_failed);
+            return give_verdict(c, &command, &puts);
         if (command.op == PYSC_CMD_SET_REGISTERS)
             take_registers(c);
         else
             slot->commands[i].result = run_command(c, &command);
         if (command.op == PYSC_CMD_PUT && slot->commands[i].result < 0)
-            put_failed = 1;
+            puts.failed = 1;
+        else if (command.op == PYSC_CMD_PUT && !puts.failed)
+            puts.done += command.args[1];
         if (command.op == PYSC_CMD_FORK && slot->commands[i].result == 0) { /* in the child, whose slot this now is */
             report(c, PYSC_KIND_BORN, 0, (uint64_t[6]){0});
             return 0;

@@ -29,8 +29,8 @@ def single(address: int, size: int) -> list[Range]:
     return [(address, min(size, MAX_RW_COUNT))]
 
 
-async def vector(task: Task, address: int, count: int) -> list[Range]:
-    """Copy an iovec in (readv(2)), without empty parts.  EINVAL, EFAULT."""
+async def vector(task: Task, address: int, count: int, *, whole: bool = False) -> list[Range]:
+    """Copy an iovec in (readv(2)), without empty parts unless it is to be ``whole``.  EINVAL, EFAULT."""
     if count > UIO_MAXIOV:
         raise EINVAL
     if not count:
@@ -45,7 +45,7 @@ async def vector(task: Task, address: int, count: int) -> list[Range]:
             raise EFAULT
         size = min(size, left)
         left -= size
-        if size:
+        if size or whole:
             ranges.append((base, size))
     return ranges
 
@@ -71,11 +71,19 @@ def part(ranges: list[Range], offset: int, size: int) -> list[Range]:
     return found
 
 
-async def gather(task: Task, ranges: list[Range], offset: int, size: int) -> bytes:
-    """Copy ``size`` bytes of the ranges in.  EFAULT."""
+async def gather(task: Task, ranges: list[Range], offset: int, size: int, *, partial: bool = False) -> bytes:
+    """Copy ``size`` bytes of the ranges in; if ``partial``, those of the ranges before an unreadable one.  EFAULT."""
     if len(ranges) == 1:
         return await task.copy_in(ranges[0][0] + offset, size)
-    return b"".join([await task.copy_in(base, length) for base, length in part(ranges, offset, size)])
+    parts: list[bytes] = []
+    for base, length in part(ranges, offset, size):
+        try:
+            parts.append(await task.copy_in(base, length))
+        except EFAULT:
+            if not (parts and partial):
+                raise
+            break
+    return b"".join(parts)
 
 
 async def scatter(task: Task, ranges: list[Range], offset: int, data: bytes, *, last: bool) -> int:

@@ -88,7 +88,33 @@ async def _read_vector(task: Task, file: FileDescription, ranges: list[Range], o
 
 async def _write_vector(task: Task, file: FileDescription, ranges: list[Range], offset: int | None) -> int:
     """Write an iovec; an empty one is not even looked at by the file."""
-    return await _write(task, file, ranges, offset) if total(ranges) else 0
+    if not total(ranges):
+        return 0
+    return await (
+        _write_each(task, file, ranges) if isinstance(file, EventFile) else _write(task, file, ranges, offset)
+    )
+
+
+async def _written(task: Task, file: FileDescription, iov: int, iovcnt: int) -> list[Range]:
+    """Copy the iovec of a write in."""
+    return await vector(task, iov, iovcnt, whole=isinstance(file, EventFile))
+
+
+async def _write_each(task: Task, file: FileDescription, ranges: list[Range]) -> int:
+    """Write each part by itself, empty ones, too, as Linux does where a file takes no iovec."""
+    done = 0
+    while ranges and total(ranges):
+        part = ranges.pop(0)
+        try:
+            taken = await _write(task, file, [part], None)
+        except (LinuxError, Interrupted):
+            if done:
+                return done
+            raise
+        done += taken
+        if taken < part[1]:
+            break
+    return done
 
 
 async def _write(task: Task, file: FileDescription, ranges: list[Range], offset: int | None) -> int:
@@ -104,7 +130,7 @@ async def _write(task: Task, file: FileDescription, ranges: list[Range], offset:
         while True:
             step = min(size - done, STEP)
             try:
-                data = await gather(task, ranges, done, step)
+                data = await gather(task, ranges, done, step, partial=regular)
                 taken = await (file.write(data) if offset is None else file.pwrite(data, offset + done))
             except (LinuxError, Interrupted):
                 if done:
@@ -204,7 +230,7 @@ async def readv(task: Task, fd: Fd, iov: Addr, iovcnt: Size) -> int:
 async def writev(task: Task, fd: Fd, iov: Addr, iovcnt: Size) -> int:
     """writev(2)."""
     file = _writable(task, fd)
-    return await _write_vector(task, file, await vector(task, iov, iovcnt), None)
+    return await _write_vector(task, file, await _written(task, file, iov, iovcnt), None)
 
 
 async def preadv(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: U64, high: U64) -> int:
@@ -222,7 +248,7 @@ async def pwritev(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: U64, high: U
         raise EINVAL
     _placed(task, fd)
     file = _writable(task, fd)
-    return await _write_vector(task, file, await vector(task, iov, iovcnt), low)
+    return await _write_vector(task, file, await _written(task, file, iov, iovcnt), low)
 
 
 async def preadv2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: U64, flags: I32) -> int:
@@ -244,7 +270,7 @@ async def pwritev2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: 
     if low < -1:
         raise EINVAL
     file = _writable(task, fd)
-    ranges = await vector(task, iov, iovcnt)
+    ranges = await _written(task, file, iov, iovcnt)
     kept = file.flags
     if flags & RWF_NOAPPEND:
         file.flags &= ~O_APPEND

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static uint64_t seed = 88172645463325252u;
@@ -41,6 +42,86 @@ some(void)
     return sizes[next() % 8];
 }
 
+/* Cut `size` bytes at `bytes` into parts, some of them empty; sometimes more than fast paths take. */
+static int
+cut(struct iovec *parts, unsigned char *bytes, size_t size)
+{
+    int n = 0, most = next() % 8 ? 7 : 20;
+
+    while (size && n < most) {
+        size_t part = next() % 4 ? next() % (size + 1) : size;
+
+        parts[n++] = (struct iovec){bytes, part};
+        bytes += part;
+        size -= part;
+    }
+    parts[n] = (struct iovec){bytes, size};
+    return n + 1;
+}
+
+static void
+vectors(int fd, int rounds)
+{
+    struct iovec parts[24];
+
+    for (int i = 0; i < rounds; i++) {
+        size_t size = some();
+        off_t at = (off_t)(next() % 100000);
+
+        memset(out, (int)next(), 64);
+        memset(in, 0, sizeof in);
+        switch (next() % 6) {
+        case 0: note_bytes(readv(fd, parts, cut(parts, in, size)), in); break;
+        case 1: note_bytes(preadv(fd, parts, cut(parts, in, size), at), in); break;
+        case 2: note_bytes(preadv2(fd, parts, cut(parts, in, size), next() % 2 ? -1 : at, 0), in); break;
+        case 3: note(writev(fd, parts, cut(parts, out, size))); break;
+        case 4: note(pwritev(fd, parts, cut(parts, out, size), at)); break;
+        default: note(pwritev2(fd, parts, cut(parts, out, size), next() % 2 ? -1 : at, 0)); break;
+        }
+        note(lseek(fd, 0, SEEK_CUR));
+        if (next() % 4 == 0)
+            note(lseek(fd, at, SEEK_SET));
+    }
+}
+
+/* Parts that cannot be had: before, in and behind what can. */
+static void
+bad_parts(int fd)
+{
+    uint64_t one = 1;
+    struct iovec parts[3] = {{in, 10}, {BAD, 10}, {in + 10, 10}};
+    struct iovec three[3] = {{&one, 8}, {&one, 8}, {&one, 7}}, empty[2] = {{in, 0}, {&one, 8}};
+    int end[2], event = eventfd(0, EFD_NONBLOCK);
+
+    CHECK(event >= 0 && pipe2(end, O_NONBLOCK) == 0);
+    CHECK(ftruncate(fd, 1000) == 0);
+    for (int i = 0; i < 3; i++) {
+        CHECK(lseek(fd, 100, SEEK_SET) == 100);
+        note(writev(fd, parts + i, 3 - i));
+        note(readv(fd, parts + i, 3 - i));
+        note(preadv(fd, parts + i, 3 - i, 5));
+        note(lseek(fd, 0, SEEK_CUR));
+        note(writev(end[1], parts + i, 3 - i));
+        note(read(end[0], in, 100));
+    }
+    note(writev(event, three, 3));
+    note_bytes(read(event, in, 8), in);
+    note(writev(event, three + 2, 1));
+    note(writev(event, empty, 2));
+    note(syscall(SYS_readv, fd, parts, -1));
+    note(syscall(SYS_readv, fd, parts, 1025));
+    note(syscall(SYS_readv, fd, NULL, 2));
+    note(writev(fd, parts, 0));
+    parts[0].iov_len = (size_t)-1;
+    note(readv(fd, parts, 2));
+    note(preadv(fd, parts, 2, -5));
+    note(preadv2(fd, parts, 2, -2, 0));
+    note(preadv(end[0], parts + 2, 1, 0));
+    close(end[0]);
+    close(end[1]);
+    close(event);
+}
+
 static void
 regular(int fd, int rounds)
 {
@@ -73,10 +154,14 @@ queues(int rounds)
     for (int i = 0; i < rounds; i++) {
         size_t size = 4096 * (1 + next() % 3); /* whole pages: room in a pipe is counted by them */
 
-        switch (next() % 4) {
+        struct iovec parts[24];
+
+        switch (next() % 6) {
         case 0: note(write(end[1], out, size)); break;
         case 1: note_bytes(read(end[0], in, size), in); break;
-        case 2: count = next() % 3 ? next() % 100 : UINT64_MAX - next() % 3; note(write(event, &count, 8)); break;
+        case 2: note(writev(end[1], parts, cut(parts, out, size))); break;
+        case 3: note_bytes(readv(end[0], parts, cut(parts, in, size)), in); break;
+        case 4: count = next() % 3 ? next() % 100 : UINT64_MAX - next() % 3; note(write(event, &count, 8)); break;
         default: note_bytes(read(event, &count, 8), (unsigned char *)&count); break;
         }
     }
@@ -130,6 +215,10 @@ main(void)
         say("queues %llx\n", (unsigned long long)hash);
         descriptors(fd, 300);
         say("descriptors %llx\n", (unsigned long long)hash);
+        vectors(fd, 300);
+        say("vectors %llx\n", (unsigned long long)hash);
     }
+    bad_parts(fd);
+    say("bad parts %llx\n", (unsigned long long)hash);
     return done();
 }

@@ -19,6 +19,7 @@ from pysc.sentry.platform.interface import Event, Kind
 from tests.integration.kernel import harness
 
 LSEEK, DUP, FCNTL, READ, PREAD, WRITE, PWRITE = 8, 32, 72, 0, 17, 1, 18
+READV, WRITEV, PREADV, PWRITEV, PREADV2, PWRITEV2 = 19, 20, 295, 296, 327, 328
 
 
 def run(program: Path, monkeypatch: pytest.MonkeyPatch, *, fastpath: bool) -> tuple[bytes, Counter[int]]:
@@ -59,7 +60,9 @@ def test_ordinary_calls_do_not_reach_python(program: Path, monkeypatch: pytest.M
     slow, all_calls = run(program, monkeypatch, fastpath=False)
     fast, left = run(program, monkeypatch, fastpath=True)
     assert fast == slow
-    for nr, share in ((LSEEK, 0.1), (DUP, 0.5), (FCNTL, 0.7), (READ, 0.5), (PREAD, 0.3), (WRITE, 0.7), (PWRITE, 0.8)):
+    shares = {LSEEK: 0.1, DUP: 0.5, FCNTL: 0.7, READ: 0.5, PREAD: 0.3, WRITE: 0.7, PWRITE: 0.8}
+    shares |= {READV: 0.5, WRITEV: 0.8, PREADV: 0.5, PWRITEV: 0.8, PREADV2: 0.5, PWRITEV2: 0.8}
+    for nr, share in shares.items():
         assert all_calls[nr] > 40, nr
         assert left[nr] <= share * all_calls[nr], (nr, left[nr], all_calls[nr])
 
