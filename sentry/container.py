@@ -17,7 +17,7 @@ from pysc.sentry.fs.hostfile import open_host_file
 from pysc.sentry.fs.hostfs import HostFilesystem
 from pysc.sentry.fs.hosttty import HostTerminal, open_console
 from pysc.sentry.fs.inode import Filesystem, Owner
-from pysc.sentry.fs.mounting import Memory, limit_memory, make, mount_at, parse_options
+from pysc.sentry.fs.mounting import make, mount_at, parse_options
 from pysc.sentry.fs.namei import make_directory, make_node
 from pysc.sentry.fs.open import open_exec
 from pysc.sentry.fs.overlay import Overlay
@@ -28,7 +28,7 @@ from pysc.sentry.fs.walk import DIRECTORY, FOLLOW, resolve
 from pysc.sentry.kernel.credentials import Credentials
 from pysc.sentry.kernel.exec import start_program
 from pysc.sentry.kernel.fd_table import FDTable
-from pysc.sentry.kernel.memory import Memory as AddressSpace
+from pysc.sentry.kernel.memory import Memory
 from pysc.sentry.kernel.task import Task
 from pysc.sentry.kernel.thread_group import ThreadGroup
 
@@ -51,8 +51,6 @@ class Container:
         self._kernel = kernel
         self._boot = boot
         self._gofer = gofer
-        if boot.memory_limit:
-            limit_memory(boot.memory_limit)
         self._terminal: HostTerminal | None = None
         if boot.terminal:
             self._terminal = HostTerminal(os.dup(boot.fds.stdio[0]), kernel.platform, boot.window)
@@ -110,7 +108,7 @@ class Container:
         root = self._boot.root
         lower = await HostFilesystem.attach(self._tree(0), shared=root.shared, readonly=root.readonly or root.overlay)
         if root.overlay or (root.readonly and await self._lacks_mount_points(lower)):
-            overlay = Overlay(lower, Tmpfs(Memory.budget, mode=lower.root.mode & PERMISSIONS))
+            overlay = Overlay(lower, Tmpfs(self._kernel.machine.budget, mode=lower.root.mode & PERMISSIONS))
             overlay.serve()
             return overlay
         lower.serve()
@@ -210,7 +208,7 @@ class Container:
 def _setup_task(kernel: Kernel, context: FsContext, creds: Credentials = ROOT) -> Task:
     """Return a task that walks paths and runs nothing."""
     group = ThreadGroup(kernel, 0, None)
-    return Task(kernel, 0, group, cast("Thread", None), creds, context, FDTable(), AddressSpace(cast("Space", None)))
+    return Task(kernel, 0, group, cast("Thread", None), creds, context, FDTable(), Memory(cast("Space", None)))
 
 
 async def _mount_point(setup: Task, target: bytes, kind: int = S_IFDIR) -> Path:

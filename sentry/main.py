@@ -22,10 +22,10 @@ from pysc.cabi.linux.errors import EBUSY, EINVAL, ESRCH, LinuxError
 from pysc.sentry import confinement
 from pysc.sentry.container import Container
 from pysc.sentry.fs import hostproc
-from pysc.sentry.fs.proc.system import prepare
 from pysc.sentry.kernel.delivery import freeze, thaw
 from pysc.sentry.kernel.dispatch import on_event
 from pysc.sentry.kernel.kernel import Kernel
+from pysc.sentry.kernel.machine import Machine
 from pysc.sentry.kernel.scheduler import Completion, now
 from pysc.sentry.kernel.signals import SigInfo, send_signal
 from pysc.sentry.kernel.workers import WorkerClient
@@ -57,10 +57,9 @@ class Sentry:
         flags = boot.flags
         log = FdLog(boot.fds.log, debug=flags.debug, as_json=flags.log_format == "json")
         logging.getLogger().addHandler(LoggingHandler(log))
-        prepare(boot.memory_limit, boot.cpus)
         self.platform = Systrap(fastpath=flags.fastpath and not flags.strace, guest=_read_all(boot.fds.guest))
         self.platform.start()
-        self.kernel = Kernel(self.platform, X86_64, log)
+        self.kernel = Kernel(self.platform, X86_64, log, machine=Machine(boot.memory_limit, boot.cpus))
         self.kernel.workers = WorkerClient(self.platform)
         if flags.strace:
             self.kernel.strace = Strace(lambda text: log.write("info", text), frozenset(flags.strace_syscalls) or None)

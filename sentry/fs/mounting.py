@@ -5,20 +5,16 @@ A file system type registers itself in :data:`types` by a maker, called with the
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.errors import EBUSY, EINVAL, ENODEV, ENOTDIR
 from pysc.cabi.linux.mount import MS_PER_MOUNT, MS_RDONLY
 from pysc.cabi.linux.stat import S_IFDIR, S_IFMT
-from pysc.sentry.fs import shmem
 from pysc.sentry.fs.devfs import Devtmpfs
-from pysc.sentry.fs.inode import BLOCK, Filesystem
-from pysc.sentry.fs.memory_file import Budget
+from pysc.sentry.fs.inode import Filesystem
 from pysc.sentry.fs.path import Mount, MountNamespace, Path, subtree
 from pysc.sentry.fs.proc.filesystem import make_proc
-from pysc.sentry.fs.proc.system import Machine
 from pysc.sentry.fs.sysfs import Sysfs
 from pysc.sentry.fs.tmpfs import Tmpfs
 
@@ -27,28 +23,6 @@ if TYPE_CHECKING:
 
 Options = Mapping[bytes, bytes]
 Maker = Callable[["Kernel", bytes, Options], Filesystem]
-
-
-class Memory:
-    """What all memory file systems of the sandbox are charged to: half of the machine's, or of what it may use."""
-
-    budget: Budget = Budget(os.sysconf("SC_PHYS_PAGES") // 2)
-
-
-def limit_memory(limit: int) -> None:
-    """Take the sandbox's limit in bytes into account; before anything is mounted."""
-    Memory.budget = Budget(limit // 2 // BLOCK)
-    shmem.bound(Memory.budget)
-
-
-shmem.bound(Memory.budget)
-
-
-def _used() -> int:
-    return Memory.budget.used * BLOCK
-
-
-Machine.used = staticmethod(_used)
 
 
 def parse_options(data: bytes) -> dict[bytes, bytes]:
@@ -64,11 +38,11 @@ def parse_options(data: bytes) -> dict[bytes, bytes]:
 
 
 def _tmpfs(kernel: Kernel, source: bytes, options: Options) -> Filesystem:
-    return Tmpfs.with_options(options, Memory.budget, Machine.memory or 1 << 30)
+    return Tmpfs.with_options(options, kernel.machine.budget, kernel.machine.memory)
 
 
 def _devtmpfs(kernel: Kernel, source: bytes, options: Options) -> Filesystem:
-    return Devtmpfs(Memory.budget)
+    return Devtmpfs(kernel.machine.budget)
 
 
 def _proc(kernel: Kernel, source: bytes, options: Options) -> Filesystem:
@@ -76,7 +50,7 @@ def _proc(kernel: Kernel, source: bytes, options: Options) -> Filesystem:
 
 
 def _sysfs(kernel: Kernel, source: bytes, options: Options) -> Filesystem:
-    return Sysfs(Machine.cpus or kernel.cpu_count)
+    return Sysfs(kernel.machine.cpus)
 
 
 types: Final[dict[bytes, Maker]] = {

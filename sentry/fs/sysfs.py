@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.mount import SYSFS_MAGIC
 from pysc.sentry.fs.proc.base import Factory, Folder, PseudoFs, constant, folder, text
-from pysc.sentry.fs.proc.system import cpu_count
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -15,7 +14,7 @@ PROCESSORS_MAX: Final = 256
 
 
 def _list(task: Task) -> bytes:
-    count = cpu_count(task)
+    count = task.kernel.machine.cpus
     return b"0-%d\n" % (count - 1) if count > 1 else b"0\n"
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from pysc.cabi.linux.errors import EAGAIN
+from pysc.sentry.kernel.machine import Machine
 from pysc.sentry.kernel.scheduler import Scheduler, now
 from pysc.sentry.kernel.signals import pending_interrupt
 from pysc.sentry.loader.hwcap import read_processor
@@ -87,6 +88,7 @@ class Kernel:
         "groups",
         "init",
         "log",
+        "machine",
         "net",
         "next_pid",
         "platform",
@@ -106,12 +108,14 @@ class Kernel:
         table: SyscallTable,
         log: Log | None = None,
         workers: Any = None,
+        machine: Machine | None = None,
     ) -> None:
         self.platform = platform
         self.table = table
         self.log: Log = log if log is not None else SilentLog()
         self.workers = workers
         """The gofer's and the C workers' client; None in tests."""
+        self.machine = Machine() if machine is None else machine
         self.scheduler = Scheduler(pending_interrupt)
         self.tasks: dict[int, Task] = {}
         self.groups: dict[int, ThreadGroup] = {}

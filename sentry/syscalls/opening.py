@@ -35,7 +35,6 @@ from pysc.sentry.fs.open import open_at
 from pysc.sentry.fs.path import Dentry
 from pysc.sentry.fs.path import Path as Place
 from pysc.sentry.fs.regular import RegularFile
-from pysc.sentry.fs.shmem import shmem
 from pysc.sentry.fs.tmpfs import TmpfsFile
 from pysc.sentry.syscalls.descriptors import install
 from pysc.sentry.syscalls.table import U32, Addr, Fd, Mode, Path, Size
@@ -103,7 +102,7 @@ async def memfd_create(task: Task, name: Addr, flags: U32) -> int:
     if flags & MFD_NOEXEC_SEAL:
         seals |= F_SEAL_EXEC
     mode = 0o666 if flags & MFD_NOEXEC_SEAL else 0o777
-    fs = shmem()
+    fs = task.kernel.machine.shmem
     inode = TmpfsFile(fs, S_IFREG | mode, Owner(task.creds.fsuid, task.creds.fsgid), seals)
     inode.nlink = 0
     dentry = Dentry(b"memfd:" + text, fs.top.root, inode)

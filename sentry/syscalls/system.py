@@ -17,7 +17,6 @@ from pysc.cabi.linux.resource import (
     RUSAGE_SELF,
     RUSAGE_THREAD,
 )
-from pysc.sentry.fs.proc.system import Machine
 from pysc.sentry.kernel.exit import space_usage
 from pysc.sentry.kernel.fd_table import FD_MAX
 from pysc.sentry.kernel.scheduler import now, yield_now
@@ -71,8 +70,8 @@ async def _name(task: Task, address: int, size: int) -> bytes:
 def sysinfo(task: Task, address: Addr) -> int:
     """Return uptime, memory and the number of tasks."""
     kernel = task.kernel
-    total = Machine.memory
-    free = max(0, total * 3 // 4 - Machine.used())
+    total = kernel.machine.memory
+    free = max(0, total * 3 // 4 - kernel.machine.shared)
     uptime = (now() - kernel.boot_time) // 1_000_000_000 + 1
     tasks = min(len(kernel.tasks), 0xFFFF)
     task.put(address, SYSINFO.pack(uptime, 0, 0, 0, total, free, 0, 0, 0, 0, tasks, 0, 0, 0, 1))

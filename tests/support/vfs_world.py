@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from pysc.cabi.linux.errors import EFAULT, ENAMETOOLONG, LinuxError
@@ -13,6 +14,7 @@ from pysc.sentry.fs.inode import Filesystem
 from pysc.sentry.fs.path import MountNamespace
 from pysc.sentry.kernel.credentials import Credentials
 from pysc.sentry.kernel.fd_table import FDTable
+from pysc.sentry.kernel.machine import Machine
 from pysc.sentry.kernel.scheduler import Scheduler
 from pysc.sentry.syscalls.x86_64 import X86_64
 
@@ -39,7 +41,7 @@ class World:
         self.creds = creds or Credentials.of(0, 0, caps=ALL_CAPS)
         self.fds = FDTable()
         self.group: Any = Group()
-        self.kernel: Any = None
+        self.kernel: Any = SimpleNamespace(machine=Machine(), tasks={})
         self.tid = 1
         self.comm = b"test"
         self.memory = bytearray(2 << 20)

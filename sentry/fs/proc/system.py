@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from pysc.sentry.fs.proc.base import Factory, constant, folder, link, text
@@ -13,40 +11,13 @@ from pysc.sentry.kernel.scheduler import now
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
-PAGE: Final = 4096
 TICK: Final = 10_000_000
 FILESYSTEMS: Final = (b"cgroup2", b"devpts", b"devtmpfs", b"mqueue", b"overlay", b"proc", b"sysfs", b"tmpfs")
 
 
-class Machine:
-    """What is shown of the machine; ``memory`` in bytes (0: the host's)."""
-
-    memory: int = 0
-    cpus: int = 0
-    cpuinfo: bytes = b""
-    used: Callable[[], int] = staticmethod(lambda: 0)
-
-
-def prepare(memory: int, cpus: int) -> None:
-    """Note what the sandbox may use, and what the processor is; before lock-down."""
-    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    Machine.memory = min(memory, host) if memory else host
-    Machine.cpus = cpus or os.cpu_count() or 1
-    try:
-        with open("/proc/cpuinfo", "rb") as file:
-            Machine.cpuinfo = file.read()
-    except OSError:
-        Machine.cpuinfo = b""
-
-
-def cpu_count(task: Task) -> int:
-    """Return how many processors are shown."""
-    return Machine.cpus or task.kernel.cpu_count
-
-
 def _cpuinfo(task: Task) -> bytes:
-    blocks = [block for block in Machine.cpuinfo.split(b"\n\n") if block.strip()]
-    wanted = cpu_count(task)
+    blocks = [block for block in task.kernel.machine.cpuinfo.split(b"\n\n") if block.strip()]
+    wanted = task.kernel.machine.cpus
     if not blocks:
         blocks = [b"processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel name\t: pysc\nflags\t\t: fpu"]
     out = []
@@ -67,8 +38,9 @@ def _loadavg(task: Task) -> bytes:
 
 
 def _meminfo(task: Task) -> bytes:
-    total = (Machine.memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) >> 10
-    shared = Machine.used() >> 10
+    machine = task.kernel.machine
+    total = machine.memory >> 10
+    shared = machine.shared >> 10
     free = max(0, total * 3 // 4 - shared)
     rows: tuple[tuple[bytes, int], ...] = (
         (b"MemTotal", total),
@@ -112,7 +84,7 @@ def _meminfo(task: Task) -> bytes:
 def _stat(task: Task) -> bytes:
     kernel = task.kernel
     idle = (now() - kernel.boot_time) // TICK
-    count = cpu_count(task)
+    count = task.kernel.machine.cpus
     lines = [b"cpu  0 0 0 %d 0 0 0 0 0 0\n" % (idle * count)]
     lines += [b"cpu%d 0 0 0 %d 0 0 0 0 0 0\n" % (index, idle) for index in range(count)]
     running = sum(other.state.value == "R" for other in kernel.tasks.values())
@@ -125,7 +97,7 @@ def _stat(task: Task) -> bytes:
 
 def _uptime(task: Task) -> bytes:
     hundredths = (now() - task.kernel.boot_time) // TICK
-    idle = hundredths * cpu_count(task)
+    idle = hundredths * task.kernel.machine.cpus
     return b"%d.%02d %d.%02d\n" % (hundredths // 100, hundredths % 100, idle // 100, idle % 100)
 
 

@@ -14,7 +14,6 @@ from pysc.sentry.fs.hostfile import open_host_file
 from pysc.sentry.fs.hostfs import HostFilesystem
 from pysc.sentry.fs.mounting import make, mount_at
 from pysc.sentry.fs.path import MountNamespace
-from pysc.sentry.fs.proc.system import prepare
 from pysc.sentry.fs.tree import Tree
 from pysc.sentry.fs.walk import resolve
 from pysc.sentry.kernel.credentials import Credentials
@@ -75,7 +74,6 @@ def run(
         except BaseException as error:
             failures.append(error)
 
-    prepare(0, 0)
     kernel.spawn(boot())
     end = time.monotonic() + timeout
     try:

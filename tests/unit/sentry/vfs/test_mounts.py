@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
 from pysc.cabi.linux.errors import EBUSY, EINVAL, ENODEV, ENOENT, ENOTDIR, EPERM, EROFS, EXDEV
@@ -14,7 +12,7 @@ from tests.support.vfs_world import BUFFER, World
 
 @pytest.fixture
 def tree(root: World) -> World:
-    root.kernel = SimpleNamespace(tasks={1: root}, cpu_count=1)
+    root.kernel.tasks[1] = root
     for name in (b"/a", b"/b", b"/c"):
         root.call("mkdir", name, 0o755)
     root.put_file(b"/a/f", b"below")
