@@ -20,11 +20,14 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/fsuid.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct instruction {
@@ -32,11 +35,12 @@ struct instruction {
     uint32_t number;
 };
 
-enum { FIRST_FD = 3, FDS = 16, SPACE = 1 << 17, END = 255 };
+enum { FIRST_FD = 3, FDS = 16, SPACE = 1 << 17, TOP_FD = 40, STRANGER = 1000, PIECE = 64, END = 255 };
 
 static char buffer[SPACE];
 static const char *folders;
-static const char *const names[] = {"a", "b", "d/a", "d/b", "d", "e", "l", "e/x", "missing/x", ".", "", "a/x", "d/.."};
+static const char *const names[] = {"a", "b", "d/a", "d/b", "d", "e", "l", "e/x", "missing/x", ".", "", "a/x", "d/..",
+                                    "d/s", "d/s/f", "k", "k/b", "d/up", "o", "d/", "l/", "a/", "d/../d//b", "./d/s/..", "k/s/../up"};
 static const int open_flags[] = {
     O_RDONLY, O_WRONLY, O_RDWR, O_RDWR | O_CREAT, O_RDWR | O_CREAT | O_EXCL, O_RDWR | O_CREAT | O_TRUNC,
     O_WRONLY | O_CREAT | O_APPEND, O_RDWR | O_APPEND, O_RDONLY | O_DIRECTORY, O_RDONLY | O_NOFOLLOW, O_PATH,
@@ -371,6 +375,141 @@ static void run_moving(const struct instruction *i)
     }
 }
 
+/* Records of a directory, as many as fit in a small buffer: how many, their names and types added to `found`. */
+struct listing {
+    size_t count;
+    char found[128][40];
+    long ends[128]; /* where the directory goes on after each */
+};
+
+static long list_piece(int fd, size_t size, struct listing *listing)
+{
+    long got = syscall(SYS_getdents64, fd, buffer, size);
+    for (long at = 0; at < got;) {
+        struct dirent64 *entry = (struct dirent64 *)(buffer + at);
+        if (listing->count < 128 && strcmp(entry->d_name, "new") != 0) {
+            listing->ends[listing->count] = entry->d_off;
+            snprintf(listing->found[listing->count++], sizeof *listing->found, "%.30s:%d", entry->d_name, entry->d_type);
+        }
+        at += entry->d_reclen;
+    }
+    return got;
+}
+
+/* List a directory in pieces, while it changes or by going back to where a piece ended: each name comes once. */
+static void list_in_pieces(int fd, uint8_t how)
+{
+    static struct listing listing;
+    long got = 1;
+    size_t back;
+    listing.count = 0;
+    if (lseek(fd, 0, SEEK_SET) != 0) {
+        result_of(-1, 0, 0);
+        return;
+    }
+    for (int i = 0; i < 1 + how % 3 && got > 0; i++)
+        got = list_piece(fd, PIECE, &listing);
+    if (how & 4 && got > 0) {
+        int made = openat(fd, "new", O_CREAT | O_RDWR | O_NONBLOCK, 0600);
+        if (made >= 0)
+            close(made);
+        unlinkat(fd, "new", 0);
+    }
+    if (how & 8 && got > 0 && listing.count > 1) {
+        back = listing.count - 2;
+        if (lseek(fd, listing.ends[back], SEEK_SET) >= 0)
+            listing.count = back + 1;
+    }
+    while (got > 0)
+        got = list_piece(fd, how & 16 ? PIECE : SPACE, &listing);
+    result_of(got < 0 ? got : (long)listing.count, 0, 0);
+    qsort(listing.found, listing.count, sizeof *listing.found, by_name);
+    for (size_t n = 0; n < listing.count; n++)
+        printf("size %s\n", listing.found[n]);
+}
+
+/* A child that shares descriptions, but neither descriptors nor the working directory. */
+static void run_child(const struct instruction *i)
+{
+    struct stat st;
+    int status, fd = fd_of(i->a);
+    pid_t child;
+    fflush(stdout);
+    child = fork();
+    if (child == 0) {
+        int code = chdir(NAME(i->b)) == 0;
+        code |= (read(fd, buffer, 5) == 5) << 1;
+        code |= (fstat(fd, &st) == 0) << 2;
+        close(fd);
+        code |= (open(NAME(i->c), O_RDONLY | O_NONBLOCK) >= 0) << 3;
+        code |= (stat(NAME(i->c), &st) == 0) << 4;
+        code |= (unlink(NAME(i->number)) == 0) << 5;
+        _exit(code);
+    }
+    if (child < 0 || waitpid(child, &status, 0) != child)
+        _exit(4);
+    result_of(status >> 8, 0, (uint32_t)(status & 0x7f));
+}
+
+/* Up, unless we are at the top: what is above is not the program's. */
+static int go_up(void)
+{
+    struct stat here, top;
+    if (stat(".", &here) || fstat(TOP_FD, &top) || here.st_ino == top.st_ino)
+        return -1;
+    return chdir("..");
+}
+
+static void run_placing(const struct instruction *i)
+{
+    int fd = fd_of(i->a);
+    struct stat st;
+    long result;
+    switch (i->opcode) {
+    case 80:
+        result_of(chdir(NAME(i->a)), 0, 0);
+        break;
+    case 81:
+        result_of(fchdir(fd), 0, 0);
+        break;
+    case 82:
+        errno = 0;
+        result_of(i->a & 1 ? go_up() : fchdir(TOP_FD), 0, 0);
+        break;
+    case 83:
+        list_in_pieces(fd, i->b);
+        break;
+    case 84:
+        run_child(i);
+        break;
+    case 85: /* and the capabilities with it */
+        setfsgid(i->a & 1 ? 0 : STRANGER);
+        result_of(setfsuid(i->a & 1 ? 0 : STRANGER), 0, 0);
+        break;
+    case 86:
+        result_of(syscall(SYS_faccessat2, fd, NAME(i->b), i->c & 7, i->number & (AT_EACCESS | AT_SYMLINK_NOFOLLOW)), 0, 0);
+        break;
+    case 87:
+        result = readlinkat(fd, NAME(i->b), buffer, i->c);
+        result_of(result, result, 0);
+        break;
+    case 88:
+        result_of(fchownat(fd, NAME(i->b), i->number & 1 ? STRANGER : 0, i->number & 2 ? STRANGER : 0,
+                           i->number & 4 ? AT_SYMLINK_NOFOLLOW : 0), 0, 0);
+        break;
+    case 89: /* kernels differ in whether what has no name has a mode */
+        if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+            break;
+        result_of(fchmod(fd, i->number & 0777), 0, 0);
+        break;
+    case 90:
+        result_of(unlinkat(fd, NAME(i->b), i->c & 1 ? AT_REMOVEDIR : 0), 0, 0);
+        break;
+    default:
+        result_of(mkdirat(fd, NAME(i->b), 0755), 0, 0);
+    }
+}
+
 static void clear(const char *path)
 {
     DIR *dir = opendir(path);
@@ -390,6 +529,14 @@ static void clear(const char *path)
         closedir(dir);
 }
 
+/* Where the programs' working directory is at first. */
+static void remember_top(void)
+{
+    int fd = open(".", O_RDONLY | O_DIRECTORY);
+    if (fd < 0 || dup2(fd, TOP_FD) != TOP_FD || close(fd))
+        _exit(5);
+}
+
 static void enter_folder(void)
 {
     static int number;
@@ -397,6 +544,7 @@ static void enter_folder(void)
     snprintf(path, sizeof path, "%s/%d", folders, number++);
     if (chdir(path))
         _exit(3);
+    remember_top();
 }
 
 static void end_program(void)
@@ -404,10 +552,14 @@ static void end_program(void)
     for (int fd = FIRST_FD; fd < FIRST_FD + FDS; fd++)
         close(fd);
     printf("----\n");
+    setfsuid(0);
+    setfsgid(0);
     if (folders) {
         enter_folder();
         return;
     }
+    if (fchdir(TOP_FD))
+        _exit(6);
     chmod(".", 0700);
     clear(".");
 }
@@ -426,8 +578,10 @@ static void step(const struct instruction *i)
         run_naming(i);
     else if (i->opcode == END)
         end_program();
-    else
+    else if (i->opcode < 80)
         run_moving(i);
+    else
+        run_placing(i);
 }
 
 int main(int argc, char **argv)
@@ -443,6 +597,8 @@ int main(int argc, char **argv)
         enter_folder();
     else if (!mkdtemp(place) || chdir(place))
         return 1;
+    else
+        remember_top();
     while (fread(&i, sizeof i, 1, stdin) == 1)
         step(&i);
     fflush(stdout);

@@ -27,7 +27,11 @@ MOVING = {
     64: "sendfile", 65: "splice", 66: "copy_file_range", 67: "tee", 68: "epoll_ctl", 69: "epoll_wait",
     70: "shutdown", 71: "pipe size",
 }  # fmt: skip
-NAMES = {**READING, **WRITING, **MAKING, **LOOKING, **NAMING, **MOVING}
+PLACING = {
+    80: "chdir", 81: "fchdir", 82: "chdir up", 83: "list in pieces", 84: "fork", 85: "setfsuid", 86: "faccessat2",
+    87: "readlinkat", 88: "fchownat", 89: "fchmod", 90: "unlinkat", 91: "mkdirat",
+}  # fmt: skip
+NAMES = {**READING, **WRITING, **MAKING, **LOOKING, **NAMING, **MOVING, **PLACING}
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Instruction:
 Program = tuple[Instruction, ...]
 
 # Few descriptors and names, so that instructions meet: most programs open less than six.
-operands = st.one_of(st.integers(0, 5), st.integers(0, 5), st.integers(0, 12), st.integers(0, 255))
+operands = st.one_of(st.integers(0, 5), st.integers(0, 5), st.integers(0, 24), st.integers(0, 255))
 numbers = st.one_of(st.integers(0, 63), st.integers(0, 300000), st.integers(0, 2**32 - 1))
 
 
@@ -61,7 +65,7 @@ def instructions(opcodes: dict[int, str]) -> st.SearchStrategy[Instruction]:
 
 
 makers = instructions({code: name for code, name in MAKING.items() if code <= 20})
-anything = st.one_of(*(instructions(kind) for kind in (READING, WRITING, MAKING, LOOKING, NAMING, MOVING)))
+anything = st.one_of(*(instructions(kind) for kind in (READING, WRITING, MAKING, LOOKING, NAMING, MOVING, PLACING)))
 programs: st.SearchStrategy[Program] = st.builds(
     lambda first, rest: (*first, *rest),
     st.lists(makers, min_size=1, max_size=5),

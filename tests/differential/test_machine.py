@@ -45,6 +45,7 @@ def guest(machine: Path, sandbox: Sandbox) -> Run:
 def folders(count: int) -> tempfile.TemporaryDirectory[str]:
     """Make a folder with files for each program, outside of /tmp: the lower side of a sandbox's root has it."""
     top = tempfile.TemporaryDirectory(dir="/var/tmp")
+    Path(top.name).chmod(0o755)  # the kernel may look at it directly, so fast paths do
     for number in range(count):
         folder = Path(top.name, str(number))
         (folder / "d").mkdir(parents=True)
@@ -52,6 +53,11 @@ def folders(count: int) -> tempfile.TemporaryDirectory[str]:
         (folder / "a").write_bytes(b"first" * 100)
         (folder / "d" / "a").write_bytes(b"second" * 2000)
         (folder / "d" / "b").write_bytes(b"")
+        (folder / "d" / "s").mkdir()
+        (folder / "d" / "s" / "f").write_bytes(b"third")
+        (folder / "d" / "up").symlink_to("../a")
+        (folder / "k").symlink_to("d")
+        (folder / "o").symlink_to("o")
         (folder / "l").symlink_to("a")
         os.link(folder / "a", folder / "b") if number % 8 == 0 else (folder / "b").symlink_to("d/a")
     return top
