@@ -79,7 +79,9 @@ is_writable(const struct pysc_file *file)
 }
 
 /* fast_regular.c */
+int read_regular(struct call *call, struct pysc_file *file, const struct parts *parts, int64_t offset, int moves);
 int write_regular(struct call *call, struct pysc_file *file, const uint8_t *bytes, uint64_t size, int64_t offset, int moves);
+int sync_regular(struct call *call, struct pysc_file *file);
 int stat_regular(struct call *call, uint32_t index, uint32_t generation, uint64_t address);
 int seek_regular(struct call *call, struct pysc_file *file, int64_t offset, uint64_t whence);
 
