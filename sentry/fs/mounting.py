@@ -117,7 +117,7 @@ def _clone(what: Path, *, recursive: bool) -> Mount:
                 inner = Mount(child.fs, child.root, child.flags, child.source)
                 inner.parent, inner.point = copy, point
                 copy.children[point] = inner
-                point.mounts += 1
+                point.cover()
                 pairs.append((child, inner))
     return twin
 

@@ -140,6 +140,19 @@ class Dentry:
         parent._appears(name)
         parent.children[name] = self
 
+    def cover(self) -> None:
+        """One more mount stands on it."""
+        self.mounts += 1
+        self.inode.withdraw()
+        if self.index >= 0:
+            lib.pysc_dentry_cover(OBJECTS, self.index)
+        lib.pysc_crossings_forget(OBJECTS)
+
+    def uncover(self) -> None:
+        """One less."""
+        self.mounts -= 1
+        lib.pysc_crossings_forget(OBJECTS)
+
     def below(self, ancestor: Dentry) -> bool:
         """Whether it is ``ancestor`` or somewhere below."""
         dentry = self
@@ -266,11 +279,7 @@ class MountNamespace:
         place = top(place)
         mount.parent, mount.point, mount.namespace = place.mount, place.dentry, self
         place.mount.children[place.dentry] = mount
-        place.dentry.mounts += 1
-        place.dentry.inode.withdraw()
-        if place.dentry.index >= 0:
-            lib.pysc_dentry_cover(OBJECTS, place.dentry.index)
-        lib.pysc_crossings_forget(OBJECTS)
+        place.dentry.cover()
         self.mounts[mount.id] = mount
 
     def detach(self, mount: Mount) -> None:
@@ -278,10 +287,9 @@ class MountNamespace:
         for gone in reversed(subtree(mount)):
             if gone.parent is not None and gone.point is not None:
                 del gone.parent.children[gone.point]
-                gone.point.mounts -= 1
+                gone.point.uncover()
             gone.parent = gone.point = gone.namespace = None
             self.mounts.pop(gone.id, None)
-        lib.pysc_crossings_forget(OBJECTS)
 
     def copy(self) -> tuple[MountNamespace, dict[Mount, Mount]]:
         """Return a namespace with the same mounts (CLONE_NEWNS), and which mount became which."""
@@ -298,7 +306,7 @@ class MountNamespace:
             if mount.parent is not None and mount.point is not None:
                 twin.parent, twin.point = copies[mount.parent], mount.point
                 twin.parent.children[mount.point] = twin
-                mount.point.mounts += 1
+                mount.point.cover()
         return other, copies
 
     def move(self, mount: Mount, place: Path) -> None:
@@ -306,7 +314,7 @@ class MountNamespace:
         assert mount.parent is not None
         assert mount.point is not None
         del mount.parent.children[mount.point]
-        mount.point.mounts -= 1
+        mount.point.uncover()
         self.attach(mount, place)
 
 

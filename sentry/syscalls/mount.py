@@ -145,7 +145,7 @@ def _exchange_roots(namespace: MountNamespace, old: Mount, new: Mount, place: Pl
     assert new.parent is not None
     assert new.point is not None
     del new.parent.children[new.point]
-    new.point.mounts -= 1
+    new.point.uncover()
     outer, point = old.parent, old.point
     new.parent, new.point = outer, point
     if outer is not None and point is not None:
@@ -154,5 +154,4 @@ def _exchange_roots(namespace: MountNamespace, old: Mount, new: Mount, place: Pl
         namespace.root = new
     old.parent, old.point = place.mount, place.dentry
     place.mount.children[place.dentry] = old
-    place.dentry.mounts += 1
-    place.dentry.inode.withdraw()
+    place.dentry.cover()
