@@ -17,6 +17,8 @@
 #define QUICK_NS 100000     /* a report that comes so soon after the last work could have been spun for */
 #define QUICK_ENOUGH 8      /* so many in a row: spin */
 #define QUICK_MOST 64       /* so many after spins that did not pay */
+#define LOST_NS 300000      /* a moment's spin that took so long: others want the core */
+#define QUICK_CROWDED 4096  /* so many in a row then, before it spins again */
 #define PAID 16             /* a dense time with so many good spins has paid */
 #define SPIN_NS 100000      /* spin for so long before sleeping */
 #define WAKE_NS 200000      /* and for so long after waking a caller on another core */
@@ -256,11 +258,13 @@ place(struct pysc_engine *engine, int near, int64_t now)
 
 /* Returns whether a report came, answered already or for Python. */
 static int
-spin(struct pysc_engine *engine, int64_t until, struct batch *batch)
+spin(struct pysc_engine *engine, int64_t now, int64_t until, struct batch *batch)
 {
     uint64_t reports = engine->counters.reports;
+    int64_t before;
 
     do {
+        before = now;
         for (int i = 0; i < 32; i++) {
             scan_hot(engine, batch);
             if (engine->counters.reports != reports) {
@@ -273,9 +277,12 @@ spin(struct pysc_engine *engine, int64_t until, struct batch *batch)
         }
         if (engine->expecting && (look_at_files(engine, 0, batch) != 0 || batch->n))
             return 1;
-    } while (now_ns() < until);
+        now = now_ns();
+    } while (now < until && now - before < LOST_NS);
     engine->counters.vain++;
-    if (engine->good_spins < PAID && engine->quick_enough < QUICK_MOST)
+    if (now - before >= LOST_NS)
+        engine->quick_enough = QUICK_CROWDED;
+    else if (engine->good_spins < PAID && engine->quick_enough < QUICK_MOST)
         engine->quick_enough *= 2;
     return 0;
 }
@@ -332,7 +339,7 @@ wait_once(struct pysc_engine *engine, int64_t now, int64_t deadline, struct batc
         return failed;
     until = now + (engine->counters.wakes == engine->wakes_seen ? SPIN_NS : WAKE_NS);
     engine->wakes_seen = engine->counters.wakes;
-    if (engine->dense && spin(engine, until < deadline ? until : deadline, batch))
+    if (engine->dense && spin(engine, now, until < deadline ? until : deadline, batch))
         return 0;
     return sleep_until(engine, deadline == INT64_MAX ? -1 : deadline - now, batch);
 }
