@@ -5,7 +5,8 @@
  *
  * An opcode of 255 ends a program: all descriptors are closed, all files removed, and a line of dashes printed.
  *
- * With an argument each program runs in a folder of its own below that directory, which has files already: 0, 1, 2 ...
+ * The arguments are "new" and a directory, for a new folder that is emptied after each program, or "folders" and one:
+ * each program runs in a folder of its own below it then, which has files already: 0, 1, 2 ...
  * Nothing is removed then, and no directory renamed: the names that an overlay's lower side has cannot be. */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -586,13 +587,16 @@ static void step(const struct instruction *i)
 
 int main(int argc, char **argv)
 {
-    static char place[] = "/tmp/pysc-machine.XXXXXX";
+    static char place[300];
     static char output[1 << 16];
     struct instruction i;
     signal(SIGPIPE, SIG_IGN);
     umask(022);
     setvbuf(stdout, output, _IOFBF, sizeof output);
-    folders = argc > 1 ? argv[1] : NULL;
+    if (argc != 3)
+        return 1;
+    folders = strcmp(argv[1], "folders") == 0 ? argv[2] : NULL;
+    snprintf(place, sizeof place, "%s/pysc-machine.XXXXXX", argv[2]);
     if (folders)
         enter_folder();
     else if (!mkdtemp(place) || chdir(place))

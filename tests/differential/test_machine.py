@@ -34,12 +34,13 @@ def machine(need: Callable[[str], str], shared_folder: Path) -> Path:
 
 @pytest.fixture
 def host(machine: Path, root_user: None) -> Run:
-    return lambda batch: printed(on_host(machine, stdin=encode(batch)))
+    return lambda batch: printed(on_host(machine, "new", "/tmp", stdin=encode(batch)))
 
 
-@pytest.fixture
-def guest(machine: Path, sandbox: Sandbox) -> Run:
-    return lambda batch: printed(sandbox.run(machine, stdin=encode(batch)))
+@pytest.fixture(params=["/tmp", "/dev/shm"])
+def guest(machine: Path, sandbox: Sandbox, request: pytest.FixtureRequest) -> Run:
+    """Run programs on the upper side of the root's overlay, or in a tmpfs that is mounted."""
+    return lambda batch: printed(sandbox.run(machine, "new", request.param, stdin=encode(batch)))
 
 
 def folders(count: int) -> tempfile.TemporaryDirectory[str]:
@@ -67,7 +68,7 @@ def folders(count: int) -> tempfile.TemporaryDirectory[str]:
 def host_with_files(machine: Path, root_user: None) -> Run:
     def run(batch: list[Program]) -> list[str]:
         with folders(len(batch) + 1) as place:
-            return printed(on_host(machine, place, stdin=encode(batch)))
+            return printed(on_host(machine, "folders", place, stdin=encode(batch)))
 
     return run
 
@@ -76,7 +77,7 @@ def host_with_files(machine: Path, root_user: None) -> Run:
 def guest_with_files(machine: Path, sandbox: Sandbox) -> Run:
     def run(batch: list[Program]) -> list[str]:
         with folders(len(batch) + 1) as place:
-            return printed(sandbox.run(machine, place, stdin=encode(batch)))
+            return printed(sandbox.run(machine, "folders", place, stdin=encode(batch)))
 
     return run
 
