@@ -11,15 +11,17 @@ import os
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakValueDictionary
 
-from pysc.cabi import objects
+from pysc.cabi import host, objects
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.attributes import ATTRIBUTES_SIZE, HostAttributes
-from pysc.cabi.linux.errors import EIO
+from pysc.cabi.linux.errors import EIO, answered_by_host
 from pysc.cabi.objects import OBJECTS
 from pysc.sentry.fs.directory import DirectoryFile
 from pysc.sentry.fs.file import FileDescription, referenced
+from pysc.sentry.fs.inode import Entry
 from pysc.sentry.fs.path import Dentry, Mount, Path, mounts
 from pysc.sentry.fs.regular import RegularFile
+from pysc.sentry.fs.tree import LIST_BYTES
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.inode import Inode
@@ -194,6 +196,16 @@ def _attributes(dentry: int) -> HostAttributes:
     return HostAttributes.unpack_from(ffi.buffer(buffer))
 
 
+def _entries(fd: int) -> list[Entry]:
+    entries: list[Entry] = []
+    cookie, end = 0, False
+    while not end:
+        with answered_by_host():
+            part, cookie, end = host.list_directory(fd, cookie, LIST_BYTES)
+        entries += [Entry(entry.name, entry.ino, entry.type << 12) for entry in part]
+    return entries
+
+
 def _see(index: int) -> FileDescription:
     """Return the object for a description that a fast path opened: it takes over all that the structure has."""
     c = lib.pysc_file_at(OBJECTS, index)
@@ -205,10 +217,12 @@ def _see(index: int) -> FileDescription:
             place.inode.adopt_reader(fd)
         file = RegularFile(place.inode, c.flags, place, index)
     else:
-        if fd >= 0:
-            os.close(fd)
         c.type = lib.PYSC_FILE_OTHER
-        file = DirectoryFile(place, c.flags, Path(place.mount, place.mount.root), index)
+        file = listed = DirectoryFile(place, c.flags, Path(place.mount, place.mount.root), index)
+        if fd >= 0:
+            if c.offset:  # a part was listed: what comes next is by the host's order
+                listed.start(_entries(fd))
+            os.close(fd)
     if c.owns:
         c.owns = False
         objects.free_data(data)

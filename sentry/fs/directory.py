@@ -64,16 +64,16 @@ class DirectoryFile(FileDescription):
     async def sync(self, data_only: bool) -> None:
         await self.inode.sync(data_only)
 
+    def start(self, entries: list[Entry]) -> None:
+        """Take a snapshot, in the order of ``entries``."""
+        above = parent(self.place, self.root).dentry.inode
+        self._entries = [Entry(b".", self.inode.ino, S_IFDIR), Entry(b"..", above.ino, S_IFDIR), *entries]
+
     async def list(self, size: int) -> bytes:
         if self.place.dentry.deleted:
             raise ENOENT
         if self.offset == 0 or not self._entries:
-            above = parent(self.place, self.root).dentry.inode
-            self._entries = [
-                Entry(b".", self.inode.ino, S_IFDIR),
-                Entry(b"..", above.ino, S_IFDIR),
-                *await self.inode.entries(),
-            ]
+            self.start(await self.inode.entries())
         records: list[bytes] = []
         room = size
         entries = self._entries

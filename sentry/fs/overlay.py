@@ -222,9 +222,7 @@ class OverlayInode(Inode):
         async with self._copying:
             if self.upper is not None:
                 return self.upper
-            if self.mode & S_IFMT != S_IFDIR:
-                for parent, name in self.places:
-                    parent.take(name)
+            self._take_names()
             before = await self.attributes()
             if self.places:
                 parent, name = self.places[-1]
@@ -234,9 +232,16 @@ class OverlayInode(Inode):
             assert isinstance(directory, TmpfsDirectory)
             upper = await self._copy(directory, name, before, size)
             self.fs.copied(self, upper)
+            self._take_names()  # whoever tried in vain to change one meanwhile has given it back
             upper.mode, upper.uid, upper.gid = self.mode, self.uid, self.gid
             upper.atime, upper.mtime, upper.ctime = before.atime, before.mtime, before.ctime
             return upper
+
+    def _take_names(self) -> None:
+        """Answer for all its names here alone, unless it is a directory, which is merged."""
+        if self.mode & S_IFMT != S_IFDIR:
+            for parent, name in self.places:
+                parent.take(name)
 
     async def _copy(self, directory: TmpfsDirectory, name: bytes, before: Attributes, size: int | None) -> TmpfsInode:
         owner = Owner(before.uid, before.gid)
