@@ -18,6 +18,7 @@
 #define O_DIRECTORY_ 0200000U
 #define O_NOFOLLOW_ 0400000U
 #define LISTING_MAX 32768
+#define HOST_FDS 2048 /* no more of the host's descriptors are spent here: Python has one for all that have a file open */
 #define DOT_SIZE 24
 #define DT_DIR_ 4
 
@@ -63,10 +64,15 @@ static int
 open_host(const struct pysc_objects *objects, const struct pysc_dentry *dentry, int flags)
 {
     char path[PATH_MAX];
+    int fd;
 
     if (pysc_dentry_path(objects, dentry, path) < 0)
         return -1;
-    return openat(objects->dcaches[dentry->cache].tree, *path ? path : ".", flags | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    fd = openat(objects->dcaches[dentry->cache].tree, *path ? path : ".", flags | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < HOST_FDS)
+        return fd;
+    close(fd);
+    return -1;
 }
 
 /* Of a file in memory, whose inode has the data; NULL if it is not that. */

@@ -42,3 +42,10 @@ def test_listings_in_pieces(folder: Path, sandbox: Sandbox, shared_folder: Path)
             (folder / str(number) / name).touch()
     inside, native = sandbox.run(program, folder), on_host(program, folder)
     assert (inside.status, inside.text) == (native.status, native.text), inside.explain()
+
+
+@pytest.mark.every_mode
+def test_one_file_opened_very_often(folder: Path, sandbox: Sandbox, shared_folder: Path) -> None:
+    (folder / "file").write_bytes(b"text")
+    ran = sandbox.run(compile_guest(HERE / "manyopen.c", "static", shared_folder), folder)
+    assert ran.text == "opened 25000, forked 1, read 4\n", ran.explain()
