@@ -59,6 +59,7 @@ class _Lib:
     PYSC_CMD_CLONE: Final[int]
     PYSC_CMD_KEEP: Final[int]
     PYSC_CMD_FORGET: Final[int]
+    PYSC_CMD_WAKE_OP: Final[int]
     PYSC_VERDICT: Final[int]
     PYSC_CMD_REPLY: Final[int]
     PYSC_CMD_RESUME: Final[int]

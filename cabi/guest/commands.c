@@ -220,6 +220,8 @@ run_command(struct context *c, struct pysc_command *command)
         return fork_space(c);
     case PYSC_CMD_CLONE:
         return clone_into(c, command);
+    case PYSC_CMD_WAKE_OP:
+        return futex_wake_op(a);
     default:
         return -ENOSYS;
     }

@@ -240,6 +240,9 @@ void fall_clock_getres(void);
 void fall_getcpu(void);
 void find_clocks(const uint8_t *image, uint64_t *table);
 
+/* futex.c */
+int64_t futex_wake_op(const uint64_t *args);
+
 /* native.c */
 int answer_natively(struct context *c, int64_t nr, const uint64_t *args);
 

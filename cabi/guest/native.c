@@ -9,6 +9,7 @@
 #define FUTEX_WAKE 1
 #define FUTEX_REQUEUE 3
 #define FUTEX_CMP_REQUEUE 4
+#define FUTEX_WAKE_OP 5
 #define FUTEX_WAIT_BITSET 9
 #define FUTEX_WAKE_BITSET 10
 #define FUTEX_PRIVATE 128
@@ -99,7 +100,7 @@ memory(struct context *c, int64_t nr, const uint64_t *a)
     return ours && answer(c, memory_call(c->r->space, nr, a));
 }
 
-/* PI operations, WAKE_OP and relative timeouts (which a restart must shorten) are the sentry's. */
+/* PI operations and relative timeouts (which a restart must shorten) are the sentry's. */
 static int
 futex(struct context *c, const uint64_t *a)
 {
@@ -108,6 +109,8 @@ futex(struct context *c, const uint64_t *a)
     if ((a[1] & FUTEX_REALTIME) && op != FUTEX_WAIT_BITSET)
         return 0;
     switch (op) {
+    case FUTEX_WAKE_OP:
+        return answer(c, futex_wake_op(a));
     case FUTEX_WAIT:
         if (a[3] != 0)
             return 0;

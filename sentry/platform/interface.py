@@ -174,6 +174,9 @@ class Thread(Protocol):
     async def host_call(self, nr: int, *args: int) -> int:
         """Let the thread make one host call of the keyhole, and return its result, maybe -errno."""
 
+    async def futex_wake_op(self, uaddr: int, op: int, wake: int, wake2: int, uaddr2: int, operation: int) -> int:
+        """futex(2) with FUTEX_WAKE_OP, which the keyhole lacks: the number of the woken, or -errno."""
+
     async def map_file(self, address: int, length: int, prot: int, flags: int, file: int, offset: int) -> int:
         """Donate the descriptor ``file`` (borrowed), let the thread mmap it, and close it there; address or -errno."""
 

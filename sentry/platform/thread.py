@@ -309,6 +309,12 @@ class SystrapThread:
         await self._batch()
         return self._result(index)
 
+    async def futex_wake_op(self, uaddr: int, op: int, wake: int, wake2: int, uaddr2: int, operation: int) -> int:
+        """futex(2) with FUTEX_WAKE_OP, which the keyhole lacks: the number of the woken, or -errno."""
+        index = self._command(lib.PYSC_CMD_WAKE_OP, uaddr, op, wake, wake2, uaddr2, operation)
+        await self._batch()
+        return self._result(index)
+
     async def map_file(self, address: int, length: int, prot: int, flags: int, file: int, offset: int) -> int:
         """Donate the descriptor ``file`` (borrowed), let the thread mmap it, and close it there; address or -errno."""
         async with self.space.donation:

@@ -1,4 +1,4 @@
-"""futex(2): the host's own futexes on the guest's own memory; what is not in the keyhole is refused."""
+"""futex(2): the host's own futexes on the guest's own memory; priority inheritance is refused."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ FUTEX_WAIT: Final = 0
 FUTEX_WAKE: Final = 1
 FUTEX_REQUEUE: Final = 3
 FUTEX_CMP_REQUEUE: Final = 4
+FUTEX_WAKE_OP: Final = 5
 FUTEX_WAIT_BITSET: Final = 9
 FUTEX_WAKE_BITSET: Final = 10
 FUTEX_PRIVATE: Final = 128
@@ -30,7 +31,7 @@ SCRATCH_SIZE: Final = 1 << 16
 _SLOT: Final = 16
 
 
-async def futex(task: Task, uaddr: Addr, op: I32, val: U32, timeout: U64, uaddr2: Addr, val3: U32) -> HostCall:
+async def futex(task: Task, uaddr: Addr, op: I32, val: U32, timeout: U64, uaddr2: Addr, val3: U32) -> int | HostCall:
     """Wait, wake, requeue.  Priority-inheriting operations are not implemented: ENOSYS."""
     command = op & ~(FUTEX_PRIVATE | FUTEX_CLOCK_REALTIME)
     private = op & FUTEX_PRIVATE
@@ -38,6 +39,8 @@ async def futex(task: Task, uaddr: Addr, op: I32, val: U32, timeout: U64, uaddr2
         if op & FUTEX_CLOCK_REALTIME:
             raise ENOSYS
         return HostCall(NR_FUTEX, (uaddr, op, val, timeout, uaddr2, val3))
+    if command == FUTEX_WAKE_OP and not op & FUTEX_CLOCK_REALTIME:
+        return await task.thread.futex_wake_op(uaddr, op, val, timeout, uaddr2, val3)
     if command == FUTEX_WAIT_BITSET:
         if not val3:
             raise EINVAL

@@ -249,7 +249,7 @@ X86_64: Final = SyscallTable(
         199: full(xattr.fremovexattr),
         200: full(signal.tkill),
         201: full(time.time),
-        202: partial(futex.futex, "no priority inheritance, no WAKE_OP"),
+        202: partial(futex.futex, "no priority inheritance"),
         203: partial(sched.sched_setaffinity, "checked, not applied"),
         204: partial(sched.sched_getaffinity, "all processors"),
         205: refused("set_thread_area", ENOSYS, "32-bit only"),
