@@ -108,7 +108,7 @@ async def _become(task: Task, program: Program, thread: Thread) -> None:
     sharers = sum(other.memory is old for other in group.tasks.values())
     sole = old.users == sharers
     if siblings:
-        if sole:
+        if sole and not old.shares:
             note_usage(group, old)
             old.ended = True
             old_thread.owner = None  # its end is not this task's

@@ -21,7 +21,11 @@ GRACE: Final = 100_000_000
 
 
 def end_group(group: ThreadGroup, status: int) -> None:
-    """Begin the end of a process with this wait(2) status: no task of it runs guest code again."""
+    """Begin the end of a process with this wait(2) status: no task of it runs guest code again.
+
+    A space that nobody else sees is killed at once.  In one that shares memory each thread ends by itself, since only
+    it can say by its robust list which futexes have lost their owner.
+    """
     if group.exiting:
         return
     group.exiting = True
@@ -31,7 +35,7 @@ def end_group(group: ThreadGroup, status: int) -> None:
     for memory in {id(task.memory): task.memory for task in tasks}.values():
         sharers = sum(task.memory is memory for task in tasks)
         running = any(task.memory is memory and task.state is TaskState.GUEST for task in tasks)
-        if memory.users == sharers and running and not memory.ended:
+        if memory.users == sharers and running and not memory.ended and not memory.shares:
             note_usage(group, memory)
             memory.ended = True
             memory.space.kill()
@@ -42,7 +46,7 @@ def end_group(group: ThreadGroup, status: int) -> None:
 
 
 class _Deadline:
-    """Tasks that share a space with another process end by themselves, or the space does."""
+    """Tasks that end by themselves have ended, or their space does: then nobody reads their robust lists."""
 
     __slots__ = ("_group",)
 

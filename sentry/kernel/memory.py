@@ -40,6 +40,7 @@ class Memory:
         "env_start",
         "exe",
         "scratch",
+        "shares",
         "space",
         "stack_top",
         "users",
@@ -64,6 +65,8 @@ class Memory:
         self.stack_top = 0
         self.scratch = 0
         """A page of the kernel's own in the guest, for the deadlines of native waits; 0: none yet."""
+        self.shares = False
+        """Something that other spaces may see has been mapped to be written: robust futexes may lie there."""
         self.ended = False
         """The space was killed, or has ended by itself."""
         self.dumpable = True
@@ -76,7 +79,7 @@ class Memory:
         other = Memory(space, self.exe)
         for name in (
             "brk_start", "brk", "brk_mapped", "arg_start", "arg_end", "env_start", "env_end", "auxv", "stack_top",
-            "scratch", "dumpable",
+            "scratch", "shares", "dumpable",
         ):  # fmt: skip
             setattr(other, name, getattr(self, name))
         other.donated = dict(self.donated)

@@ -100,6 +100,8 @@ async def mmap(task: Task, address: Addr, length: Size, prot: U64, flags: U64, f
     if flags & abi.MAP_32BIT and not fixed:
         return await _map_low(task, length, prot, flags, fd, offset)
     if flags & abi.MAP_ANONYMOUS:
+        if kind != abi.MAP_PRIVATE:
+            task.memory.shares = True
         return HostCall(NR_MMAP, (address, length, prot, _kept(flags), 0xFFFF_FFFF_FFFF_FFFF, 0))
     return await _map_file(task, address, length, prot, _kept(flags), fd, offset)
 
@@ -150,6 +152,7 @@ async def _map_file(task: Task, address: int, length: int, prot: int, flags: int
         if result < 0:
             raise linux_error(-result)
         note_mapped(task, task.memory, file, host_fd)
+        task.memory.shares |= shared and file.writable
     finally:
         file.put()
     return result

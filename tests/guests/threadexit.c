@@ -22,6 +22,44 @@ static void *die_with_it(void *argument UNUSED)
     return NULL;
 }
 
+static volatile int held;
+
+/* Take the mutex and go on running, or sleeping. */
+static void *hold(void *sleeping)
+{
+    pthread_mutex_lock(robust);
+    held = 1;
+    for (volatile unsigned turns = 0; !sleeping; turns++)
+        ;
+    for (;;)
+        pause();
+    return NULL;
+}
+
+static void while_held(int sleeping, void (*end)(void))
+{
+    pthread_t thread;
+    pthread_create(&thread, NULL, hold, sleeping ? robust : NULL);
+    while (!held)
+        sched_yield();
+    end();
+}
+
+static void leave(void) { _exit(0); }
+static void replace(void) { execl("/proc/self/exe", "threadexit", "nothing", NULL); }
+static void be_killed(void) { kill(getpid(), SIGKILL); }
+
+/* A lock of a process that has ended like this; its next owner sleeps on it meanwhile. */
+static void owner_ends(const char *how, int sleeping, void (*end)(void))
+{
+    pid_t child = CHILD(while_held(sleeping, end));
+    int status = reap(child), found = pthread_mutex_lock(robust);
+    say("owner %s, %s: %d, then %s\n", how, sleeping ? "asleep" : "running", status, strerrorname_np(found) ?: "0");
+    if (found == EOWNERDEAD)
+        pthread_mutex_consistent(robust);
+    pthread_mutex_unlock(robust);
+}
+
 static void in_thread(void *(*body)(void *), long argument, int leave)
 {
     pthread_t thread;
@@ -32,8 +70,10 @@ static void in_thread(void *(*body)(void *), long argument, int leave)
         pause();
 }
 
-int main(void)
+int main(int argc, char **argv UNUSED)
 {
+    if (argc > 1)
+        return 0;
     say("leader left first: %d\n", reap(CHILD(in_thread(later, 9, 1))));
     say("exit_group from a thread: %d\n", reap(CHILD(in_thread(later, 8, 0))));
     say("a crash in a thread: %d\n", reap(CHILD(in_thread(crash, 0, 0))));
@@ -62,5 +102,12 @@ int main(void)
     child = CHILD(pthread_mutex_lock(robust); kill(getpid(), SIGKILL));
     reap(child);
     say("owner killed: %s\n", strerrorname_np(pthread_mutex_lock(robust)));
+    pthread_mutex_consistent(robust);
+    pthread_mutex_unlock(robust);
+    for (int sleeping = 0; sleeping < 2; sleeping++) {
+        owner_ends("left", sleeping, leave);
+        owner_ends("executed", sleeping, replace);
+        owner_ends("was killed", sleeping, be_killed);
+    }
     return done();
 }
