@@ -141,7 +141,7 @@ class Inode:
     never change.  ``ino`` is unique in ``fs``.
     """
 
-    __slots__ = ("__weakref__", "_mutex", "fs", "gid", "ino", "locks", "mode", "shown", "special", "uid")
+    __slots__ = ("__weakref__", "_mutex", "fs", "gid", "ino", "locks", "mode", "shown", "special", "uid", "writecount")
 
     cacheable: ClassVar[bool] = True
     """Whether a name that is this inode may be kept as a dentry."""
@@ -156,6 +156,8 @@ class Inode:
         """What a FIFO's or a socket's inode stands for: its pipe, the bound socket (special.py)."""
         self.locks: FileLocks | None = None
         """flock(2) and fcntl(2) locks, if there ever were any."""
+        self.writecount = 0
+        """How many descriptions may write; negative: how many keep others from it, since they execute it."""
         self._mutex: Mutex | None = None
         self.shown: ShownInode | None = None
         """What fast paths see of it, if they do."""

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pysc.cabi.linux.errors import EACCES, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, EPERM, EROFS
+from pysc.cabi.linux.errors import (
+    EACCES,
+    EEXIST,
+    EINVAL,
+    EISDIR,
+    ELOOP,
+    ENOENT,
+    ENOTDIR,
+    ENXIO,
+    EPERM,
+    EROFS,
+    ETXTBSY,
+)
 from pysc.cabi.linux.fcntl import (
     O_ACCMODE,
     O_CLOEXEC,
@@ -178,8 +190,13 @@ async def _open_by_type(task: Task, inode: Inode, place: Path, flags: int) -> Fi
     kind = inode.mode & S_IFMT
     if kind == S_IFREG:
         write = flags & O_ACCMODE != O_RDONLY
+        if write and inode.writecount < 0:
+            raise ETXTBSY
         await inode.open_data(write)
-        return RegularFile(inode, flags, place)
+        file = RegularFile(inode, flags, place)
+        if write:
+            file.claim(1)
+        return file
     if kind == S_IFDIR:
         return DirectoryFile(place, flags, task.fs.root).show()
     if kind == S_IFIFO:
@@ -193,7 +210,9 @@ async def _open_by_type(task: Task, inode: Inode, place: Path, flags: int) -> Fi
 
 
 async def truncate(creds: Credentials, inode: Inode, size: int) -> None:
-    """Set the size of a regular file, and what goes with that."""
+    """Set the size of a regular file, and what goes with that.  ETXTBSY: it is being executed."""
+    if inode.writecount < 0:
+        raise ETXTBSY
     mode = None
     if inode.mode & (S_ISUID | S_ISGID) and clears_suid(creds, inode):
         mode = without_suid(inode.mode) & PERMISSIONS
@@ -201,7 +220,10 @@ async def truncate(creds: Credentials, inode: Inode, size: int) -> None:
 
 
 async def open_exec(task: Task, dirfd: int, path: bytes, flags: int = FOLLOW) -> FileDescription:
-    """Open a program for execve(2): regular, executable, not on a noexec mount: EACCES; a link, not followed: ELOOP."""
+    """Open a program for execve(2), which nobody can write to while the description lives.
+
+    EACCES: not regular, not executable, on a noexec mount; ELOOP: a link, not followed; ETXTBSY: open for writing.
+    """
     place = await resolve(task, dirfd, path, flags)
     inode = place.dentry.inode
     kind = inode.mode & S_IFMT
@@ -210,4 +232,9 @@ async def open_exec(task: Task, dirfd: int, path: bytes, flags: int = FOLLOW) ->
     if kind != S_IFREG or place.mount.flags & MS_NOEXEC:
         raise EACCES
     check(task.creds, inode, MAY_EXEC)
-    return await open_inode(task, place, O_RDONLY)
+    if inode.writecount > 0:
+        raise ETXTBSY
+    file = await open_inode(task, place, O_RDONLY)
+    if isinstance(file, RegularFile):
+        file.claim(-1)
+    return file

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi._dispatch import lib
-from pysc.cabi.linux.errors import EACCES, EBADF, EFBIG, EINVAL, ENXIO, LinuxError
+from pysc.cabi.linux.errors import EACCES, EBADF, EFBIG, EINVAL, ENXIO, ETXTBSY, LinuxError
 from pysc.cabi.linux.fcntl import (
     O_ACCMODE,
     O_APPEND,
@@ -37,11 +37,12 @@ MAP_SHARED_BIT: Final = 1
 class RegularFile(FileDescription):
     """Invariant: :meth:`Inode.open_data` was awaited for it; release gives that back."""
 
-    __slots__ = ("inode",)
+    __slots__ = ("_claim", "inode")
 
     def __init__(self, inode: Inode, flags: int, path: Path | None, index: int | None = None) -> None:
         super().__init__(flags, path, index)
         self.inode = inode
+        self._claim = 0
         data = inode.data()
         if data is not None:
             self.serve(lib.PYSC_FILE_REGULAR, data.index, data.generation)
@@ -50,6 +51,18 @@ class RegularFile(FileDescription):
         if notify.sinks and self.path is not None:
             notify.announce(self.path.dentry, notify.IN_CLOSE_WRITE if self.writable else notify.IN_CLOSE_NOWRITE)
         self.inode.close_data(self.writable)
+        self.inode.writecount -= self._claim
+
+    def claim(self, writers: int) -> None:
+        """Count among those who write (1), or who keep others from it (-1), until the release.
+
+        ETXTBSY: there are such of the other kind; then the description, which has no reference yet, is released.
+        """
+        if self.inode.writecount * writers < 0:
+            self.release()
+            raise ETXTBSY
+        self.inode.writecount += writers
+        self._claim = writers
 
     async def _offer(self) -> None:
         """Fast paths ask for a descriptor that guests may read by: make it, or be asked no more."""

@@ -133,6 +133,29 @@ $b cat single
     assert single.read_text() == "single\nlonger\n"
 
 
+def test_a_program_of_the_host_is_not_written_while_it_runs(bundle: Bundle, direct: list[str], tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    bundle.bind(volume, "/volume", "rw")
+    script = """
+b=/bin/busybox
+for place in /tmp /volume; do
+    $b cp $b $place/sleep
+    $place/sleep 100 & child=$!
+    until [ "$($b readlink /proc/$child/exe)" = $place/sleep ]; do :; done
+    (echo x >> $place/sleep) && echo written
+    $b ln $place/sleep $place/other
+    (echo x >> $place/other) && echo written
+    $b kill $child; wait $child
+    (exec 3>> $place/other; $place/sleep 0; echo $?)
+    $place/sleep 0 && echo fine
+done
+"""
+    outcome = bundle.run(script, direct)
+    assert outcome.text.split() == ["126", "fine"] * 2, outcome.explain()
+    assert outcome.stderr.count(b"Text file busy") == 6
+
+
 def test_links_of_the_root_lead_nowhere_outside(bundle: Bundle, direct: list[str], tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     for name, target in (("absolute", tmp_path / "secret"), ("up", "../../../secret"), ("shadow", "/etc/shadow")):
