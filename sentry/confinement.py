@@ -11,6 +11,7 @@ from typing import Final
 
 from pysc.cabi import confine, filters
 from pysc.cabi.filters import EQ, MASKED_EQ, Arg
+from pysc.cabi.linux.resource import RLIMIT_AS
 
 AT_FDCWD: Final = 0xFFFF_FF9C
 NEGATIVE: Final = 0x8000_0000
@@ -80,6 +81,7 @@ RULES: Final[tuple[filters.Rule, ...]] = (
     ("prctl", (Arg(0, EQ, 15),)),  # PR_SET_NAME
     ("prctl", (Arg(0, EQ, 29),)),  # PR_SET_TIMERSLACK
     ("prlimit64", (Arg(0, EQ, 0), Arg(2, EQ, 0))),  # ask for its own limits
+    ("prlimit64", (Arg(1, EQ, RLIMIT_AS),)),  # of its guests
 )
 
 

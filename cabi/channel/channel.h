@@ -7,7 +7,7 @@
  * A slot is one thread's.  `turn` says who may write to it: the guest half fills in a report and sets turn to
  * PYSC_TURN_SENTRY; the sentry fills in commands and sets it back.
  */
-#define PYSC_CHANNEL_VERSION 2
+#define PYSC_CHANNEL_VERSION 3
 #define PYSC_SLOTS 4096
 #define PYSC_DATA_SIZE 65536
 #define PYSC_DATA_ROOM 61440     /* for commands; paths that came as hints are above */

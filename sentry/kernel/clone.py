@@ -27,6 +27,7 @@ from pysc.cabi.linux.sched import (
     NEW_NAMESPACES,
 )
 from pysc.sentry.kernel.delivery import return_to_guest
+from pysc.sentry.kernel.limits import watch_cpu
 from pysc.sentry.kernel.scheduler import Completion
 from pysc.sentry.kernel.task import Return, Task, TaskState
 from pysc.sentry.kernel.thread_group import ThreadGroup
@@ -178,6 +179,8 @@ def _new_group(task: Task, tid: int, args: CloneArgs) -> ThreadGroup:
     own = task.group
     group = ThreadGroup(task.kernel, tid, own.parent if args.flags & CLONE_PARENT else own)
     group.limits = list(own.limits)
+    if own.cpu_limit is not None:
+        watch_cpu(group)
     group.oom_score_adj = own.oom_score_adj
     group.exit_signal = own.exit_signal if args.flags & CLONE_PARENT else args.exit_signal
     own.process_group.join(group)

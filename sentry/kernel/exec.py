@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, cast
 
 from pysc.cabi.linux.errors import EAGAIN
 from pysc.cabi.linux.fcntl import AT_FDCWD
+from pysc.cabi.linux.resource import RLIM_INFINITY, RLIMIT_AS
 from pysc.cabi.linux.signals import SIGCHLD
 from pysc.sentry.fs.open import open_exec
 from pysc.sentry.kernel.delivery import return_to_guest
 from pysc.sentry.kernel.exit import kill_task, note_usage
 from pysc.sentry.kernel.fd_table import FDTable
+from pysc.sentry.kernel.limits import limit_space, watch_cpu
 from pysc.sentry.kernel.memory import Donated, Memory
 from pysc.sentry.kernel.scheduler import Completion
 from pysc.sentry.kernel.session import Session
@@ -93,6 +95,7 @@ async def start_program(
             kernel.init = group
             group.is_init = True
         _adopt(task, program, thread)
+        watch_cpu(group)
     finally:
         program.close()
     task.fds.close_on_exec(task)
@@ -179,6 +182,8 @@ def _adopt(task: Task, program: Program, thread: Thread) -> None:
     task.clear_tid = task.robust_list = 0
     if privileged:
         task.pdeath_signal = 0
+    if task.group.limit(RLIMIT_AS) != RLIM_INFINITY:
+        limit_space(task.group, memory)
     task.group.did_exec = True
     task.group.exit_signal = SIGCHLD
     task.attach(thread)

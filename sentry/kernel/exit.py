@@ -86,6 +86,8 @@ def exit_task(task: Task, *, gone: bool = False) -> None:
         for timer in (*group.alarm_timers.values(), *group.posix_timers.values()):
             timer.disarm()
         group.posix_timers.clear()
+        if group.cpu_limit is not None:
+            group.cpu_limit.cancel()
     task.fds.leave(task)
     shared = memory.users > 1
     if not shared and not memory.ended:

@@ -13,6 +13,7 @@ from pysc.sentry.kernel.scheduler import Completion, WaitQueue, now
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.kernel import Kernel
+    from pysc.sentry.kernel.limits import CpuLimit
     from pysc.sentry.kernel.session import ProcessGroup, Session
     from pysc.sentry.kernel.task import Task
     from pysc.sentry.kernel.timers import ItimerTimer, PosixTimer
@@ -49,6 +50,7 @@ class ThreadGroup:
         "children",
         "children_usage",
         "continue_unreported",
+        "cpu_limit",
         "dethreaded",
         "did_exec",
         "exit_signal",
@@ -133,6 +135,8 @@ class ThreadGroup:
         self.alarm_timers: dict[int, ItimerTimer] = {}
         """By ITIMER_*."""
         self.posix_timers: dict[int, PosixTimer] = {}
+        self.cpu_limit: CpuLimit | None = None
+        """Watches RLIMIT_CPU, if there is one."""
         self.oom_score_adj: int = 0 if parent is None else parent.oom_score_adj
 
     @property

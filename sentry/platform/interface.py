@@ -250,6 +250,12 @@ class Space(Protocol):
 
     host_pid: int
 
+    def limit_memory(self, limit: int) -> None:
+        """Let memory calls fail with ENOMEM that would make the guest's part larger (RLIMIT_AS; copies inherit it).
+
+        2**64-1 is no limit.
+        """
+
     def kill(self) -> None:
         """End the space and all its threads at once: GONE follows for each."""
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import secrets
 import signal
 import socket
 from collections import deque
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from pysc.cabi._dispatch import ffi, lib
@@ -25,6 +27,7 @@ _BASES: Final = (0x7E80_0000_0000, 0x7EE0_0000_0000)
 """Channels lie below all that the host maps by itself at first, above what programs fix."""
 _ALIGN: Final = 0x20_0000
 _PAGE: Final = 4096
+_UNLIMITED: Final = 0xFFFF_FFFF_FFFF_FFFF
 _TABLES: Final[int] = (lib.PYSC_TABLE_END - lib.PYSC_TABLE_START - 8 * lib.PYSC_SITES) // _PAGE
 """Pages of the window where the jump table may begin."""
 
@@ -91,6 +94,8 @@ class SystrapSpace:
         self.cloning = 0
         self.born: Completion[SystrapThread] = Completion()
         self.dead = False
+        self.memory_limit = _UNLIMITED
+        """Of what the guest has; a fork has it from its parent."""
         self._kill_at_birth = False
         with ExitStack() as undo:
             try:
@@ -201,6 +206,36 @@ class SystrapSpace:
             socket.send_fds(self.socket, [b"\0"], files)
         except OSError:
             raise ENOMEM from None
+
+    def limit_memory(self, limit: int) -> None:
+        """Let memory calls fail with ENOMEM that would make the guest's part larger; 2**64-1 is no limit."""
+        self.memory_limit = limit
+        self._apply(limit)
+
+    @contextmanager
+    def unlimited(self) -> Iterator[None]:
+        """While the guest half maps for itself what is no part of the guest."""
+        limited = self.memory_limit != _UNLIMITED
+        if limited:
+            self._apply(_UNLIMITED)
+        try:
+            yield
+        finally:
+            if limited:
+                self._apply(self.memory_limit)
+
+    def _apply(self, limit: int) -> None:
+        """Have the host count; the limit that cannot be raised again stays as it was."""
+        if self.dead or not self.host_pid:
+            return
+        try:
+            _soft, hard = resource.prlimit(self.host_pid, resource.RLIMIT_AS)
+            soft = resource.RLIM_INFINITY if limit == _UNLIMITED else min(limit + self.platform.overhead, (1 << 62))
+            if hard != resource.RLIM_INFINITY:
+                soft = hard if soft == resource.RLIM_INFINITY else min(soft, hard)
+            resource.prlimit(self.host_pid, resource.RLIMIT_AS, (soft, hard))
+        except ProcessLookupError:
+            return
 
     def kill(self) -> None:
         """End the space and all its threads at once: GONE follows for each."""

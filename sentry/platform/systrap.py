@@ -29,6 +29,8 @@ from typing import Any, Final
 from pysc.cabi import objects
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, LinuxError
+from pysc.sentry.fs import hostproc
+from pysc.sentry.loader.elf import PAGE
 from pysc.sentry.platform import keyhole
 from pysc.sentry.platform.births import Births
 from pysc.sentry.platform.interface import Event, Image, Kind, PlatformError, ThreadGone
@@ -77,6 +79,8 @@ class Systrap:
         self._pool: deque[SystrapSpace] = deque()
         """Blanks that nobody has taken, made or being made."""
         self._callbacks: dict[int, Callable[[int], None]] = {}
+        self.overhead = 0
+        """Bytes of address space that the guest half takes of each space; known when a blank has been looked at."""
         self._strays: list[int] = []
         """Children to be ended that there was no descriptor for."""
         self._events: list[Event] = []
@@ -163,6 +167,8 @@ class Systrap:
         space = self._pool.popleft()
         try:
             thread = await space.born
+            if not self.overhead:
+                self.overhead = int(hostproc.read(f"{space.host_pid}/statm").split()[0]) * PAGE
             if len(self._pool) < _POOL:
                 try:
                     self._order()

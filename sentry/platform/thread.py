@@ -366,13 +366,16 @@ class SystrapThread:
                 space.donate([child.memory])
                 space.forking = child
                 lib.pysc_expect(self.engine, 1)
-                index = self._command(lib.PYSC_CMD_FORK)
-                await self._batch()
+                with space.unlimited():
+                    index = self._command(lib.PYSC_CMD_FORK)
+                    await self._batch()
                 result = self._result(index)
                 if result < 0:
                     raise linux_error(-result)
                 child.expect(result)
                 await child.born
+                if space.memory_limit != child.memory_limit:
+                    child.limit_memory(space.memory_limit)
             except ThreadGone:
                 child.abandon()
                 if self.gone:

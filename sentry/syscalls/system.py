@@ -11,6 +11,8 @@ from pysc.cabi.linux.errors import EINVAL, EPERM, ESRCH
 from pysc.cabi.linux.resource import (
     RLIM_NLIMITS,
     RLIMIT,
+    RLIMIT_AS,
+    RLIMIT_CPU,
     RLIMIT_FSIZE,
     RLIMIT_NOFILE,
     RUSAGE_CHILDREN,
@@ -19,6 +21,7 @@ from pysc.cabi.linux.resource import (
 )
 from pysc.sentry.kernel.exit import space_usage
 from pysc.sentry.kernel.fd_table import FD_MAX
+from pysc.sentry.kernel.limits import limit_space, watch_cpu
 from pysc.sentry.kernel.scheduler import now, yield_now
 from pysc.sentry.kernel.thread_group import ThreadGroup, Usage
 from pysc.sentry.syscalls.table import I32, U32, Addr, Pid, Size
@@ -122,7 +125,12 @@ def _set_limit(task: Task, group: ThreadGroup, resource: int, soft: int, hard: i
     if hard > group.limits[resource][1] and not task.creds.has_capability(CAP_SYS_RESOURCE):
         raise EPERM
     group.limits[resource] = (soft, hard)
-    if resource in (RLIMIT_NOFILE, RLIMIT_FSIZE):
+    if resource == RLIMIT_CPU:
+        watch_cpu(group)
+    elif resource == RLIMIT_AS:
+        for memory in {id(member.memory): member.memory for member in group.tasks.values()}.values():
+            limit_space(group, memory)
+    elif resource in (RLIMIT_NOFILE, RLIMIT_FSIZE):
         for member in group.tasks.values():
             member.publish_files()
 

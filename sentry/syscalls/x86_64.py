@@ -56,7 +56,7 @@ X86_64: Final = SyscallTable(
         6: full(stat.lstat),
         7: full(poll.poll),
         8: full(rw.lseek),
-        9: partial(memory.mmap, "huge pages and MAP_SYNC are refused; RLIMIT_AS is not enforced"),
+        9: partial(memory.mmap, "huge pages and MAP_SYNC are refused"),
         10: full(memory.mprotect),
         11: full(memory.munmap),
         12: full(memory.brk),
