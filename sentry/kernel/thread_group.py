@@ -68,6 +68,7 @@ class ThreadGroup:
         "pending",
         "posix_timers",
         "process_group",
+        "ptracer",
         "reaped",
         "signalfd_wait",
         "start_time",
@@ -119,6 +120,8 @@ class ThreadGroup:
         self.unprotected = False
         """It is dying of a fault: even init's end."""
         self.is_subreaper = False
+        self.ptracer = 0
+        """The process besides ancestors that may take hold of it, with its children; -1: any (PR_SET_PTRACER)."""
         self.did_exec = False
         """Whether it has executed a program since its fork (setpgid(2))."""
         self.stop_pending = 0

@@ -29,8 +29,11 @@ def single(address: int, size: int) -> list[Range]:
     return [(address, min(size, MAX_RW_COUNT))]
 
 
-async def vector(task: Task, address: int, count: int, *, whole: bool = False) -> list[Range]:
-    """Copy an iovec in (readv(2)), without empty parts unless it is to be ``whole``.  EINVAL, EFAULT."""
+async def vector(task: Task, address: int, count: int, *, whole: bool = False, foreign: bool = False) -> list[Range]:
+    """Copy an iovec in (readv(2)), without empty parts unless it is to be ``whole``.  EINVAL, EFAULT.
+
+    ``foreign`` addresses are of another process: what lies there is seen when it is used.
+    """
     if count > UIO_MAXIOV:
         raise EINVAL
     if not count:
@@ -41,7 +44,7 @@ async def vector(task: Task, address: int, count: int, *, whole: bool = False) -
     for base, size in _IOVEC.iter_unpack(data):
         if size >> 63:
             raise EINVAL
-        if size > TASK_SIZE_MAX or (size and base > TASK_SIZE_MAX):
+        if not foreign and (size > TASK_SIZE_MAX or (size and base > TASK_SIZE_MAX)):
             raise EFAULT
         size = min(size, left)
         left -= size

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pysc.cabi.linux.capability import CAP_SYS_PTRACE
 from pysc.cabi.linux.errors import EBADF, EINVAL, EPERM, ESRCH
 from pysc.cabi.linux.resource import RLIMIT_NOFILE
 from pysc.cabi.linux.signals import NSIG, SI_TKILL, SIGINFO_SIZE
+from pysc.sentry.fs.directory import DirectoryFile
 from pysc.sentry.fs.file import O_NONBLOCK
-from pysc.sentry.kernel.pidfd import install_pidfd, process_of
+from pysc.sentry.fs.proc.process import ProcessDirectory
+from pysc.sentry.kernel.pidfd import PidFile, install_pidfd, process_of
+from pysc.sentry.kernel.ptrace import may_attach
 from pysc.sentry.kernel.signals import SigInfo, send_signal
 from pysc.sentry.syscalls.signal import may_signal
 from pysc.sentry.syscalls.table import I32, U32, Addr, Fd, Pid
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
+    from pysc.sentry.kernel.thread_group import ThreadGroup
 
 PIDFD_NONBLOCK: Final = O_NONBLOCK
 
@@ -31,10 +34,10 @@ def pidfd_open(task: Task, pid: Pid, flags: U32) -> int:
 
 
 async def pidfd_send_signal(task: Task, pidfd: Fd, signo: I32, info: Addr, flags: U32) -> int:
-    """Send a signal to the process of a descriptor.  EBADF, EINVAL, EPERM, ESRCH."""
+    """Send a signal to the process of a descriptor, which may be its directory in /proc.  EBADF, EINVAL, EPERM, ESRCH."""
     if flags:
         raise EINVAL
-    group = process_of(task, pidfd)
+    group = _signalled(task, pidfd)
     if not 0 <= signo <= NSIG:
         raise EINVAL
     sent = SigInfo.kill(signo, task.group.tgid, task.creds.uid)
@@ -54,6 +57,18 @@ async def pidfd_send_signal(task: Task, pidfd: Fd, signo: I32, info: Addr, flags
     return 0
 
 
+def _signalled(task: Task, fd: int) -> ThreadGroup:
+    file = task.fds.get(fd)
+    if isinstance(file, PidFile):
+        return file.group
+    if isinstance(file, DirectoryFile) and isinstance(file.inode, ProcessDirectory):
+        group = file.inode.process
+        if group is None:
+            raise ESRCH
+        return group
+    raise EBADF
+
+
 def pidfd_getfd(task: Task, pidfd: Fd, target: Fd, flags: U32) -> int:
     """Duplicate a descriptor of another process.  EBADF, EINVAL, EPERM, ESRCH."""
     if flags:
@@ -62,11 +77,7 @@ def pidfd_getfd(task: Task, pidfd: Fd, target: Fd, flags: U32) -> int:
     if not group.tasks:
         raise ESRCH
     other = next(iter(group.tasks.values()))
-    theirs, own = other.creds, task.creds
-    same = {theirs.uid, theirs.euid, theirs.suid} == {own.fsuid} and {theirs.gid, theirs.egid, theirs.sgid} == {
-        own.fsgid
-    }
-    if group is not task.group and not own.has_capability(CAP_SYS_PTRACE) and not (same and other.memory.dumpable):
+    if not may_attach(task, other):
         raise EPERM
     if target < 0:
         raise EBADF

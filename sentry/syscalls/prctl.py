@@ -16,6 +16,7 @@ from pysc.cabi.linux.capability import (
 )
 from pysc.cabi.linux.errors import EINVAL, ENODEV, EPERM
 from pysc.cabi.linux.signals import NSIG
+from pysc.sentry.kernel.ptrace import ANY_TRACER
 from pysc.sentry.platform.interface import TASK_SIZE
 from pysc.sentry.syscalls.table import I32, U64, Addr, HostCall
 
@@ -96,10 +97,23 @@ async def prctl(task: Task, option: I32, arg2: U64, arg3: U64, arg4: U64, arg5: 
             return 0
         case 52:
             raise ENODEV
-        case 0x53564D41 | 0x59616D61:
+        case 0x53564D41:
             return 0
+        case 0x59616D61:
+            return _set_ptracer(task, arg2)
         case _:
             raise EINVAL(f"prctl {option}")
+
+
+def _set_ptracer(task: Task, pid: int) -> int:
+    """Yama's: 0 is nobody but ancestors, -1 anybody."""
+    if pid == 0xFFFF_FFFF_FFFF_FFFF:
+        task.group.ptracer = ANY_TRACER
+        return 0
+    if pid and pid not in task.kernel.tasks:
+        raise EINVAL
+    task.group.ptracer = task.kernel.tasks[pid].group.tgid if pid else 0
+    return 0
 
 
 def _process_option(task: Task, option: int, value: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pysc.cabi.linux.capability import CAP_SYS_ADMIN, CAP_SYS_PTRACE
+from pysc.cabi.linux.capability import CAP_SYS_ADMIN
 from pysc.cabi.linux.errors import E2BIG, EINVAL, EPERM, ESRCH
 from pysc.cabi.linux.sched import (
     CLONE_ARGS,
@@ -29,6 +29,7 @@ from pysc.cabi.linux.sched import (
 from pysc.cabi.linux.signals import NSIG, SIGCHLD
 from pysc.sentry.kernel.clone import CloneArgs
 from pysc.sentry.kernel.clone import clone as make_task
+from pysc.sentry.kernel.ptrace import may_read
 from pysc.sentry.syscalls.table import I32, U64, Addr, Pid, Size
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def get_robust_list(task: Task, pid: Pid, head: Addr, size: Addr) -> int:
     other = task if pid == 0 else task.kernel.tasks.get(pid)
     if other is None:
         raise ESRCH
-    if other.group is not task.group and not task.creds.has_capability(CAP_SYS_PTRACE):
+    if not may_read(task, other):
         raise EPERM
     task.put(size, ROBUST_LIST_HEAD_SIZE.to_bytes(8, "little"))
     task.put(head, other.robust_list.to_bytes(8, "little"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
-from pysc.cabi.linux.capability import CAP_SYS_PTRACE, CAP_SYS_RESOURCE
+from pysc.cabi.linux.capability import CAP_SYS_RESOURCE
 from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT, ESRCH
 from pysc.cabi.linux.resource import RLIM_INFINITY
 from pysc.cabi.linux.stat import S_IFDIR, S_IFLNK, S_IFREG
@@ -13,10 +13,12 @@ from pysc.sentry.fs.inode import Entry, Inode
 from pysc.sentry.fs.path import Path, display
 from pysc.sentry.fs.proc import descriptors, memory, mounts, network, status
 from pysc.sentry.fs.proc.base import Folder, PseudoFs, PseudoInode, TextFile, number
+from pysc.sentry.kernel.ptrace import may_read
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.kernel import Kernel
     from pysc.sentry.kernel.task import Task
+    from pysc.sentry.kernel.thread_group import ThreadGroup
 
 INODES_PER_TASK: Final = 1 << 16
 """Numbers of inodes are made from the tid: the same entry has the same one as long as the task lives."""
@@ -45,15 +47,6 @@ def find(fs: ProcFs, tid: int) -> Task:
             raise ESRCH
         task = group.leader
     return task
-
-
-def may_look(reader: Task, task: Task) -> bool:
-    """Whether ``reader`` may see what ptrace(2) could (PTRACE_MODE_READ)."""
-    if reader.group is task.group or reader.creds.has_capability(CAP_SYS_PTRACE):
-        return True
-    mine, other = reader.creds, task.creds
-    same = {mine.fsuid} == {other.uid, other.euid, other.suid} and {mine.fsgid} == {other.gid, other.egid, other.sgid}
-    return same and task.memory.dumpable and not other.permitted & ~mine.permitted
 
 
 class ProcessEntry(NamedTuple):
@@ -175,7 +168,7 @@ _INDEX: Final = {name: index for index, name in enumerate(sorted([*ENTRIES, *DIR
 class ProcessDirectory(PseudoInode):
     """/proc/PID, or /proc/PID/task/TID without a ``task`` of its own.  Owned by whom the process runs as."""
 
-    __slots__ = ("tid", "whole")
+    __slots__ = ("_start_time", "tid", "whole")
 
     fs: ProcFs
     cacheable: ClassVar[bool] = False
@@ -185,6 +178,16 @@ class ProcessDirectory(PseudoInode):
         self.whole = whole
         super().__init__(fs, tid * INODES_PER_TASK + (0 if whole else 0x4000), S_IFDIR | 0o555)
         self._own(self)
+        self._start_time = find(fs, tid).start_time
+
+    @property
+    def process(self) -> ThreadGroup | None:
+        """The process that it was opened for; None when it has been waited for."""
+        task = self.fs.kernel.tasks.get(self.tid)
+        group = self.fs.kernel.groups.get(self.tid) if task is None else task.group
+        if group is None or (task or group.leader).start_time != self._start_time:
+            return None
+        return group
 
     def links(self) -> int:
         return 2
@@ -236,7 +239,7 @@ class ProcessDirectory(PseudoInode):
 def _text(fs: ProcFs, tid: int, entry: ProcessEntry, ino: int) -> TextFile:
     def read(reader: Task) -> bytes:
         task = find(fs, tid)
-        if entry.private and not may_look(reader, task):
+        if entry.private and not may_read(reader, task):
             raise EACCES
         return entry.read(reader, task)
 
@@ -261,7 +264,7 @@ class MagicLink(PseudoInode):
 
     def _place(self, reader: Task) -> Path:
         task = find(self.fs, self._tid)
-        if not may_look(reader, task):
+        if not may_read(reader, task):
             raise EACCES
         if task.group.exited:
             raise ENOENT
