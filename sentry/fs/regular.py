@@ -84,7 +84,14 @@ class RegularFile(FileDescription):
         return data
 
     async def write(self, data: bytes) -> int:
-        written, self.offset = await self.inode.write_at(data, None if self.flags & O_APPEND else self.offset)
+        return await self.write_as(data, None, append=bool(self.flags & O_APPEND))
+
+    async def write_as(self, data: bytes, offset: int | None, *, append: bool) -> int:
+        """Write at ``offset`` (None: the description's, which moves), or at the end whatever O_APPEND says."""
+        place = self.offset if offset is None else offset
+        written, end = await self.inode.write_at(data, None if append else place)
+        if offset is None:
+            self.offset = end
         if self.flags & O_DSYNC:
             await self.inode.sync(True)
         return written
@@ -98,10 +105,7 @@ class RegularFile(FileDescription):
         return data
 
     async def pwrite(self, data: bytes, offset: int) -> int:
-        written, _end = await self.inode.write_at(data, None if self.flags & O_APPEND else offset)
-        if self.flags & O_DSYNC:
-            await self.inode.sync(True)
-        return written
+        return await self.write_as(data, offset, append=bool(self.flags & O_APPEND))
 
     async def seek(self, offset: int, whence: int) -> int:
         if whence == SEEK_SET:

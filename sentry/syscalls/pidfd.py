@@ -34,7 +34,7 @@ def pidfd_open(task: Task, pid: Pid, flags: U32) -> int:
 
 
 async def pidfd_send_signal(task: Task, pidfd: Fd, signo: I32, info: Addr, flags: U32) -> int:
-    """Send a signal to the process of a descriptor, which may be its directory in /proc.  EBADF, EINVAL, EPERM, ESRCH."""
+    """Send a signal to the process of a descriptor, or of its directory in /proc.  EBADF, EINVAL, EPERM, ESRCH."""
     if flags:
         raise EINVAL
     group = _signalled(task, pidfd)

@@ -86,13 +86,15 @@ async def _read_vector(task: Task, file: FileDescription, ranges: list[Range], o
     return await _read(task, file, ranges, offset) if total(ranges) else 0
 
 
-async def _write_vector(task: Task, file: FileDescription, ranges: list[Range], offset: int | None) -> int:
+async def _write_vector(
+    task: Task, file: FileDescription, ranges: list[Range], offset: int | None, append: bool | None = None
+) -> int:
     """Write an iovec; an empty one is not even looked at by the file."""
     if not total(ranges):
         return 0
-    return await (
-        _write_each(task, file, ranges) if isinstance(file, EventFile) else _write(task, file, ranges, offset)
-    )
+    if isinstance(file, EventFile):
+        return await _write_each(task, file, ranges)
+    return await _write(task, file, ranges, offset, append)
 
 
 async def _written(task: Task, file: FileDescription, iov: int, iovcnt: int) -> list[Range]:
@@ -117,13 +119,18 @@ async def _write_each(task: Task, file: FileDescription, ranges: list[Range]) ->
     return done
 
 
-async def _write(task: Task, file: FileDescription, ranges: list[Range], offset: int | None) -> int:
+async def _write(
+    task: Task, file: FileDescription, ranges: list[Range], offset: int | None, append: bool | None = None
+) -> int:
+    """Write the ranges; ``append`` is whether to the end, None: as O_APPEND says."""
     size = total(ranges)
     regular = isinstance(file, RegularFile)
+    if append is None:
+        append = bool(file.flags & O_APPEND)
     if isinstance(file, RegularFile):
         if not size:
             return 0
-        size = await _prepare_write(task, file, size, offset)
+        size = await _prepare_write(task, file, size, offset, append=append)
     done = 0
     file.get()
     try:
@@ -131,7 +138,11 @@ async def _write(task: Task, file: FileDescription, ranges: list[Range], offset:
             step = min(size - done, STEP)
             try:
                 data = await gather(task, ranges, done, step, partial=regular)
-                taken = await (file.write(data) if offset is None else file.pwrite(data, offset + done))
+                place = None if offset is None else offset + done
+                if isinstance(file, RegularFile):
+                    taken = await file.write_as(data, place, append=append)
+                else:
+                    taken = await (file.write(data) if place is None else file.pwrite(data, place))
             except (LinuxError, Interrupted):
                 if done:
                     return done
@@ -147,7 +158,7 @@ async def _write(task: Task, file: FileDescription, ranges: list[Range], offset:
         file.put()
 
 
-async def _prepare_write(task: Task, file: RegularFile, size: int, offset: int | None) -> int:
+async def _prepare_write(task: Task, file: RegularFile, size: int, offset: int | None, *, append: bool) -> int:
     """Take setuid away where a write does; return how much RLIMIT_FSIZE leaves.  EFBIG."""
     inode = file.inode
     if inode.mode & (S_ISUID | S_ISGID) and clears_suid(task.creds, inode):
@@ -155,7 +166,7 @@ async def _prepare_write(task: Task, file: RegularFile, size: int, offset: int |
     limit = task.group.limit(RLIMIT_FSIZE)
     if limit == RLIM_INFINITY:
         return size
-    if file.flags & O_APPEND:
+    if append:
         start = await inode.size()
     else:
         start = file.offset if offset is None else offset
@@ -271,15 +282,10 @@ async def pwritev2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: 
         raise EINVAL
     file = _writable(task, fd)
     ranges = await _written(task, file, iov, iovcnt)
-    kept = file.flags
-    if flags & RWF_NOAPPEND:
-        file.flags &= ~O_APPEND
-    if flags & RWF_APPEND:
-        file.flags |= O_APPEND
-    try:
-        written = await _write_vector(task, file, ranges, None if low == -1 else low)
-    finally:
-        file.flags = file.flags & ~O_APPEND | kept & O_APPEND
+    append = bool(flags & RWF_APPEND) if flags & (RWF_APPEND | RWF_NOAPPEND) else None
+    if append and flags & RWF_NOAPPEND and total(ranges):
+        raise EINVAL
+    written = await _write_vector(task, file, ranges, None if low == -1 else low, append)
     if flags & (RWF_DSYNC | RWF_SYNC):
         await file.sync(not flags & RWF_SYNC)
     return written

@@ -2,13 +2,67 @@
 #include "guest.h"
 #include <sys/resource.h>
 
+#ifndef RWF_NOAPPEND
+#define RWF_NOAPPEND 0x20
+#endif
+
 static volatile int xfsz;
 static void on_xfsz(int signal UNUSED) { xfsz++; }
+
+static volatile int writing;
+
+static void *look_at_flags(void *fd)
+{
+    long seen = 0;
+    while (writing)
+        seen |= fcntl((int)(intptr_t)fd, F_GETFL) & O_APPEND;
+    return (void *)seen;
+}
+
+/* Appending by a flag of the call: where it goes, whose position moves, and that nobody else sees it. */
+static void append_once(void)
+{
+    struct iovec part = {"xy", 2}, none = {"", 0};
+    int fd = open("appended", O_RDWR | O_CREAT, 0600);
+    TRY(write(fd, "abcdef", 6));
+    TRY(pwritev2(fd, &part, 1, 1, RWF_APPEND));
+    TRY(lseek(fd, 0, SEEK_CUR));
+    TRY(lseek(fd, 2, SEEK_SET));
+    TRY(pwritev2(fd, &part, 1, -1, RWF_APPEND));
+    TRY(lseek(fd, 0, SEEK_CUR));
+    TRY(fcntl(fd, F_SETFL, O_APPEND));
+    TRY(pwritev2(fd, &part, 1, 3, 0));
+    TRY(pwritev2(fd, &part, 1, 3, RWF_NOAPPEND));
+    TRY(pwritev2(fd, &part, 1, 3, RWF_NOAPPEND | RWF_APPEND));
+    TRY(pwritev2(fd, &none, 1, 3, RWF_NOAPPEND | RWF_APPEND));
+    TRY(lseek(fd, 1, SEEK_SET));
+    TRY(pwritev2(fd, &part, 1, -1, RWF_NOAPPEND));
+    TRY(lseek(fd, 0, SEEK_CUR));
+    char text[32] = "";
+    TRY(pread(fd, text, sizeof text - 1, 0));
+    say("%s\n", text);
+    TRY(fcntl(fd, F_SETFL, 0));
+    pthread_t thread;
+    void *seen;
+    size_t size = 1 << 20;
+    struct iovec large = {calloc(1, size), size};
+    writing = 1;
+    pthread_create(&thread, NULL, look_at_flags, (void *)(intptr_t)fd);
+    for (int i = 0; i < 20; i++)
+        CHECK(pwritev2(fd, &large, 1, 0, RWF_APPEND) == (ssize_t)size);
+    writing = 0;
+    pthread_join(thread, &seen);
+    say("seen by others: %ld, size %ld\n", (long)seen, (long)lseek(fd, 0, SEEK_END));
+    free(large.iov_base);
+    unlink("appended");
+    close(fd);
+}
 
 int main(void)
 {
     char a[4] = "", b[8] = "", big[9000];
     scratch();
+    append_once();
     int fd = open("f", O_RDWR | O_CREAT, 0600);
     struct iovec out[3] = {{"abc", 3}, {NULL, 0}, {"defgh", 5}}, in[2] = {{a, 3}, {b, 7}};
     TRY(writev(fd, out, 3));
