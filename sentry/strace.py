@@ -11,6 +11,7 @@ from pysc.cabi.linux.errors import BY_NUMBER, EBADF, LinuxError
 from pysc.sentry.kernel.scheduler import Interrupted, now
 
 if TYPE_CHECKING:
+    from pysc.sentry.kernel.siginfo import SigInfo
     from pysc.sentry.kernel.task import Task
     from pysc.sentry.syscalls.table import Row
 
@@ -36,6 +37,11 @@ _PROT: Final = _names(mman, "PROT_")
 _MAP: Final = _names(mman, "MAP_")
 _CLONE: Final = _names(sched, "CLONE_", but=("CLONE_ARGS_SIZE_VER0",))
 _AT: Final = _names(fcntl, "AT_")
+_CODES: Final = {
+    value: name for name, value in vars(signals).items() if name.startswith("SI_") and isinstance(value, int)
+}
+_CHILD_CODES: Final = {value: name for name, value in vars(signals).items() if name.startswith("CLD_")}
+_SEGV_CODES: Final = {value: name for name, value in vars(signals).items() if name.startswith("SEGV_")}
 _FLAGS: Final = {
     ("openat", "flags"): _OPEN,
     ("open", "flags"): _OPEN,
@@ -97,6 +103,34 @@ def quote(data: bytes) -> str:
     return f'"{text}"' + ("..." if len(data) > _STRING_MAX else "")
 
 
+def show_siginfo(info: SigInfo) -> str:
+    """Return a siginfo_t with the fields that its layout has, as strace(1) shows it."""
+    signo, child = signals.NAMES.get(info.signo, str(info.signo)), info.layout == "child"
+    names = _CHILD_CODES if child else _SEGV_CODES if info.signo == signals.SIGSEGV and info.code > 0 else {}
+    fields = [("signo", signo), ("code", names.get(info.code) or _CODES.get(info.code) or str(info.code))]
+    if info.errno:
+        fields.append(("errno", str(info.errno)))
+    status = info.status
+    killed = child and info.code != signals.CLD_EXITED
+    by_layout: dict[str, list[tuple[str, object]]] = {
+        "kill": [("pid", info.pid), ("uid", info.uid)],
+        "rt": [("pid", info.pid), ("uid", info.uid), ("value", f"{info.value:#x}")],
+        "timer": [("timerid", info.timer), ("overrun", info.overrun), ("value", f"{info.value:#x}")],
+        "child": [
+            ("pid", info.pid),
+            ("uid", info.uid),
+            ("status", signals.NAMES.get(status, status) if killed else status),
+            ("utime", info.utime),
+            ("stime", info.stime),
+        ],
+        "fault": [("addr", f"{info.address:#x}")],
+        "poll": [("band", info.band), ("fd", info.fd)],
+        "sys": [("call_addr", f"{info.address:#x}"), ("syscall", info.fd)],
+    }
+    rest = [] if info.code == signals.SI_KERNEL else by_layout[info.layout]
+    return "{" + ", ".join(f"si_{name}={value}" for name, value in [*fields, *rest]) + "}"
+
+
 class Strace:
     """Prints through ``write``; ``names`` limits it to those calls (None: all)."""
 
@@ -140,9 +174,9 @@ class Strace:
         """A handler has returned."""
         self._line(task, f"rt_sigreturn({{mask={mask:#x}}})")
 
-    def on_signal(self, task: Task, signo: int, pack: object) -> None:
+    def on_signal(self, task: Task, info: SigInfo) -> None:
         """A signal is delivered."""
-        self._line(task, f"--- {signals.NAMES.get(signo, signo)} {pack} ---")
+        self._line(task, f"--- {signals.NAMES.get(info.signo, info.signo)} {show_siginfo(info)} ---")
 
     def on_birth(self, task: Task, child: Task) -> None:
         """A task was made."""

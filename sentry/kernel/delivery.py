@@ -167,7 +167,7 @@ def _give_frame(task: Task, back: Return, info: SigInfo, action: SigAction, on_s
         return
     bit = sigmask(info.signo)
     if task.kernel.strace is not None:
-        task.kernel.strace.on_signal(task, info.signo, info)
+        task.kernel.strace.on_signal(task, info)
     old_mask = task.mask if task.saved_mask is None else task.saved_mask
     task.saved_mask = None
     blocked = task.mask | action.mask | (0 if action.flags & SA_NODEFER else bit)

@@ -10,9 +10,10 @@ from pysc.cabi.linux import mman
 from pysc.cabi.linux.errors import EAGAIN, EBADF, EINVAL, ENOMEM, ENOSYS, EPERM, LinuxError
 from pysc.cabi.linux.signals import SIGALRM, SIGUSR1, sigmask
 from pysc.sentry.kernel.credentials import Credentials
+from pysc.sentry.kernel.siginfo import SigInfo
 from pysc.sentry.platform.interface import LIMIT, TASK_SIZE
 from pysc.sentry.platform.keyhole import RULES, Within
-from pysc.sentry.strace import Strace
+from pysc.sentry.strace import Strace, show_siginfo
 from tests.unit.sentry.kernel.kernel_world import BASE, World
 
 PRIVATE = mman.MAP_PRIVATE | mman.MAP_ANONYMOUS
@@ -176,6 +177,27 @@ def test_strace_lines_name_what_happened(world: World) -> None:
     assert "kill(999, SIGUSR1) = -3 ESRCH" in lines[1]
     assert "PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS" in lines[2]
     assert lines[0].startswith("[    1] init ")
+
+
+@pytest.mark.parametrize(
+    ("info", "shown"),
+    [
+        (SigInfo.kill(15, 7, 1000), "{si_signo=SIGTERM, si_code=SI_USER, si_pid=7, si_uid=1000}"),
+        (SigInfo.kill(15, 7, 0, -6), "{si_signo=SIGTERM, si_code=SI_TKILL, si_pid=7, si_uid=0}"),
+        (SigInfo.kernel(14), "{si_signo=SIGALRM, si_code=SI_KERNEL}"),
+        (SigInfo.fault(11, 1, 0x1000), "{si_signo=SIGSEGV, si_code=SEGV_MAPERR, si_addr=0x1000}"),
+        (
+            SigInfo(17, 2, "child", 9, 0, status=9),
+            "{si_signo=SIGCHLD, si_code=CLD_KILLED, si_pid=9, si_uid=0, si_status=SIGKILL, si_utime=0, si_stime=0}",
+        ),
+        (
+            SigInfo(17, 1, "child", 9, 0, status=9),
+            "{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=9, si_uid=0, si_status=9, si_utime=0, si_stime=0}",
+        ),
+    ],
+)
+def test_strace_shows_the_cause_of_a_signal(info: SigInfo, shown: str) -> None:
+    assert show_siginfo(info) == shown
 
 
 def test_strace_can_be_narrowed(world: World) -> None:
