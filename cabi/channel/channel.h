@@ -55,8 +55,7 @@
 #define PYSC_KIND_BORN 16
 #define PYSC_KIND_DONE 17
 #define PYSC_KIND_FRAME_FAULT 18
-#define PYSC_KIND_EXITING 19
-#define PYSC_KIND_UNDONE 20      /* a read could not be done as ordered: nr, args are the call's; do it over */
+#define PYSC_KIND_UNDONE 19      /* a read could not be done as ordered: nr, args are the call's; do it over */
 
 /* Commands.  Those from PYSC_VERDICT on end the stop. */
 #define PYSC_CMD_COPY_IN 1       /* address, size, offset: to data; result size or -EFAULT */
@@ -139,8 +138,9 @@ struct pysc_slot {
     struct pysc_registers regs;
     struct pysc_frame frame;
     struct pysc_ids ids;
+    uint64_t clear_tid, robust_list; /* set_tid_address(2), set_robust_list(2): what the thread's end looks at */
     struct pysc_command commands[PYSC_COMMANDS];
-    uint8_t padding[2976];
+    uint8_t padding[2960];
     uint8_t data[PYSC_DATA_SIZE];
 };
 

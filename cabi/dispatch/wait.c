@@ -56,7 +56,7 @@ take_report(const struct thread *thread, struct pysc_event *event)
     if (event->kind == PYSC_KIND_UNDONE)
         return thread->pending.state == PENDING_READ;
     return (event->kind >= PYSC_KIND_SYSCALL && event->kind <= PYSC_KIND_SIGRETURN) || event->kind == PYSC_KIND_BORN ||
-           event->kind == PYSC_KIND_EXITING || (event->kind == PYSC_KIND_FRAME_FAULT && thread->framed);
+           (event->kind == PYSC_KIND_FRAME_FAULT && thread->framed);
 }
 
 /* How much of the data area buffers that came as hints take. */

@@ -1,4 +1,5 @@
-/* Calls that never leave the guest process when fast paths are on: ids, clocks, anonymous memory, futexes.
+/* Calls that never leave the guest process when fast paths are on: ids, clocks, anonymous memory, futexes, what a thread
+ * says of itself, and rseq, which this kernel was built without.
  *
  * Each is private to the process and harmless to forge.  Whatever is not quite ordinary goes to the sentry. */
 
@@ -15,6 +16,8 @@
 #define FUTEX_PRIVATE 128
 #define FUTEX_REALTIME 256
 #define MEMORY_FLAGS 0x00124032UL /* PRIVATE FIXED ANONYMOUS NORESERVE STACK FIXED_NOREPLACE */
+#define ROBUST_LIST_HEAD_SIZE 24
+#define ARCH_SET_FS 0x1002
 #define CLOCKS 0x8f3U             /* REALTIME MONOTONIC RAW REALTIME_COARSE MONOTONIC_COARSE BOOTTIME TAI */
 
 static int
@@ -51,6 +54,32 @@ own_id(struct context *c, int64_t nr)
     default:
         return answer(c, ids->egid);
     }
+}
+
+/* Only the thread itself ever looks at these words, at its end. */
+static int
+own_words(struct context *c, int64_t nr, const uint64_t *a)
+{
+    struct pysc_slot *slot = c->r->slot;
+
+    if (nr == __NR_set_tid_address) {
+        slot->clear_tid = a[0];
+        return own_id(c, __NR_gettid);
+    }
+    if (a[1] != ROBUST_LIST_HEAD_SIZE)
+        return 0;
+    slot->robust_list = a[0];
+    return answer(c, 0);
+}
+
+static int
+arch_prctl(struct context *c, const uint64_t *a)
+{
+    if ((uint32_t)a[0] != ARCH_SET_FS || a[1] >= PYSC_TASK_SIZE)
+        return 0;
+    write_fs_base(a[1]);
+    c->regs.fs_base = a[1];
+    return answer(c, 0);
 }
 
 static int
@@ -146,6 +175,13 @@ answer_natively(struct context *c, int64_t nr, const uint64_t *args)
     case __NR_getgid:
     case __NR_getegid:
         return own_id(c, nr);
+    case __NR_set_tid_address:
+    case __NR_set_robust_list:
+        return own_words(c, nr, args);
+    case __NR_arch_prctl:
+        return arch_prctl(c, args);
+    case __NR_rseq:
+        return answer(c, -ENOSYS);
     case __NR_clock_gettime:
         return clock_gettime(c, args);
     case __NR_gettimeofday:

@@ -211,8 +211,6 @@ exit_thread(struct context *c, uint64_t clear_tid, uint64_t robust_list)
         walk_robust_list(robust_list, tid);
     if (range_ok(clear_tid, 4) && copy_bytes((void *)clear_tid, &zero, 4) == 0)
         wake(clear_tid);
-    c->r->slot->kind = PYSC_KIND_EXITING;
-    hand_over(c->r);
     for (;;)
         host(__NR_exit, 0);
 }

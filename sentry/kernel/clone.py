@@ -97,7 +97,7 @@ async def clone(task: Task, args: CloneArgs) -> int:
     if flags & CLONE_CHILD_SETTID:
         child.put(args.child_tid, tid.to_bytes(4, "little"))
     if flags & CLONE_CHILD_CLEARTID:
-        child.clear_tid = args.child_tid
+        thread.clear_tid = args.child_tid
     wait: Completion[None] | None = None
     if flags & CLONE_VFORK:
         wait = child.vfork = task.vfork_wait = Completion()

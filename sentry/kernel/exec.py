@@ -126,7 +126,7 @@ async def _become(task: Task, program: Program, thread: Thread) -> None:
     if not old.ended:
         if sole:
             note_usage(group, old)
-        old_thread.exit(0 if sole else task.clear_tid, task.robust_list)
+        old_thread.exit(0 if sole else old_thread.clear_tid, old_thread.robust_list)
     if task.fds.users > 1:
         shared, task.fds = task.fds, task.fds.copy()
         shared.leave(task)
@@ -179,7 +179,6 @@ def _adopt(task: Task, program: Program, thread: Thread) -> None:
     task.creds = program.creds
     task.comm = program.comm
     task.altstack = None
-    task.clear_tid = task.robust_list = 0
     if privileged:
         task.pdeath_signal = 0
     if task.group.limit(RLIMIT_AS) != RLIM_INFINITY:

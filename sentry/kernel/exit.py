@@ -93,9 +93,10 @@ def exit_task(task: Task, *, gone: bool = False) -> None:
     if not shared and not memory.ended:
         note_usage(group, memory)
     memory.leave()
-    if not gone and not memory.ended:
-        task.thread.exit(task.clear_tid if shared else 0, task.robust_list)
     task.detach()
+    if not gone and not memory.ended:
+        thread = task.thread
+        thread.exit(thread.clear_tid if shared else 0, thread.robust_list)
     if task.vfork is not None:
         task.vfork.resolve(None)
         task.vfork = None

@@ -69,7 +69,6 @@ class Task:
         "_fs",
         "altstack",
         "attention",
-        "clear_tid",
         "comm",
         "exit_code",
         "group",
@@ -85,7 +84,6 @@ class Task:
         "preempting",
         "record",
         "returning",
-        "robust_list",
         "routine",
         "saved_mask",
         "sigwait",
@@ -157,8 +155,6 @@ class Task:
         # Birth and end
         self.exit_code = 0
         """The wait(2) status that exit(2) gave."""
-        self.clear_tid = 0
-        self.robust_list = 0
         self.pdeath_signal = 0
         self.vfork: Completion[None] | None = None
         """Resolved at exec or exit: the parent of a vfork waits for it."""

@@ -143,6 +143,10 @@ class Thread(Protocol):
 
     owner: object
     """The kernel's task, set by the kernel."""
+    clear_tid: int
+    """The word that the guest wants cleared and woken at the thread's end (set_tid_address(2)); 0 at birth."""
+    robust_list: int
+    """The head of its robust list (set_robust_list(2)); 0 at birth."""
 
     @property
     def space(self) -> Space:

@@ -89,7 +89,7 @@ class SystrapSpace:
         self.table = table or lib.PYSC_TABLE_START + secrets.randbelow(_TABLES) * _PAGE
         self.threads: dict[int, SystrapThread] = {}
         self.leaving: set[int] = set()
-        """Slots whose threads have said that they end; free once the host has zeroed their ``tid``."""
+        """Slots whose threads have been told to end; free once the host has zeroed their ``tid``."""
         self.forking: SystrapSpace | None = None
         self.cloning = 0
         self.born: Completion[SystrapThread] = Completion()
@@ -197,8 +197,16 @@ class SystrapSpace:
                 if slot >= lib.PYSC_SLOTS:
                     raise EAGAIN
                 self.channel.slots[slot].turn = lib.PYSC_TURN_GUEST
+                self.channel.slots[slot].clear_tid = self.channel.slots[slot].robust_list = 0
                 return slot
         raise EAGAIN
+
+    def part_with(self, thread: SystrapThread) -> None:
+        """Forget a thread that has been told to end.  Of the last one the end of the process tells."""
+        if len(self.threads) > 1:
+            del self.threads[thread.slot]
+            self.leaving.add(thread.slot)
+            thread.end()
 
     def donate(self, files: list[int]) -> None:
         """Send descriptors (borrowed) in one message.  ENOMEM when the host will not take it."""

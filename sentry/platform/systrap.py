@@ -264,9 +264,6 @@ class Systrap:
         if kind == lib.PYSC_KIND_FRAME_FAULT:
             thread.frame_failed()
             return True
-        if kind == lib.PYSC_KIND_EXITING:
-            self._on_exiting(thread)
-            return True
         return False
 
     def _on_born(self, thread: SystrapThread) -> bool:
@@ -282,14 +279,6 @@ class Systrap:
         thread.born.resolve(None)
         space.settle()
         return True
-
-    def _on_exiting(self, thread: SystrapThread) -> None:
-        space = thread.space
-        if len(space.threads) > 1:
-            del space.threads[thread.slot]
-            space.leaving.add(thread.slot)
-            thread.end()
-        # else the end of the process tells
 
     def tell_gone(self, thread: SystrapThread) -> None:
         """Queue the last event of a thread, if the kernel has ever seen it."""

@@ -29,6 +29,8 @@ _SLOT_DATA: Final[int] = ffi.offsetof("struct pysc_slot", "data")
 _ENOBUFS: Final = -105
 _IDS: Final = struct.Struct("<IiiiIIII")
 _SLOT_IDS: Final[int] = ffi.offsetof("struct pysc_slot", "ids")
+_SLOT_CLEAR_TID: Final[int] = ffi.offsetof("struct pysc_slot", "clear_tid")
+_SLOT_ROBUST_LIST: Final[int] = ffi.offsetof("struct pysc_slot", "robust_list")
 
 
 class SystrapThread:
@@ -352,6 +354,31 @@ class SystrapThread:
             packed = _IDS.pack(1, pid, tid, ppid, uid, euid, gid, egid)
             self._memory[_SLOT_IDS : _SLOT_IDS + _IDS.size] = packed
 
+    @property
+    def clear_tid(self) -> int:
+        """The word that is cleared when the thread ends, as the guest half has it."""
+        return self._word(_SLOT_CLEAR_TID)
+
+    @clear_tid.setter
+    def clear_tid(self, address: int) -> None:
+        self._set_word(_SLOT_CLEAR_TID, address)
+
+    @property
+    def robust_list(self) -> int:
+        """The head of its robust list."""
+        return self._word(_SLOT_ROBUST_LIST)
+
+    @robust_list.setter
+    def robust_list(self, address: int) -> None:
+        self._set_word(_SLOT_ROBUST_LIST, address)
+
+    def _word(self, offset: int) -> int:
+        return 0 if self.gone else int.from_bytes(self._memory[offset : offset + 8], "little")
+
+    def _set_word(self, offset: int, value: int) -> None:
+        if not self.gone:
+            self._memory[offset : offset + 8] = value.to_bytes(8, "little")
+
     # New threads
     async def fork(self) -> SystrapThread:
         """Make a new space, a copy of this one, with one thread that is a copy of this one.  EAGAIN, ENOMEM."""
@@ -522,7 +549,9 @@ class SystrapThread:
 
         GONE follows.  The last thread's end is its space's.
         """
-        self._verdict(lib.PYSC_CMD_EXIT, None, clear_tid, robust_list)
+        if not self.gone:
+            self._verdict(lib.PYSC_CMD_EXIT, None, clear_tid, robust_list)
+            self.space.part_with(self)
 
     def on_frame_fault(self, callback: Callable[[], None]) -> None:
         """Call back instead of running when a verdict's frame could not be written: the kernel then forces SIGSEGV."""

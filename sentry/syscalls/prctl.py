@@ -134,7 +134,7 @@ def _process_option(task: Task, option: int, value: int) -> int:
     elif option == PR_GET_CHILD_SUBREAPER:
         task.put(value, int(task.group.is_subreaper).to_bytes(4, "little"))
     else:
-        task.put(value, task.clear_tid.to_bytes(8, "little"))
+        task.put(value, task.thread.clear_tid.to_bytes(8, "little"))
     return 0
 
 

@@ -144,7 +144,7 @@ def getppid(task: Task) -> int:
 
 def set_tid_address(task: Task, address: Addr) -> int:
     """Set the word that is cleared and woken when the thread ends."""
-    task.clear_tid = address
+    task.thread.clear_tid = address
     return task.tid
 
 
@@ -152,7 +152,7 @@ def set_robust_list(task: Task, head: Addr, size: Size) -> int:
     """Set the head of the list of robust futexes that the thread holds."""
     if size != ROBUST_LIST_HEAD_SIZE:
         raise EINVAL
-    task.robust_list = head
+    task.thread.robust_list = head
     return 0
 
 
@@ -164,7 +164,7 @@ def get_robust_list(task: Task, pid: Pid, head: Addr, size: Addr) -> int:
     if not may_read(task, other):
         raise EPERM
     task.put(size, ROBUST_LIST_HEAD_SIZE.to_bytes(8, "little"))
-    task.put(head, other.robust_list.to_bytes(8, "little"))
+    task.put(head, other.thread.robust_list.to_bytes(8, "little"))
     return 0
 
 

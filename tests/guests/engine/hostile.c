@@ -163,9 +163,6 @@ attack(char mode, const char *at)
     case 'b':
         forge(at, PYSC_KIND_BORN);
         break;
-    case 'x':
-        forge(at, PYSC_KIND_EXITING);
-        break;
     case 'n':
         forge(at, 77);
         break;

@@ -79,7 +79,6 @@ class Task:
         self.thread = thread
         self.pid = pid
         self.brk = self.heap = brk
-        self.clear_tid = self.robust_list = 0
         self.handlers: dict[int, tuple[int, int, int]] = {}
         self.stack: tuple[int, int, int] | None = None
         self.mask = 0
@@ -255,7 +254,7 @@ async def _exit_group(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> 
 async def _exit(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> None:
     if task is kernel.tasks[0]:
         kernel.status = args[0] & 0xFF
-    task.thread.exit(task.clear_tid, task.robust_list)
+    task.thread.exit(task.thread.clear_tid, task.thread.robust_list)
 
 
 async def _getpid(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
@@ -290,12 +289,12 @@ async def _mmap(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int | 
 
 
 async def _set_tid_address(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
-    task.clear_tid = args[0]
+    task.thread.clear_tid = args[0]
     return task.pid
 
 
 async def _set_robust_list(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
-    task.robust_list = args[0]
+    task.thread.robust_list = args[0]
     return 0
 
 
@@ -345,7 +344,7 @@ async def _clone(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
     child = kernel.add(thread, task.heap)
     child.handlers = task.handlers
     if flags & 0x20_0000:
-        child.clear_tid = child_tid
+        child.thread.clear_tid = child_tid
     if flags & 0x10_0000:
         await task.thread.copy_out(parent_tid, struct.pack("<i", child.pid))
     thread.reply(0)

@@ -21,7 +21,6 @@ ATTACKS = {
     "doorbell-flood": b"d",
     "doorbell-saturated": b"s",
     "forged-birth": b"b",
-    "forged-exit": b"x",
     "forged-nonsense": b"n",
     "forged-frame-fault": b"f",
     "forged-done": b"o",

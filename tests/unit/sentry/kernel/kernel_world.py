@@ -68,6 +68,7 @@ class FakeThread:
         self.log: list[tuple[Any, ...]] = []
         self.stopped = True
         self.preempted = 0
+        self.clear_tid = self.robust_list = 0
         self.ids: tuple[int, ...] = ()
         self.host_results: dict[int, int] = {}
         self.host_calls: list[tuple[int, ...]] = []
