@@ -12,6 +12,7 @@ class _Lib:
     PYSC_COMMANDS: Final[int]
     PYSC_HINTS: Final[int]
     PYSC_KEPT: Final[int]
+    PYSC_HINT_STRINGS: Final[int]
     PYSC_FILTER_LENGTH: Final[int]
     PYSC_LOW: Final[int]
     PYSC_LIMIT: Final[int]
@@ -42,7 +43,6 @@ class _Lib:
     PYSC_KIND_BORN: Final[int]
     PYSC_KIND_DONE: Final[int]
     PYSC_KIND_FRAME_FAULT: Final[int]
-    PYSC_KIND_EXITING: Final[int]
     PYSC_KIND_UNDONE: Final[int]
     PYSC_CMD_COPY_IN: Final[int]
     PYSC_CMD_COPY_OUT: Final[int]
@@ -69,6 +69,7 @@ class _Lib:
     PYSC_CMD_READ: Final[int]
     PYSC_FLAG_FRAME: Final[int]
     PYSC_FLAG_PREEMPT: Final[int]
+    PYSC_FLAG_RESULT: Final[int]
     PYSC_READY: Final[int]
     PYSC_MOVED: Final[int]
     PYSC_DONATED: Final[int]
@@ -204,6 +205,7 @@ class _Lib:
     def pysc_data_shrink(self, data: Any) -> None: ...
     def pysc_notify_receive(self, listener: int, notification: Any) -> int: ...
     def pysc_notify_answer(self, listener: int, id: int, value: int, error: int, flags: int) -> int: ...  # noqa: A002
+    def pysc_donate(self, socket: int, files: list[int], count: int) -> int: ...
     def pysc_notify_add_file(self, listener: int, id: int, file: int, as_: int, last: bool) -> int: ...  # noqa: A002
     def pysc_tgkill(self, process: int, thread: int, signo: int) -> int: ...
 

@@ -13,6 +13,7 @@
 #define PYSC_DATA_ROOM 61440     /* for commands; paths that came as hints are above */
 #define PYSC_COMMANDS 64
 #define PYSC_HINTS 9             /* an iovec and what eight parts of it hold */
+#define PYSC_HINT_STRINGS 0x80000000
 #define PYSC_KEPT 8              /* places for descriptors that a guest half keeps to read from */
 #define PYSC_FILTER_LENGTH 512
 
@@ -62,7 +63,7 @@
 #define PYSC_CMD_COPY_OUT 2      /* address, size, offset: from data */
 #define PYSC_CMD_PUT 3           /* as COPY_OUT; a fault becomes the result of the verdict */
 #define PYSC_CMD_STRING_IN 4     /* address, limit, offset: result length without NUL, -ENAMETOOLONG, -EFAULT */
-#define PYSC_CMD_STRINGS_IN 5    /* address, index, limit, offset: see serve.c */
+#define PYSC_CMD_STRINGS_IN 5    /* address, index, limit, offset: see commands.c */
 #define PYSC_CMD_HOST 6          /* nr, five arguments, the sixth in `extra` */
 #define PYSC_CMD_RECEIVE 7       /* count: descriptors from the socket */
 #define PYSC_CMD_MAP 8           /* address, length, prot, flags, index of a received descriptor, offset */
@@ -87,6 +88,7 @@
 #define PYSC_FLAG_PREEMPT 2      /* RUN: it was preempted meanwhile, so do not begin */
 #define PYSC_FLAG_REDO 4         /* REPLY: when a PUT faulted the call is reported as UNDONE */
 #define PYSC_FLAG_PARTIAL 8      /* REPLY: when a PUT faulted the result is what the ones before it put, if anything */
+#define PYSC_FLAG_RESULT 16      /* REPLY: with the result of the command of that index */
 
 struct pysc_registers {
     uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp;
@@ -110,7 +112,8 @@ struct pysc_frame {
     uint8_t info[128];
 };
 
-/* Guest memory that travelled with the request: a hint, nothing depends on it. */
+/* Guest memory that travelled with the request: a hint, nothing depends on it.  With PYSC_HINT_STRINGS in its size it is
+ * all strings of the array at `address`, each with its NUL. */
 struct pysc_hint {
     uint64_t address;
     uint32_t size, offset;

@@ -108,5 +108,8 @@ int64_t pysc_notify_answer(int32_t listener, uint64_t id, int64_t value, int32_t
 /* `last`: it is the answer, too; the call returns `as`. */
 int64_t pysc_notify_add_file(int32_t listener, uint64_t id, int32_t file, uint32_t as, int32_t last);
 
+/* Send descriptors (borrowed, at most 4) in one message; -EBUSY while the last one has not been taken. */
+int64_t pysc_donate(int32_t socket, const int32_t *files, uint32_t count);
+
 /* tgkill(2) */
 int64_t pysc_tgkill(int32_t process, int32_t thread, int32_t signo);

@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -64,22 +63,6 @@ may_keep(const struct call *call, const struct pysc_file *file, struct pysc_data
     return KEPT_ASK_PYTHON;
 }
 
-static int
-send_descriptor(int socket, int file)
-{
-    union {
-        struct cmsghdr header;
-        uint8_t bytes[CMSG_SPACE(sizeof(int))];
-    } control = {{0}};
-    uint8_t byte = 0;
-    struct iovec vector = {&byte, 1};
-    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-
-    control.header = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
-    memcpy(CMSG_DATA(&control.header), &file, sizeof file);
-    return sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == 1 ? 0 : -errno;
-}
-
 /* The call goes on when the descriptor has arrived. */
 static int
 donate(struct call *call, struct space *space, struct pysc_data *data)
@@ -89,7 +72,7 @@ donate(struct call *call, struct space *space, struct pysc_data *data)
     int64_t command;
 
     if (fstat(data->donable, &status) != 0 || !S_ISREG(status.st_mode) ||
-        send_descriptor((int)space->socket - 1, data->donable) < 0)
+        pysc_donate((int)space->socket - 1, &data->donable, 1) != 0)
         return HAND_OVER;
     space->next_place = (place + 1) % PYSC_KEPT;
     space->kept[place].serial = 0; /* until it has arrived */

@@ -50,35 +50,46 @@ string_in(struct context *c, uint64_t address, uint64_t limit, uint64_t offset)
 }
 
 /* Copy strings of the array at `address`, from index `first` on, one after the other with their NULs, while they fit.
- * The result is how many; the u64 at `offset` becomes 1 when the array's end was reached, and the strings follow it. */
-static int64_t
-strings_in(struct context *c, uint64_t address, uint64_t first, uint64_t limit, uint64_t offset)
+ * Returns how many; `used` becomes their size, and `done` 1 when the array's end was reached. */
+int64_t
+copy_strings(uint8_t *data, uint64_t limit, uint64_t address, uint64_t first, uint32_t *used, uint32_t *done)
 {
-    uint8_t *data = data_at(c, offset, limit);
-    uint64_t used = 8, string, done = 0;
+    uint64_t string;
     int64_t count = 0;
 
-    if (limit < 8)
-        die();
+    *used = *done = 0;
     for (uint64_t i = first;; i++, count++) {
         long size;
 
         if (i >= PYSC_TASK_SIZE / 8 || !range_ok(address + i * 8, 8) || copy_bytes(&string, (void *)(address + i * 8), 8) != 0)
             return -EFAULT;
         if (string == 0) {
-            done = 1;
-            break;
+            *done = 1;
+            return count;
         }
         if (!range_ok(string, 1))
             return -EFAULT;
-        size = copy_string(data + used, (void *)string, limit - used);
+        size = copy_string(data + *used, (void *)string, limit - *used);
         if (size < 0)
             return size;
         if (size == 0)
-            break;
-        used += (uint64_t)size;
+            return count;
+        *used += (uint32_t)size;
     }
-    memcpy(data, &done, 8);
+}
+
+/* At `offset` come `used` and `done` (u32), then the strings. */
+static int64_t
+strings_in(struct context *c, uint64_t address, uint64_t first, uint64_t limit, uint64_t offset)
+{
+    uint8_t *data = data_at(c, offset, limit);
+    uint32_t header[2];
+    int64_t count;
+
+    if (limit < sizeof header)
+        die();
+    count = copy_strings(data + sizeof header, limit - sizeof header, address, first, &header[0], &header[1]);
+    memcpy(data, header, sizeof header);
     return count;
 }
 
@@ -172,7 +183,7 @@ map(struct context *c, const struct pysc_command *command)
 
     if (a[4] != UINT64_MAX) {
         if (a[4] >= c->r->n_files)
-            return -EBADF;
+            return -ENOMEM; /* it could not be received */
         file = c->r->files[a[4]];
     }
     result = memory_call(c->r->space, __NR_mmap, (uint64_t[6]){a[0], a[1], a[2], a[3], (uint64_t)file, a[5]});

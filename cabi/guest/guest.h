@@ -252,6 +252,7 @@ void add_hints(struct pysc_slot *slot, int64_t nr, const uint64_t *args);
 /* commands.c */
 void gate(struct space *space, long nr, uint64_t *args);
 long memory_call(struct space *space, long nr, const uint64_t *args);
+int64_t copy_strings(uint8_t *data, uint64_t limit, uint64_t address, uint64_t first, uint32_t *used, uint32_t *done);
 int64_t run_command(struct context *c, struct pysc_command *command);
 int64_t receive_files(struct record *r);
 int64_t close_files(struct record *r);

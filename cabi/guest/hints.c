@@ -5,18 +5,20 @@
 #define PATH_MAX 4096
 #define NONE 7
 
-/* Arguments that are paths, and one buffer: argument `buffer`, as long as argument `size` (times `unit`), or `unit`. */
+/* Arguments that are paths, or arrays of strings, and one buffer: argument `buffer`, as long as argument `size` (times
+ * `unit`), or `unit`. */
 struct wanted {
     uint8_t paths : 6; /* a bit per argument */
     uint8_t gathers : 1; /* the buffer is an iovec of what will be read: that, too */
+    uint8_t arrays;      /* of strings: a bit per argument */
     uint8_t buffer : 4, size : 4;
     uint16_t unit;
 };
-#define PATHS(bits) {bits, 0, NONE, NONE, 0}
-#define SIZED(buffer, size, unit) {0, 0, buffer, size, unit}
-#define FIXED(buffer, unit) {0, 0, buffer, NONE, unit}
-#define SCATTER {0, 0, 1, 2, 16}
-#define GATHER {0, 1, 1, 2, 16}
+#define PATHS(bits) {bits, 0, 0, NONE, NONE, 0}
+#define SIZED(buffer, size, unit) {0, 0, 0, buffer, size, unit}
+#define FIXED(buffer, unit) {0, 0, 0, buffer, NONE, unit}
+#define SCATTER {0, 0, 0, 1, 2, 16}
+#define GATHER {0, 1, 0, 1, 2, 16}
 
 static const struct wanted calls[] = {
     [__NR_write] = SIZED(1, 2, 1),
@@ -38,7 +40,7 @@ static const struct wanted calls[] = {
     [__NR_recvmsg] = FIXED(1, 56),
     [__NR_bind] = SIZED(1, 2, 1),
     [__NR_setsockopt] = SIZED(3, 4, 1),
-    [__NR_execve] = PATHS(1),
+    [__NR_execve] = {1, 0, 6, NONE, NONE, 0},
     [__NR_truncate] = PATHS(1),
     [__NR_chdir] = PATHS(1),
     [__NR_rename] = PATHS(3),
@@ -137,6 +139,18 @@ add_parts(struct pysc_slot *slot, uint64_t count)
     slot->n_hints = n;
 }
 
+/* Arrays, which no call with a buffer has, go to the beginning: only behind a path, and only whole. */
+static void
+add_array(struct pysc_slot *slot, uint64_t address, uint32_t *used)
+{
+    uint32_t size, done;
+
+    if (slot->n_hints == 0 || copy_strings(slot->data + *used, PYSC_DATA_ROOM - *used, address, 0, &size, &done) < 0 || !done)
+        return;
+    slot->hints[slot->n_hints++] = (struct pysc_hint){address, size | PYSC_HINT_STRINGS, *used};
+    *used += size;
+}
+
 void
 add_hints(struct pysc_slot *slot, int64_t nr, const uint64_t *args)
 {
@@ -156,5 +170,10 @@ add_hints(struct pysc_slot *slot, int64_t nr, const uint64_t *args)
     for (uint32_t i = 0, paths = wanted->paths; paths; i++, paths >>= 1) {
         if (paths & 1)
             add_path(slot, args[i], &used);
+    }
+    used = 0;
+    for (uint32_t i = 0, arrays = wanted->arrays; arrays; i++, arrays >>= 1) {
+        if (arrays & 1)
+            add_array(slot, args[i], &used);
     }
 }

@@ -182,6 +182,16 @@ struct puts {
     int failed;
 };
 
+static uint64_t
+wanted_result(const struct context *c, const struct pysc_command *command)
+{
+    if (!(command->flags & PYSC_FLAG_RESULT))
+        return command->args[0];
+    if (command->args[0] >= PYSC_COMMANDS)
+        die();
+    return (uint64_t)c->r->slot->commands[command->args[0]].result;
+}
+
 /* Returns whether the stop is over. */
 static int
 reply(struct context *c, const struct pysc_command *command, const struct puts *puts)
@@ -191,7 +201,7 @@ reply(struct context *c, const struct pysc_command *command, const struct puts *
         return 0;
     }
     if (!puts->failed)
-        c->regs.rax = command->args[0];
+        c->regs.rax = wanted_result(c, command);
     else
         c->regs.rax = (command->flags & PYSC_FLAG_PARTIAL) && puts->done ? puts->done : (uint64_t)-EFAULT;
     return 1;

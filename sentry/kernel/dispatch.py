@@ -16,7 +16,7 @@ from pysc.sentry.kernel.scheduler import Interrupted
 from pysc.sentry.kernel.signals import SigInfo, force_signal, notify, set_mask
 from pysc.sentry.kernel.task import Return, Task, TaskState
 from pysc.sentry.platform.interface import Event, Kind, ThreadGone
-from pysc.sentry.syscalls.table import HostCall, NoReply, Restart, Row
+from pysc.sentry.syscalls.table import HostCall, NoReply, Prepared, Restart, Row
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.kernel import Kernel
@@ -172,6 +172,9 @@ def finish(
             return
         elif isinstance(value, NoReply):
             return
+        elif isinstance(value, Prepared):
+            _start_native(task, Return(nr, args, None, Restart.NOINTR), None)
+            return
         else:
             back.result = int(value)
     elif isinstance(error, LinuxError):
@@ -192,7 +195,7 @@ def finish(
     return_to_guest(task, back)
 
 
-def _start_native(task: Task, back: Return, call: HostCall) -> None:
+def _start_native(task: Task, back: Return, call: HostCall | None) -> None:
     if task.killed:
         exit_task(task)
         return
@@ -201,7 +204,10 @@ def _start_native(task: Task, back: Return, call: HostCall) -> None:
         kernel.strace.on_native(task, back.nr, kernel.table.rows[back.nr], back.args)
     task.native = back
     task.state = TaskState.GUEST
-    task.thread.run_host_call(call.nr, *call.args)
+    if call is None:
+        task.thread.reply_prepared()
+    else:
+        task.thread.run_host_call(call.nr, *call.args)
     if task.attention:
         notify(task)
 

@@ -184,6 +184,9 @@ class Thread(Protocol):
     async def map_file(self, address: int, length: int, prot: int, flags: int, file: int, offset: int) -> int:
         """Donate the descriptor ``file`` (borrowed), let the thread mmap it, and close it there; address or -errno."""
 
+    def prepare_map_file(self, address: int, length: int, prot: int, flags: int, file: int, offset: int) -> bool:
+        """Donate ``file`` (borrowed) for a mmap that goes with :meth:`reply_prepared`; false: not now.  ENOMEM."""
+
     async def registers(self) -> Registers:
         """Return the guest's registers at the event."""
 
@@ -221,6 +224,9 @@ class Thread(Protocol):
 
         The thread is running meanwhile: futex and clock_nanosleep may take long; preempt() ends them as INTERRUPTED.
         """
+
+    def reply_prepared(self) -> None:
+        """End the syscall with the result of what :meth:`prepare_map_file` has prepared."""
 
     def exit(self, clear_tid: int, robust_list: int) -> None:
         """End this host thread: it first handles its robust list, then clears and wakes ``clear_tid`` (0: none).

@@ -209,11 +209,9 @@ class SystrapSpace:
             thread.end()
 
     def donate(self, files: list[int]) -> None:
-        """Send descriptors (borrowed) in one message.  ENOMEM when the host will not take it."""
-        try:
-            socket.send_fds(self.socket, [b"\0"], files)
-        except OSError:
-            raise ENOMEM from None
+        """Send descriptors (borrowed) in one message.  ENOMEM: the host will not, or the last has not been taken."""
+        if lib.pysc_donate(self.socket.fileno(), files, len(files)) != 0:
+            raise ENOMEM
 
     def limit_memory(self, limit: int) -> None:
         """Let memory calls fail with ENOMEM that would make the guest's part larger; 2**64-1 is no limit."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _REGISTERS: Final = struct.Struct("<19Q")
 _FRAME: Final = struct.Struct("<iI7Q128s")
 _HINT: Final = struct.Struct("<QII")
+_STRINGS: Final = struct.Struct("<II")
+"""What precedes copied strings: their size, whether the array's end was reached."""
 _MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
 _MAX_PUT: Final = 60 * 1024
 _SLOT_REGS: Final[int] = ffi.offsetof("struct pysc_slot", "regs")
@@ -41,6 +43,7 @@ class SystrapThread:
         "_frame_fault",
         "_memory",
         "_preempted",
+        "_prepared",
         "_put_bytes",
         "_put_failed",
         "_puts",
@@ -70,6 +73,7 @@ class SystrapThread:
         self._put_bytes = 0
         self._put_failed = False
         self._preempted = False
+        self._prepared = 0
         self.number = lib.pysc_thread_add(self.engine, space.number, slot)
         if self.number < 0:
             raise linux_error(-self.number)
@@ -181,13 +185,14 @@ class SystrapThread:
         return lib.pysc_result(self.engine, self.number, index)
 
     # Memory
-    def _hints(self) -> Iterator[tuple[int, int, int]]:
+    def _hints(self, kind: int = 0) -> Iterator[tuple[int, int, int]]:
         if self._memory is None:
             return
         count = int.from_bytes(self._memory[_SLOT_HINTS : _SLOT_HINTS + 4], "little")
         if count:
             hints = self._memory[_SLOT_HINTS_LIST : _SLOT_HINTS_LIST + _HINT.size * min(count, lib.PYSC_HINTS)]
             for start, length, offset in _HINT.iter_unpack(hints):
+                length ^= kind  # too long with it: of the other kind
                 if offset + length <= lib.PYSC_DATA_SIZE:
                     yield start, length, offset
 
@@ -204,6 +209,12 @@ class SystrapThread:
                 string, nul, _ = self._data(offset, length).partition(b"\0")
                 if nul:
                     return string
+        return None
+
+    def _prefetched_strings(self, address: int) -> list[bytes] | None:
+        for start, length, offset in self._hints(lib.PYSC_HINT_STRINGS):
+            if start == address:
+                return self._data(offset, length).split(b"\0")[:-1]
         return None
 
     async def copy_in(self, address: int, size: int) -> bytes:
@@ -246,6 +257,11 @@ class SystrapThread:
 
     async def copy_in_strings(self, address: int, limit: int) -> list[bytes]:
         """Copy a NULL-terminated array of strings (argv, envp).  E2BIG over ``limit`` bytes in all; EFAULT."""
+        hint = self._prefetched_strings(address)
+        if hint is not None:
+            if sum(map(len, hint)) + len(hint) > limit:
+                raise E2BIG
+            return hint
         strings: list[bytes] = []
         total = 0
         while True:
@@ -255,13 +271,14 @@ class SystrapThread:
             count = self._result(index)
             if not 0 <= count < lib.PYSC_DATA_ROOM:
                 raise EFAULT
-            data = self._data(offset, lib.PYSC_DATA_ROOM)
-            new = data[8:].split(b"\0", count)[:count]
-            strings += new
-            total += sum(map(len, new)) + count
+            used, done = _STRINGS.unpack(self._data(offset, _STRINGS.size))
+            if used > lib.PYSC_DATA_ROOM - _STRINGS.size:
+                raise EFAULT
+            strings += self._data(offset + _STRINGS.size, used).split(b"\0")[:-1]
+            total += used
             if total > limit:
                 raise E2BIG
-            if data[0] == 1:
+            if done:
                 return strings
             if count == 0:  # one that does not fit
                 pointer = int.from_bytes(await self.copy_in(address + 8 * len(strings), 8), "little")
@@ -322,14 +339,26 @@ class SystrapThread:
         async with self.space.donation:
             if self.gone:
                 raise ThreadGone
-            self.space.donate([file])
-            received = self._command(lib.PYSC_CMD_RECEIVE, 1)
-            index = self._command(lib.PYSC_CMD_MAP, address, length, prot, flags, 0, offset)
-            self._command(lib.PYSC_CMD_CLOSE)
+            index = self._map_donated(file, address, length, prot, flags, offset)
             await self._batch()
-            if self._result(received) != 1:
-                return -ENOMEM.errno
             return self._result(index)
+
+    def prepare_map_file(self, address: int, length: int, prot: int, flags: int, file: int, offset: int) -> bool:
+        """Donate the descriptor ``file`` (borrowed) for a mmap that goes with :meth:`reply_prepared`; false: not now.
+
+        A space of several threads must hear when the message has been taken, since another may donate meanwhile.
+        """
+        if self.gone or len(self.space.threads) != 1:
+            return False
+        self._prepared = self._map_donated(file, address, length, prot, flags, offset)
+        return True
+
+    def _map_donated(self, file: int, address: int, length: int, prot: int, flags: int, offset: int) -> int:
+        self.space.donate([file])
+        self._command(lib.PYSC_CMD_RECEIVE, 1)
+        index = self._command(lib.PYSC_CMD_MAP, address, length, prot, flags, 0, offset)
+        self._command(lib.PYSC_CMD_CLOSE)
+        return index
 
     async def registers(self) -> Registers:
         """Return the guest's registers at the event."""
@@ -457,10 +486,7 @@ class SystrapThread:
         checks: list[tuple[int, int]] = []
         if image.files:
             self.space.donate(list(image.files))
-            received = self._command(lib.PYSC_CMD_RECEIVE, len(image.files))
-            await self._batch()
-            if self._result(received) != len(image.files):
-                raise ENOMEM
+            self._command(lib.PYSC_CMD_RECEIVE, len(image.files))
         for entry in image.maps:
             if len(checks) > lib.PYSC_COMMANDS - 4:
                 await self._check(checks)
@@ -543,6 +569,12 @@ class SystrapThread:
         flags = lib.PYSC_FLAG_PREEMPT if self._preempted else 0
         self._command(lib.PYSC_CMD_RUN, nr, a[0], a[1], a[2], a[3], a[4], a[5], flags=flags)
         self._go()
+
+    def reply_prepared(self) -> None:
+        """End the syscall with the result of what was prepared."""
+        if not self.gone:
+            self._command(lib.PYSC_CMD_REPLY, self._prepared, flags=lib.PYSC_FLAG_RESULT)
+            self._go()
 
     def exit(self, clear_tid: int, robust_list: int) -> None:
         """End this host thread: it first handles its robust list, then clears and wakes ``clear_tid`` (0: none).

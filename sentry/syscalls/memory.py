@@ -28,9 +28,10 @@ from pysc.sentry.fs.file import O_PATH
 from pysc.sentry.kernel.exec import note_mapped
 from pysc.sentry.loader.elf import PAGE, page_up
 from pysc.sentry.platform.interface import LIMIT, TASK_SIZE
-from pysc.sentry.syscalls.table import I32, U32, U64, Addr, Fd, HostCall, Size
+from pysc.sentry.syscalls.table import I32, PREPARED, U32, U64, Addr, Fd, HostCall, Prepared, Size
 
 if TYPE_CHECKING:
+    from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.kernel.task import Task
 
 NR_MMAP: Final = 9
@@ -62,7 +63,9 @@ _CHUNK: Final = 32 << 10
 _PRIVATE_BARRIERS: Final = 8 | 16 | 32 | 64 | 128 | 256
 
 
-async def mmap(task: Task, address: Addr, length: Size, prot: U64, flags: U64, fd: Fd, offset: U64) -> int | HostCall:
+async def mmap(
+    task: Task, address: Addr, length: Size, prot: U64, flags: U64, fd: Fd, offset: U64
+) -> int | HostCall | Prepared:
     """Map anonymous memory or a file.  EINVAL, ENOMEM, EPERM (below the guest's lowest), EACCES, EBADF, ENODEV."""
     if offset % PAGE:
         raise EINVAL
@@ -126,13 +129,13 @@ async def _map_low(task: Task, length: int, prot: int, flags: int, fd: int, offs
                 return result
         else:
             try:
-                return await _map_file(task, address, length, prot, kept, fd, offset)
+                return await _map_file_now(task, address, length, prot, kept, fd, offset)
             except EEXIST:
                 continue
     raise ENOMEM
 
 
-async def _map_file(task: Task, address: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
+def _file_to_map(task: Task, length: int, prot: int, flags: int, fd: int, offset: int) -> FileDescription:
     file = task.fds.get(fd)
     if file.flags & O_PATH:
         raise EBADF
@@ -145,6 +148,26 @@ async def _map_file(task: Task, address: int, length: int, prot: int, flags: int
         raise EACCES
     if prot & abi.PROT_EXEC and file.path is not None and file.path.mount.flags & MS_NOEXEC:
         raise EPERM
+    return file
+
+
+async def _map_file(
+    task: Task, address: int, length: int, prot: int, flags: int, fd: int, offset: int
+) -> int | Prepared:
+    file = _file_to_map(task, length, prot, flags, fd, offset)
+    file.get()
+    try:
+        host_fd = await file.mapping_fd(prot, flags)
+        if task.thread.prepare_map_file(address, length, prot, flags, host_fd, offset):
+            note_mapped(task, task.memory, file, host_fd)
+            return PREPARED
+    finally:
+        file.put()
+    return await _map_file_now(task, address, length, prot, flags, fd, offset)
+
+
+async def _map_file_now(task: Task, address: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
+    file = _file_to_map(task, length, prot, flags, fd, offset)
     file.get()
     try:
         host_fd = await file.mapping_fd(prot, flags)

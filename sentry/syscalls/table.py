@@ -6,7 +6,8 @@ A handler is a function of the task and its arguments; the annotations say how e
     async def openat(task: Task, dirfd: Fd, path: Path, flags: U32, mode: Mode) -> int: ...
 
 ``def`` cannot wait; ``async def`` may.  It returns the result (None is 0), or a :class:`HostCall` for the thread to
-make by itself, or :data:`NO_REPLY` when it has given the thread its verdict already (exit, exec, sigreturn).
+make by itself, or :data:`PREPARED`, or :data:`NO_REPLY` when it has given the thread its verdict already (exit, exec,
+sigreturn).
 It fails by raising a LinuxError.  An :class:`~pysc.sentry.kernel.scheduler.Interrupted` that escapes it is answered
 as its :class:`Restart` says.
 """
@@ -110,6 +111,14 @@ class HostCall:
     args: tuple[int, ...]
     restart: Restart = Restart.NOINTR
     """What an interruption of it becomes."""
+
+
+class Prepared:
+    """The type of :data:`PREPARED`."""
+
+
+PREPARED: Final = Prepared()
+"""A handler's result: the thread goes on with the result of what it was told to do with its verdict."""
 
 
 class NoReply:

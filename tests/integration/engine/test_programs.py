@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import E2BIG, EFAULT, ENAMETOOLONG
 from pysc.sentry.kernel.scheduler import park
 from tests.integration.engine.conftest import Compile
@@ -163,8 +164,16 @@ def test_donated_files(kernel: TestKernel, compile_guest: Compile) -> None:
         files.append(os.memfd_create("content"))
         os.write(files[-1], content)
 
-    async def map_it(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
-        return await task.thread.map_file(0, 4096, 1, 2, files[args[0] != 0], 0)
+    ways = set()
+
+    async def map_it(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int | None:
+        file = files[args[0] != 0]
+        prepared = task.thread.prepare_map_file(0, 4096, 1, 2, file, 0)
+        ways.add(prepared)
+        if prepared:
+            task.thread.reply_prepared()
+            return None
+        return await task.thread.map_file(0, 4096, 1, 2, file, 0)
 
     async def look(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
         left = sorted(os.listdir(f"/proc/{task.thread.space.host_pid}/fd"))
@@ -176,6 +185,7 @@ def test_donated_files(kernel: TestKernel, compile_guest: Compile) -> None:
     finally:
         for file in files:
             os.close(file)
+    assert ways == {False, True}  # while there is one thread it is told with the verdict
 
 
 def test_fork_bomb(compile_guest: Compile) -> None:
@@ -205,7 +215,9 @@ def test_exec(kernel: TestKernel, compile_guest: Compile) -> None:
 
     async def execve(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> None:
         assert await task.thread.copy_in_string(args[0], 100) == b"/hello"
+        reports = lib.pysc_engine_counters(kernel.platform.engine).reports
         argv = await task.thread.copy_in_strings(args[1], 1000)
+        assert reports == lib.pysc_engine_counters(kernel.platform.engine).reports  # they came with the call
         assert argv == [b"hello", b"x" * 300 + b"\n"]
         image, heap = load(hello, argv)
         old = task.thread

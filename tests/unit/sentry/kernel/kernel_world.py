@@ -118,6 +118,9 @@ class FakeThread:
         self.host_calls.append((nr, *args))
         return self.host_results.get(nr, 0)
 
+    def prepare_map_file(self, *args: int) -> bool:
+        return False
+
     async def map_file(self, *args: int) -> int:
         self.host_calls.append((9, *args))
         return self.host_results.get(9, BASE)
@@ -183,6 +186,9 @@ class FakeThread:
 
     def run_host_call(self, nr: int, *args: int) -> None:
         self._verdict("native", nr, *args)
+
+    def reply_prepared(self) -> None:
+        self._verdict("prepared")
 
     def exit(self, clear_tid: int, robust_list: int) -> None:
         self._verdict("exit", clear_tid, robust_list)
