@@ -46,8 +46,17 @@ struct pysc_counters *pysc_engine_counters(struct pysc_engine *engine);
 /* One more (1) or less (-1) birth is on its way: watched descriptors are looked at while spinning. */
 void pysc_expect(struct pysc_engine *engine, int32_t change);
 
-/* Map the channel in memfd `file` (borrowed) and listen to `doorbell` (borrowed).  Returns the space's number. */
-int64_t pysc_space_add(struct pysc_engine *engine, int32_t file, int32_t doorbell);
+/* The descriptors of a space; the space's own.  -1: closed. */
+struct pysc_space_ends {
+    int32_t memory; /* of the channel */
+    int32_t doorbell;
+    int32_t socket, guest_socket;
+};
+
+/* Make a space: open its ends, map its channel, listen to its doorbell.  Returns the space's number. */
+int64_t pysc_space_new(struct pysc_engine *engine, struct pysc_space_ends *ends);
+/* Close what is only kept until the guest has it: memory and guest_socket. */
+void pysc_space_close_guest_ends(struct pysc_engine *engine, uint32_t space);
 int64_t pysc_space_remove(struct pysc_engine *engine, uint32_t space);
 struct pysc_channel *pysc_space_channel(struct pysc_engine *engine, uint32_t space);
 
@@ -55,9 +64,8 @@ struct pysc_channel *pysc_space_channel(struct pysc_engine *engine, uint32_t spa
 int64_t pysc_thread_add(struct pysc_engine *engine, uint32_t space, uint32_t slot);
 int64_t pysc_thread_remove(struct pysc_engine *engine, uint32_t thread);
 
-/* Let fast paths send descriptors by `socket` (borrowed), for a guest half to keep and read from. */
-int64_t pysc_space_donate_by(struct pysc_engine *engine, uint32_t space, int32_t socket);
-/* Python is about to send some itself: 1, until pysc_donation_end; 0 if it has to wait for PYSC_DONATED, or the end of
+/* Fast paths send descriptors, too, for a guest half to keep and read from.
+ * Python is about to send some itself: 1, until pysc_donation_end; 0 if it has to wait for PYSC_DONATED, or the end of
  * a thread, since what a fast path has sent is still on its way. */
 int64_t pysc_donation_begin(struct pysc_engine *engine, uint32_t space);
 int64_t pysc_donation_end(struct pysc_engine *engine, uint32_t space);

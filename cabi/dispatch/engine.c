@@ -1,4 +1,4 @@
-/* Set-up: engines, spaces, threads. */
+/* Set-up: engines and threads.  Spaces are in space.c. */
 
 #define _GNU_SOURCE
 #include "engine.h"
@@ -82,76 +82,6 @@ pysc_engine_share(struct pysc_engine *engine, int32_t file)
         engine->n_cpus = CPU_COUNT(&engine->cpus);
     engine->spin_cycles = cycles_of_ns(GUEST_SPIN_NS);
     return 0;
-}
-
-static int64_t
-listen_to(struct pysc_engine *engine, int32_t doorbell, uint32_t space)
-{
-    /* Edge-triggered: a ring needs no read. */
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = (1ULL << 32) | space};
-
-    return epoll_ctl(engine->epoll, EPOLL_CTL_ADD, doorbell, &event) == 0 ? 0 : -errno;
-}
-
-int64_t
-pysc_space_add(struct pysc_engine *engine, int32_t file, int32_t doorbell)
-{
-    uint32_t number = engine->free_space ? engine->free_space - 1 : engine->n_spaces;
-    struct space *space = &engine->spaces[number];
-    void *channel;
-    int64_t failed;
-
-    if (number >= MAX_SPACES)
-        return -EAGAIN;
-    channel = mmap(NULL, sizeof *space->channel, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    if (channel == MAP_FAILED)
-        return -errno;
-    failed = listen_to(engine, doorbell, number);
-    if (!failed && !space->threads)
-        space->threads = calloc(PYSC_SLOTS, sizeof *space->threads);
-    if (failed || !space->threads) {
-        munmap(channel, sizeof *space->channel);
-        return failed ? failed : -ENOMEM;
-    }
-    if (engine->free_space)
-        engine->free_space = space->next_free;
-    else
-        engine->n_spaces++;
-    space->channel = channel;
-    space->doorbell = doorbell;
-    space->slots = 0;
-    return number;
-}
-
-int64_t
-pysc_space_remove(struct pysc_engine *engine, uint32_t number)
-{
-    struct space *space = &engine->spaces[number];
-
-    if (number >= engine->n_spaces || !space->channel)
-        return -ESRCH;
-    for (uint32_t slot = 0; slot < space->slots; slot++) {
-        if (space->threads[slot])
-            pysc_thread_remove(engine, space->threads[slot] - 1);
-    }
-    free(space->threads);
-    space->threads = NULL;
-    for (uint32_t i = 0; i < N_HOT; i++) {
-        if (engine->hot[i] == number + 1)
-            engine->hot[i] = 0;
-    }
-    epoll_ctl(engine->epoll, EPOLL_CTL_DEL, space->doorbell, NULL);
-    munmap(space->channel, sizeof *space->channel);
-    space->channel = NULL;
-    space->next_free = engine->free_space;
-    engine->free_space = number + 1;
-    return 0;
-}
-
-struct pysc_channel *
-pysc_space_channel(struct pysc_engine *engine, uint32_t number)
-{
-    return number < engine->n_spaces ? engine->spaces[number].channel : NULL;
 }
 
 int64_t

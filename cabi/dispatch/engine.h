@@ -66,10 +66,9 @@ struct thread {
 struct space {
     struct pysc_channel *channel; /* NULL: free */
     uint32_t *threads;            /* by slot: number + 1 */
-    int32_t doorbell;
+    struct pysc_space_ends ends;
     uint32_t slots; /* all slots below have been used */
     uint32_t next_free;
-    uint32_t socket;   /* + 1; 0: fast paths send nothing */
     uint32_t receiver; /* the thread that a fast path has sent a descriptor: number + 1 */
     uint32_t sending;  /* Python sends some */
     uint32_t awaited;  /* Python waits for `receiver` */

@@ -9,7 +9,6 @@
 #include "fast.h"
 
 #include <errno.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -50,8 +49,6 @@ may_keep(const struct call *call, const struct pysc_file *file, struct pysc_data
     const struct space *space = space_of(call->engine, call->number);
     struct pysc_data *first = &call->objects->data[file->object];
 
-    if (!space->socket)
-        return KEPT_NO;
     if (data->donable > 0 && place_of(space, data) != NONE)
         return KEPT_YES;
     data->served += size;
@@ -72,7 +69,7 @@ donate(struct call *call, struct space *space, struct pysc_data *data)
     int64_t command;
 
     if (fstat(data->donable, &status) != 0 || !S_ISREG(status.st_mode) ||
-        pysc_donate((int)space->socket - 1, &data->donable, 1) != 0)
+        pysc_donate(space->ends.socket, &data->donable, 1) != 0)
         return HAND_OVER;
     space->next_place = (place + 1) % PYSC_KEPT;
     space->kept[place].serial = 0; /* until it has arrived */
@@ -194,19 +191,6 @@ forget_revoked(struct pysc_engine *engine, uint32_t number)
             pysc_command(engine, number, PYSC_CMD_FORGET, 0, i, 0, 0, 0, 0, 0, 0);
         }
     }
-}
-
-int64_t
-pysc_space_donate_by(struct pysc_engine *engine, uint32_t number, int32_t socket)
-{
-    struct space *space = &engine->spaces[number];
-
-    if (number >= engine->n_spaces || !space->channel || socket < 0)
-        return -EINVAL;
-    space->socket = (uint32_t)socket + 1;
-    space->receiver = space->sending = space->awaited = space->next_place = 0;
-    memset(space->kept, 0, sizeof space->kept);
-    return 0;
 }
 
 int64_t

@@ -152,7 +152,7 @@ ring_again(struct pysc_engine *engine, uint32_t number)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = (1ULL << 32) | number};
 
-    epoll_ctl(engine->epoll, EPOLL_CTL_MOD, engine->spaces[number].doorbell, &event);
+    epoll_ctl(engine->epoll, EPOLL_CTL_MOD, engine->spaces[number].ends.doorbell, &event);
 }
 
 /* A space is not looked at any more.  Whoever saw it polled just before has not rung: look once more, after the store. */

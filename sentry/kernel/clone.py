@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pysc.cabi.linux.capability import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
-from pysc.cabi.linux.errors import EAGAIN, EFAULT, EINVAL, EPERM
+from pysc.cabi.linux.errors import EAGAIN, EINVAL, EPERM
 from pysc.cabi.linux.resource import RLIM_INFINITY, RLIMIT_NPROC
 from pysc.cabi.linux.sched import (
     CLONE_CHILD_CLEARTID,
@@ -31,7 +31,6 @@ from pysc.sentry.kernel.limits import watch_cpu
 from pysc.sentry.kernel.scheduler import Completion
 from pysc.sentry.kernel.task import Return, Task, TaskState
 from pysc.sentry.kernel.thread_group import ThreadGroup
-from pysc.sentry.platform.interface import ThreadGone
 
 if TYPE_CHECKING:
     from pysc.sentry.platform.interface import Thread
@@ -80,15 +79,11 @@ async def clone(task: Task, args: CloneArgs) -> int:
     """Make a task, let it run, and return its tid; a vfork's parent waits for exec or exit first."""
     flags = args.flags
     check(task, flags)
-    thread = await _new_thread(task, args)
+    tid = task.kernel.allocate_pid()
+    thread = await _new_thread(task, args, tid)
     if task.killed:
         thread.exit(0, 0)
         raise EAGAIN("being killed")
-    try:
-        tid = task.kernel.allocate_pid()
-    except EAGAIN:
-        thread.exit(0, 0)
-        raise
     child = _new_task(task, tid, args, thread)
     if flags & CLONE_PIDFD:
         from pysc.sentry.kernel.pidfd import install_pidfd
@@ -101,12 +96,6 @@ async def clone(task: Task, args: CloneArgs) -> int:
     wait: Completion[None] | None = None
     if flags & CLONE_VFORK:
         wait = child.vfork = task.vfork_wait = Completion()
-    if flags & CLONE_PARENT_SETTID:
-        # Before either runs: the child may clear the very same word at once.
-        try:
-            await task.copy_out(args.parent_tid, tid.to_bytes(4, "little"))
-        except (EFAULT, ThreadGone):  # as Linux: a bad address does not undo the child
-            pass
     if child.state is TaskState.DEAD:
         raise EAGAIN("being killed")
     child.killed = child.killed or child.group.exiting
@@ -120,11 +109,13 @@ async def clone(task: Task, args: CloneArgs) -> int:
     return tid
 
 
-async def _new_thread(task: Task, args: CloneArgs) -> Thread:
+async def _new_thread(task: Task, args: CloneArgs, tid: int) -> Thread:
+    # Before either runs: the child may clear the very same word at once.  A bad address does not undo the child.
+    told = (args.parent_tid, tid.to_bytes(4, "little")) if args.flags & CLONE_PARENT_SETTID else None
     tls = args.tls if args.flags & CLONE_SETTLS else None
     if args.flags & CLONE_VM:
-        return await task.thread.clone(args.stack, tls)
-    thread = await task.thread.fork()
+        return await task.thread.clone(args.stack, tls, told)
+    thread = await task.thread.fork(told)
     if args.stack or tls is not None:
         registers = await thread.registers()
         if args.stack:

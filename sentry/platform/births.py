@@ -82,7 +82,7 @@ class Births:
             self._refuse(note)
             return
         listener = self._listener
-        socket = lib.pysc_notify_add_file(listener, note, space.guest_socket.fileno(), lib.PYSC_FD_SOCKET, False)
+        socket = lib.pysc_notify_add_file(listener, note, space.guest_socket, lib.PYSC_FD_SOCKET, False)
         # The last one is the answer, too: one wake-up of the child less.
         if socket != 0 or lib.pysc_notify_add_file(listener, note, space.doorbell, lib.PYSC_FD_DOORBELL, True) != 0:
             space.kill()

@@ -197,11 +197,17 @@ class Thread(Protocol):
         """Set what the guest half answers getpid and its kin from; call it at birth and whenever one changes."""
 
     # New threads.  They are stopped: the kernel sets their owner and gives the verdict (reply(0) in the usual case).
-    async def fork(self) -> Thread:
-        """Make a new space, a copy of this one, with one thread that is a copy of this one.  EAGAIN, ENOMEM."""
+    async def fork(self, told: tuple[int, bytes] | None = None) -> Thread:
+        """Make a new space, a copy of this one, with one thread that is a copy of this one.  EAGAIN, ENOMEM.
 
-    async def clone(self, stack: int, tls: int | None) -> Thread:
-        """Make a thread here with this one's registers, ``rsp=stack`` unless 0, FS base ``tls`` unless None."""
+        ``told`` (an address, and what) is copied to this thread's memory once the child exists; a fault is ignored.
+        """
+
+    async def clone(self, stack: int, tls: int | None, told: tuple[int, bytes] | None = None) -> Thread:
+        """Make a thread here with this one's registers, ``rsp=stack`` unless 0, FS base ``tls`` unless None.
+
+        ``told``: as for :meth:`fork`.
+        """
 
     async def exec(self, image: Image) -> Thread:
         """Start ``image`` in a fresh space: return its first thread, stopped at the entry (verdict: resume()).

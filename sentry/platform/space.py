@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import resource
 import secrets
 import signal
-import socket
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from pysc.cabi._dispatch import ffi, lib
-from pysc.cabi.linux.errors import EAGAIN, ENOMEM, linux_error
+from pysc.cabi.linux.errors import EAGAIN, ENOMEM
 from pysc.sentry.kernel.scheduler import Completion
 from pysc.sentry.platform.interface import ThreadGone
 
@@ -97,33 +95,17 @@ class SystrapSpace:
         self.memory_limit = _UNLIMITED
         """Of what the guest has; a fork has it from its parent."""
         self._kill_at_birth = False
-        with ExitStack() as undo:
-            try:
-                self._open(undo)
-            except OSError:
-                raise EAGAIN from None
-            self.number = lib.pysc_space_add(platform.engine, self.memory, self.doorbell)
-            if self.number < 0:
-                raise linux_error(-self.number)
-            undo.pop_all()
+        self._expected: tuple[int, int] | None = None
+        """The process that is to become this space, and its pidfd."""
+        ends = ffi.new("struct pysc_space_ends *")
+        self.number: int = lib.pysc_space_new(platform.engine, ends)
+        if self.number < 0:
+            raise EAGAIN
+        self.memory, self.doorbell = ends.memory, ends.doorbell
+        self.socket, self.guest_socket = ends.socket, ends.guest_socket
         self.donation = Turn(platform.engine, self.number)
-        lib.pysc_space_donate_by(platform.engine, self.number, self.socket.fileno())
         self.channel: Any = lib.pysc_space_channel(platform.engine, self.number)
         self._fill_header()
-
-    def _open(self, undo: ExitStack) -> None:
-        """Open what the space keeps: channel memory that nobody can shrink, doorbell, socket pair."""
-        self.memory = os.memfd_create("pysc-channel", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        undo.callback(os.close, self.memory)
-        os.ftruncate(self.memory, CHANNEL_SIZE)
-        fcntl.fcntl(self.memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        self.doorbell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        undo.callback(os.close, self.doorbell)
-        kind = socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC
-        self.socket, self.guest_socket = socket.socketpair(socket.AF_UNIX, kind)
-        undo.callback(self.guest_socket.close)
-        undo.callback(self.socket.close)
-        self.socket.setblocking(False)
 
     def _fill_header(self) -> None:
         channel, program = self.channel, self.platform.filter
@@ -141,13 +123,20 @@ class SystrapSpace:
         Raises:
             EAGAIN: there is no such process.
         """
-        try:
-            self.pidfd = os.pidfd_open(pid)
-        except OSError:
-            raise EAGAIN from None
+        expected, self._expected = self._expected, None
+        if expected is not None and expected[0] != pid:
+            self._forget(expected[1])
+            expected = None
+        if expected is None:
+            try:
+                self.pidfd = os.pidfd_open(pid)
+            except OSError:
+                raise EAGAIN from None
+            self.platform.watch(self.pidfd, 1, self._on_end)
+        else:
+            self.pidfd = expected[1]
         self.host_pid = pid
         self.platform.spaces[pid] = self
-        self.platform.watch(self.pidfd, 1, self._on_end)
         if self._kill_at_birth:
             self.kill()
         self.settle()
@@ -162,15 +151,12 @@ class SystrapSpace:
         except OSError:  # no child of ours: the parent lies, and waits for nobody
             self.abandon()
             return
+        self._expected = (pid, child)
+        self.platform.watch(child, 1, self._on_end)
 
-        def on_end(_ready: int) -> None:
-            self.platform.unwatch(child)
-            os.close(child)
-            if not self.host_pid:
-                os.waitpid(pid, os.WNOHANG)
-                self.abandon()
-
-        self.platform.watch(child, 1, on_end)
+    def _forget(self, pidfd: int) -> None:
+        self.platform.unwatch(pidfd)
+        os.close(pidfd)
 
     def settle(self) -> None:
         """Once both the process and its first thread's report are there: the space is born."""
@@ -183,10 +169,7 @@ class SystrapSpace:
 
     def close_guest_ends(self) -> None:
         """Close what is only kept until the guest has it."""
-        self.guest_socket.close()
-        if self.memory >= 0:
-            os.close(self.memory)
-            self.memory = -1
+        lib.pysc_space_close_guest_ends(self.platform.engine, self.number)
 
     def free_slot(self) -> int:
         """Return a slot for a new thread.  EAGAIN."""
@@ -210,7 +193,7 @@ class SystrapSpace:
 
     def donate(self, files: list[int]) -> None:
         """Send descriptors (borrowed) in one message.  ENOMEM: the host will not, or the last has not been taken."""
-        if lib.pysc_donate(self.socket.fileno(), files, len(files)) != 0:
+        if lib.pysc_donate(self.socket, files, len(files)) != 0:
             raise ENOMEM
 
     def limit_memory(self, limit: int) -> None:
@@ -264,7 +247,13 @@ class SystrapSpace:
             self.close()
 
     def _on_end(self, _ready: int) -> None:
-        """The host process has ended: reap it, and tell of its threads."""
+        """The host process has ended, maybe before it was born: reap it, and tell of its threads."""
+        if self._expected is not None:
+            child, self._expected = self._expected[1], None
+            os.waitid(os.P_PIDFD, child, os.WEXITED | os.WNOHANG)
+            self._forget(child)
+            self.abandon()
+            return
         os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG)
         self.close()
 
@@ -281,14 +270,13 @@ class SystrapSpace:
         born, self.born = self.born, Completion()  # a resolved one holds the first thread, which holds the space
         for waited_for in (born, self.born):
             waited_for.fail(ThreadGone())
+        if self._expected is not None:
+            platform.reap_at_end(self._expected[1])
+            self._expected = None
         if self.pidfd >= 0:
-            platform.unwatch(self.pidfd)
-            os.close(self.pidfd)
+            self._forget(self.pidfd)
             self.pidfd = -1
             platform.spaces.pop(self.host_pid, None)
         lib.pysc_space_remove(platform.engine, self.number)
         self.channel = None
-        self.close_guest_ends()
-        self.socket.close()
-        os.close(self.doorbell)
         platform.births.pop(self.token, None)

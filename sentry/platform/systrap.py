@@ -137,7 +137,7 @@ class Systrap:
         space = self.new_space()
         try:
             SystrapThread(space, 0)
-            self._zygote.order([space.guest_socket.fileno(), space.doorbell, space.memory, self._shared])
+            self._zygote.order([space.guest_socket, space.doorbell, space.memory, self._shared])
         except (OSError, LinuxError):
             space.abandon()
             raise EAGAIN from None
@@ -190,16 +190,21 @@ class Systrap:
             self._strays.append(pid)
             return
 
+        self.reap_at_end(stray)
+        signal.pidfd_send_signal(stray, signal.SIGKILL)
+
+    def reap_at_end(self, pidfd: int) -> None:
+        """Reap a child that nobody waits for once it ends (``pidfd`` is taken over)."""
+
         def reap(_ready: int) -> None:
-            self.unwatch(stray)
+            self.unwatch(pidfd)
             try:
-                os.waitid(os.P_PIDFD, stray, os.WEXITED | os.WNOHANG)
+                os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
             except ChildProcessError:
                 pass
-            os.close(stray)
+            os.close(pidfd)
 
-        self.watch(stray, _EPOLLIN, reap)
-        signal.pidfd_send_signal(stray, signal.SIGKILL)
+        self.watch(pidfd, _EPOLLIN, reap)
 
     def _end_strays(self) -> None:
         """Kill and reap those that could not be watched.  Nobody else reaps them, so their pids stay theirs."""

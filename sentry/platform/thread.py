@@ -409,8 +409,11 @@ class SystrapThread:
             self._memory[offset : offset + 8] = value.to_bytes(8, "little")
 
     # New threads
-    async def fork(self) -> SystrapThread:
-        """Make a new space, a copy of this one, with one thread that is a copy of this one.  EAGAIN, ENOMEM."""
+    async def fork(self, told: tuple[int, bytes] | None = None) -> SystrapThread:
+        """Make a new space, a copy of this one, with one thread that is a copy of this one.  EAGAIN, ENOMEM.
+
+        ``told`` (an address, and what) is copied to this thread's memory once the child exists; a fault is ignored.
+        """
         space = self.space
         async with space.donation:
             if self.gone:
@@ -424,6 +427,7 @@ class SystrapThread:
                 lib.pysc_expect(self.engine, 1)
                 with space.unlimited():
                     index = self._command(lib.PYSC_CMD_FORK)
+                    self._tell(told)
                     await self._batch()
                 result = self._result(index)
                 if result < 0:
@@ -446,8 +450,15 @@ class SystrapThread:
                     space.platform.expected_one()
         return thread
 
-    async def clone(self, stack: int, tls: int | None) -> SystrapThread:
-        """Make a thread here with this one's registers, ``rsp=stack`` unless 0, FS base ``tls`` unless None."""
+    def _tell(self, told: tuple[int, bytes] | None) -> None:
+        if told is not None:
+            lib.pysc_put(self.engine, self.number, lib.PYSC_CMD_COPY_OUT, told[0] & _MASK, told[1], len(told[1]))
+
+    async def clone(self, stack: int, tls: int | None, told: tuple[int, bytes] | None = None) -> SystrapThread:
+        """Make a thread here with this one's registers, ``rsp=stack`` unless 0, FS base ``tls`` unless None.
+
+        ``told``: as for :meth:`fork`.
+        """
         if self.gone:
             raise ThreadGone
         space = self.space
@@ -456,6 +467,7 @@ class SystrapThread:
         lib.pysc_expect(self.engine, 1)
         try:
             index = self._command(lib.PYSC_CMD_CLONE, thread.slot, stack, tls is not None, tls or 0)
+            self._tell(told)
             await self._batch()
             result = self._result(index)
             if result < 0:

@@ -143,9 +143,12 @@ class TestKernel:
         if error is not None and not isinstance(error, ThreadGone):
             self.errors.append(error)
 
-    def add(self, thread: Any, brk: int) -> Task:
-        task = Task(thread, self.next_pid, brk)
+    def allocate_pid(self) -> int:
         self.next_pid += 1
+        return self.next_pid - 1
+
+    def add(self, thread: Any, brk: int, pid: int | None = None) -> Task:
+        task = Task(thread, self.allocate_pid() if pid is None else pid, brk)
         thread.owner = task
         thread.on_frame_fault(lambda: self.kill_all(128 + 11))
         self.tasks.append(task)
@@ -340,13 +343,13 @@ async def _clone(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
     flags, stack, parent_tid, child_tid, tls = args[:5]
     if not flags & 0x100:
         return await _fork(kernel, task, args)
-    thread = await task.thread.clone(stack, tls if flags & 0x8_0000 else None)
-    child = kernel.add(thread, task.heap)
+    pid = kernel.allocate_pid()
+    told = (parent_tid, struct.pack("<i", pid)) if flags & 0x10_0000 else None
+    thread = await task.thread.clone(stack, tls if flags & 0x8_0000 else None, told)
+    child = kernel.add(thread, task.heap, pid)
     child.handlers = task.handlers
     if flags & 0x20_0000:
         child.thread.clear_tid = child_tid
-    if flags & 0x10_0000:
-        await task.thread.copy_out(parent_tid, struct.pack("<i", child.pid))
     thread.reply(0)
     return child.pid
 

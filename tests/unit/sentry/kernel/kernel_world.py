@@ -144,10 +144,17 @@ class FakeThread:
         self.access = access
 
     # Births
-    async def fork(self) -> FakeThread:
+    def _tell(self, told: tuple[int, bytes] | None) -> None:
+        if told is not None:
+            start = self._at(told[0], len(told[1]))
+            self.space.memory[start : start + len(told[1])] = told[1]
+
+    async def fork(self, told: tuple[int, bytes] | None = None) -> FakeThread:
+        self._tell(told)
         return FakeThread(FakeSpace(self.space.memory), self.platform)
 
-    async def clone(self, stack: int, tls: int | None) -> FakeThread:
+    async def clone(self, stack: int, tls: int | None, told: tuple[int, bytes] | None = None) -> FakeThread:
+        self._tell(told)
         thread = FakeThread(self.space, self.platform)
         thread.regs.rsp = stack
         return thread
