@@ -88,6 +88,11 @@ struct pysc_access {
 int64_t pysc_thread_use_context(struct pysc_engine *engine, uint32_t thread, int64_t context);
 int64_t pysc_thread_set_access(struct pysc_engine *engine, uint32_t thread, const struct pysc_access *access);
 
+/* The mask of blocked signals, which the thread may change without Python while it is quiet: nothing is pending. */
+uint64_t pysc_thread_sigmask(struct pysc_engine *engine, uint32_t thread);
+int64_t pysc_thread_set_sigmask(struct pysc_engine *engine, uint32_t thread, uint64_t mask);
+int64_t pysc_thread_set_quiet(struct pysc_engine *engine, uint32_t thread, int32_t quiet);
+
 /* epoll(7) by descriptor; EPOLL* events. */
 int64_t pysc_watch(struct pysc_engine *engine, int32_t file, uint32_t events);
 int64_t pysc_unwatch(struct pysc_engine *engine, int32_t file);

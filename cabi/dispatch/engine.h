@@ -54,6 +54,7 @@ struct thread {
     uint8_t verdict; /* the batch that is being written ends the stop */
     uint8_t framed;  /* the last verdict came with a signal frame */
     uint8_t n_commands;
+    uint8_t quiet;   /* no signal is pending, for it or its process */
     uint32_t used; /* bytes of the data area in this batch */
     uint32_t table; /* of descriptors: index + 1 */
     uint32_t table_generation;
@@ -61,6 +62,7 @@ struct thread {
     uint32_t context_generation;
     struct pysc_access access;
     struct pending pending;
+    uint64_t sigmask; /* blocked signals */
 };
 
 struct space {

@@ -166,6 +166,7 @@ pysc_engine_serve(struct pysc_engine *engine, struct pysc_objects *objects)
     pysc_fast_paths[SYS_fcntl] = fast_fcntl;
     serve_stat();
     serve_open();
+    serve_signal();
 }
 
 int64_t

@@ -129,6 +129,9 @@ int read_kept(struct call *call, struct pysc_file *file, struct pysc_data *data,
 /* The verdict is about to be a read from `start` to `end`; it may come back as undone. */
 void begin_read(struct call *call, struct pysc_file *file, int64_t start, int64_t end, int moves);
 
+/* fast_signal.c */
+void serve_signal(void);
+
 /* fast_fd.c */
 int fast_close(struct pysc_engine *engine, uint32_t number, struct pysc_event *event);
 int fast_dup(struct pysc_engine *engine, uint32_t number, struct pysc_event *event);

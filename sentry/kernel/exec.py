@@ -106,7 +106,7 @@ async def start_program(
 async def _become(task: Task, program: Program, thread: Thread) -> None:
     """Pass the point of no return: the rest of the old process ends, the task gets the new space."""
     group, kernel = task.group, task.kernel
-    old, old_thread = task.memory, task.thread
+    old, old_thread, mask = task.memory, task.thread, task.mask
     siblings = [other for other in group.tasks.values() if other is not task]
     sharers = sum(other.memory is old for other in group.tasks.values())
     sole = old.users == sharers
@@ -135,6 +135,7 @@ async def _become(task: Task, program: Program, thread: Thread) -> None:
         task.fs = task.fs.copy()
     old.leave()
     _adopt(task, program, thread)
+    task.mask = mask
     for timer in group.posix_timers.values():
         timer.disarm()
     group.posix_timers.clear()

@@ -111,6 +111,8 @@ def send_signal(target: Task | ThreadGroup, info: SigInfo, *, outside: bool = Fa
         raise EAGAIN
     if not pending.add(info):
         return
+    for task in (target,) if isinstance(target, Task) else group.tasks.values():
+        task.thread.set_quiet(False)
     if group.signalfd_wait:
         group.signalfd_wait.wake_all()
     receiver = target if isinstance(target, Task) else _receiver(group, signo)
@@ -127,6 +129,7 @@ def force_signal(task: Task, info: SigInfo) -> None:
     if task.handlers[info.signo].handler == SIG_DFL:
         task.group.unprotected = True
     task.pending.add(info)
+    task.thread.set_quiet(False)
     notify(task)
 
 
@@ -135,7 +138,9 @@ def set_mask(task: Task, mask: int) -> None:
     mask &= ~UNBLOCKABLE & ALL_SIGNALS
     newly_blocked = mask & ~task.mask
     task.mask = mask
-    if deliverable(task):
+    if not (task.pending.mask or task.group.pending.mask):
+        task.thread.set_quiet(True)
+    elif deliverable(task):
         task.attention = True
     retarget = newly_blocked & task.group.pending.mask
     if retarget:

@@ -75,7 +75,6 @@ class Task:
         "handlers",
         "kernel",
         "killed",
-        "mask",
         "memory",
         "native",
         "nice",
@@ -125,8 +124,6 @@ class Task:
 
         # Signals
         self.handlers = SignalHandlers()
-        self.mask = 0
-        """Blocked signals."""
         self.saved_mask: int | None = None
         """The mask that comes back when the call in progress ends (rt_sigsuspend, ppoll …)."""
         self.sigwait = 0
@@ -174,6 +171,15 @@ class Task:
         self.publish_ids()
 
     @property
+    def mask(self) -> int:
+        """The blocked signals.  The thread has them: while it is quiet it changes them without the kernel."""
+        return self.thread.sigmask
+
+    @mask.setter
+    def mask(self, mask: int) -> None:
+        self.thread.sigmask = mask
+
+    @property
     def fds(self) -> FDTable:
         """Its descriptors: shared with CLONE_FILES."""
         return self._fds
@@ -218,6 +224,7 @@ class Task:
         self.thread = thread
         thread.owner = self
         thread.on_frame_fault(self._on_frame_fault)
+        thread.set_quiet(not (self.pending.mask or self.group.pending.mask))
         self.publish_ids()
         self.publish_files()
         thread.use_context(self._fs.index)

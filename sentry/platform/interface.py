@@ -145,6 +145,8 @@ class Thread(Protocol):
     """The kernel's task, set by the kernel."""
     clear_tid: int
     """The word that the guest wants cleared and woken at the thread's end (set_tid_address(2)); 0 at birth."""
+    sigmask: int
+    """The blocked signals; a thread that is quiet changes them by itself."""
     robust_list: int
     """The head of its robust list (set_robust_list(2)); 0 at birth."""
 
@@ -251,6 +253,9 @@ class Thread(Protocol):
 
     def set_access(self, access: Access) -> None:
         """Let them check permissions by these."""
+
+    def set_quiet(self, quiet: bool) -> None:
+        """Say whether no signal is pending for it, so that it may change ``sigmask`` by itself; false at birth."""
 
     # A running thread
     def preempt(self) -> None:

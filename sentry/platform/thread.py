@@ -617,6 +617,21 @@ class SystrapThread:
             fields = ffi.new("struct pysc_access *", astuple(access))
             lib.pysc_thread_set_access(self.engine, self.number, fields)
 
+    @property
+    def sigmask(self) -> int:
+        """The blocked signals."""
+        return 0 if self.gone else lib.pysc_thread_sigmask(self.engine, self.number)
+
+    @sigmask.setter
+    def sigmask(self, mask: int) -> None:
+        if not self.gone:
+            lib.pysc_thread_set_sigmask(self.engine, self.number, mask)
+
+    def set_quiet(self, quiet: bool) -> None:
+        """Say whether no signal is pending for it, so that it may change ``sigmask`` by itself."""
+        if not self.gone:
+            lib.pysc_thread_set_quiet(self.engine, self.number, quiet)
+
     def preempt(self) -> None:
         """Make a running thread report soon (PREEMPTED or INTERRUPTED, or the event that it was about to make anyway).
 

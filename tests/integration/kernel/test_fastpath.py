@@ -21,6 +21,7 @@ from tests.integration.kernel import harness
 
 LSEEK, DUP, FCNTL, READ, PREAD, WRITE, PWRITE = 8, 32, 72, 0, 17, 1, 18
 READV, WRITEV, PREADV, PWRITEV, PREADV2, PWRITEV2 = 19, 20, 295, 296, 327, 328
+SIGPROCMASK = 14
 
 
 def run(program: Path, monkeypatch: pytest.MonkeyPatch, *, fastpath: bool) -> tuple[bytes, Counter[int]]:
@@ -117,3 +118,15 @@ def test_guests_forget_files_that_are_gone(outside: Callable[[str], Path], monke
     assert max(map(len, kept)) > 1
     assert max(map(len, held)) <= 2 + lib.PYSC_KEPT + 1
     assert not kept[-1]
+
+
+@pytest.mark.parametrize(("name", "share"), [("sigmask", 0.9), ("sigthread", 0.9), ("threads", 0.1)])
+def test_masks_change_without_python_while_nothing_is_pending(
+    name: str, share: float, outside: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is pending comes exactly when it is unblocked, whoever changes the mask."""
+    program = outside(name)
+    slow, all_calls = run(program, monkeypatch, fastpath=False)
+    fast, left = run(program, monkeypatch, fastpath=True)
+    assert fast == slow
+    assert left[SIGPROCMASK] <= share * all_calls[SIGPROCMASK], (left[SIGPROCMASK], all_calls[SIGPROCMASK])

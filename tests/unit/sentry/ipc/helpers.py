@@ -87,6 +87,15 @@ class FakeKernel:
         self.groups: dict[int, Any] = {1: None}
 
 
+class FakeThread:
+    """What signals ask of a thread."""
+
+    sigmask = 0
+
+    def set_quiet(self, quiet: bool) -> None:
+        """There are no fast paths."""
+
+
 class FakeTask(Task):
     """A task with 1 MiB of memory at 0x10000."""
 
@@ -105,7 +114,7 @@ class FakeTask(Task):
         self.attention = False
         self.sigwait = 0
         self.group.tasks[1] = self
-        self.mask = 0
+        self.thread: Any = FakeThread()
         self.saved_mask: int | None = None
         self.record: object = None
 

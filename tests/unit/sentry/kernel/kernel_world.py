@@ -68,7 +68,8 @@ class FakeThread:
         self.log: list[tuple[Any, ...]] = []
         self.stopped = True
         self.preempted = 0
-        self.clear_tid = self.robust_list = 0
+        self.clear_tid = self.robust_list = self.sigmask = 0
+        self.quiet = False
         self.ids: tuple[int, ...] = ()
         self.host_results: dict[int, int] = {}
         self.host_calls: list[tuple[int, ...]] = []
@@ -207,6 +208,9 @@ class FakeThread:
         """Report that the frame of the last verdict could not be written."""
         self.stopped = True
         self._fault()
+
+    def set_quiet(self, quiet: bool) -> None:
+        self.quiet = quiet
 
     def preempt(self) -> None:
         self.preempted += 1

@@ -41,7 +41,8 @@ def world() -> World:
     space = SimpleNamespace(host_pid=os.getpid())
     context = FsContext(reader.fs.root)
     creds = Credentials.of(1000, 1000)
-    task = Task(kernel, PID, group, cast(Any, None), creds, context, FDTable(), Memory(cast(Any, space)))
+    thread = cast(Any, SimpleNamespace(sigmask=0))
+    task = Task(kernel, PID, group, thread, creds, context, FDTable(), Memory(cast(Any, space)))
     task.comm = b"sleeper"
     group.leader = group.tasks[PID] = kernel.tasks[PID] = task
     kernel.groups[PID] = group
