@@ -78,6 +78,8 @@ class Systrap:
         """Spaces whose process the zygote has not yet answered with."""
         self._pool: deque[SystrapSpace] = deque()
         """Blanks that nobody has taken, made or being made."""
+        self._refill = False
+        """A blank has been taken: the next is ordered when everybody has been served."""
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self.overhead = 0
         """Bytes of address space that the guest half takes of each space; known when a blank has been looked at."""
@@ -169,11 +171,7 @@ class Systrap:
             thread = await space.born
             if not self.overhead:
                 self.overhead = int(hostproc.read(f"{space.host_pid}/statm").split()[0]) * PAGE
-            if len(self._pool) < _POOL:
-                try:
-                    self._order()
-                except LinuxError:
-                    pass  # the next exec asks again
+            self._refill = True
             await thread.load(image)
         except ThreadGone:
             raise EAGAIN from None
@@ -218,6 +216,14 @@ class Systrap:
                 continue
         self._strays = left
 
+    def _fill_pool(self) -> None:
+        self._refill = False
+        if len(self._pool) < _POOL:
+            try:
+                self._order()
+            except LinuxError:
+                pass  # the next exec asks again
+
     # The loop
     def wait(self, timeout_ns: int | None) -> Sequence[Event]:
         """Sleep until there are events, a watched descriptor is ready or ``timeout_ns`` has passed; return the events.
@@ -227,6 +233,8 @@ class Systrap:
         events = self._events
         if self._strays:
             self._end_strays()
+        if self._refill:
+            self._fill_pool()
         if events:
             timeout_ns = 0
         count = lib.pysc_wait(self.engine, -1 if timeout_ns is None else timeout_ns, self._raw, _BATCH)
