@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -93,23 +94,66 @@ def page_up(value: int) -> int:
     return (value + PAGE - 1) & -PAGE
 
 
-async def read_elf(file: FileDescription) -> Elf:
-    """Read and check the headers of ``file``.
+async def read_elf(file: FileDescription, head: bytes = b"") -> Elf:
+    """Read and check the headers of ``file``, whose first page is ``head`` if the caller has it.
 
     Raises:
         ENOEXEC: it is no ELF program for x86-64, or is malformed; and what reading raises.
     """
-    head = await file.pread(EHDR.size, 0)
+    head = head or await file.pread(PAGE, 0)
+    phoff, phnum, entry, relocatable = _parse_header(head)
+    table = await _read(file, head, PHDR.size * phnum, phoff)
+    if len(table) < PHDR.size * phnum:
+        raise ENOEXEC("program headers beyond the end")
+    loaded = _parse_table(table)
+    interpreter = None
+    if loaded.interpreter is not None:
+        offset, size = loaded.interpreter
+        if not 2 <= size <= PATH_MAX or offset >= 1 << 62:
+            raise ENOEXEC("bad PT_INTERP")
+        interpreter = _parse_interpreter(await _read(file, head, size, offset), size)
+    return Elf(
+        relocatable=relocatable,
+        entry=entry,
+        phoff=phoff,
+        phnum=phnum,
+        segments=loaded.segments,
+        interpreter=interpreter,
+        stack_executable=loaded.stack_executable,
+        alignment=loaded.alignment,
+    )
+
+
+async def _read(file: FileDescription, head: bytes, size: int, offset: int) -> bytes:
+    """Read from the file, or out of its beginning, where the headers mostly are."""
+    if offset + size <= len(head):
+        return head[offset : offset + size]
+    return await file.pread(size, offset)
+
+
+def _parse_header(head: bytes) -> tuple[int, int, int, bool]:
     if len(head) < EHDR.size:
         raise ENOEXEC("too short")
-    ident, kind, machine, _, entry, phoff, _, _, _, phentsize, phnum, _, _, _ = EHDR.unpack(head)
+    ident, kind, machine, _, entry, phoff, _, _, _, phentsize, phnum, _, _, _ = EHDR.unpack_from(head)
     if not ident.startswith(ELF_IDENT) or machine != EM_X86_64 or kind not in (ET_EXEC, ET_DYN):
         raise ENOEXEC("not an x86-64 program")
     if phentsize != PHDR.size or not 1 <= phnum <= PHDRS_MAX or phoff >= 1 << 62:
         raise ENOEXEC("bad program headers")
-    table = await file.pread(PHDR.size * phnum, phoff)
-    if len(table) < PHDR.size * phnum:
-        raise ENOEXEC("program headers beyond the end")
+    return phoff, phnum, entry, kind == ET_DYN
+
+
+class _Loaded(msgspec.Struct, frozen=True):
+    """What a table of program headers says."""
+
+    segments: tuple[Segment, ...]
+    interpreter: tuple[int, int] | None
+    """Offset and size of PT_INTERP."""
+    stack_executable: bool
+    alignment: int
+
+
+@lru_cache(maxsize=32)  # by its bytes: the same few programs and the same interpreter are started again and again
+def _parse_table(table: bytes) -> _Loaded:
     segments: list[Segment] = []
     interpreter: tuple[int, int] | None = None
     stack_executable = False
@@ -130,16 +174,7 @@ async def read_elf(file: FileDescription) -> Elf:
             raise ENOEXEC("segments overlap or descend")
     if segments[-1].end - segments[0].start > SPAN_MAX:
         raise ENOEXEC("too large")
-    return Elf(
-        relocatable=kind == ET_DYN,
-        entry=entry,
-        phoff=phoff,
-        phnum=phnum,
-        segments=tuple(segments),
-        interpreter=None if interpreter is None else await _read_interpreter(file, *interpreter),
-        stack_executable=stack_executable,
-        alignment=alignment,
-    )
+    return _Loaded(tuple(segments), interpreter, stack_executable, alignment)
 
 
 def _segment(flags: int, offset: int, vaddr: int, filesz: int, memsz: int) -> Segment:
@@ -151,10 +186,7 @@ def _segment(flags: int, offset: int, vaddr: int, filesz: int, memsz: int) -> Se
     return Segment(vaddr, offset, filesz, memsz, prot)
 
 
-async def _read_interpreter(file: FileDescription, offset: int, size: int) -> bytes:
-    if not 2 <= size <= PATH_MAX or offset >= 1 << 62:
-        raise ENOEXEC("bad PT_INTERP")
-    data = await file.pread(size, offset)
+def _parse_interpreter(data: bytes, size: int) -> bytes:
     if len(data) != size or data[-1] != 0:
         raise ENOEXEC("bad PT_INTERP")
     return data[: data.index(b"\0")]

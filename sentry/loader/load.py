@@ -95,7 +95,8 @@ async def load(
         name = filename
         arguments = list(argv) or [b""]
         for _ in range(SCRIPTS_MAX + 1):
-            script = parse_script_untrusted(await file.pread(HEAD_SIZE, 0))
+            head = await file.pread(PAGE, 0)
+            script = parse_script_untrusted(head[:HEAD_SIZE])
             if script is None:
                 break
             path, argument = script
@@ -108,7 +109,7 @@ async def load(
         else:
             raise ELOOP("scripts run by scripts")
         check_size(arguments, envp, task.group.limit(RLIMIT_STACK))
-        program = place_program(await read_elf(file))
+        program = place_program(await read_elf(file, head))
         linker: Placed | None = None
         try:
             if program.elf.interpreter is not None:

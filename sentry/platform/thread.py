@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,7 @@ _FRAME: Final = struct.Struct("<iI7Q128s")
 _HINT: Final = struct.Struct("<QII")
 _STRINGS: Final = struct.Struct("<II")
 """What precedes copied strings: their size, whether the array's end was reached."""
+_NO_PRIORITY: Final = os.sched_param(0)
 _MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
 _MAX_PUT: Final = 60 * 1024
 _SLOT_REGS: Final[int] = ffi.offsetof("struct pysc_slot", "regs")
@@ -594,8 +596,17 @@ class SystrapThread:
         GONE follows.  The last thread's end is its space's.
         """
         if not self.gone:
+            if len(self.space.threads) == 1:
+                self._preempt_nobody()
             self._verdict(lib.PYSC_CMD_EXIT, None, clear_tid, robust_list)
             self.space.part_with(self)
+
+    def _preempt_nobody(self) -> None:
+        """Let the host do its part of a process's end when we have told those who wait for it, not before."""
+        try:
+            os.sched_setscheduler(self.host_tid, os.SCHED_BATCH, _NO_PRIORITY)
+        except OSError:  # it has ended
+            pass
 
     def on_frame_fault(self, callback: Callable[[], None]) -> None:
         """Call back instead of running when a verdict's frame could not be written: the kernel then forces SIGSEGV."""

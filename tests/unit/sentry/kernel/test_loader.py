@@ -31,13 +31,15 @@ Load = tuple[int, int, int, int, int]
 class Bytes(FileDescription):
     """A file of these bytes."""
 
-    __slots__ = ("data",)
+    __slots__ = ("data", "reads")
 
     def __init__(self, data: bytes) -> None:
         super().__init__(0)
         self.data = data
+        self.reads = 0
 
     async def pread(self, size: int, offset: int) -> bytes:
+        self.reads += 1
         return self.data[offset : offset + size]
 
 
@@ -81,6 +83,19 @@ def test_segments_and_what_lies_between() -> None:
     ]
     assert maps[2].zero_from == 0x403100
     assert maps[3].flags & MAP_ANONYMOUS
+
+
+def test_headers_are_read_with_the_first_page_or_from_where_they_are() -> None:
+    """The usual program costs one read; headers and interpreter's name beyond the first page are found, too."""
+    near = Bytes(program(GOOD, interpreter=b"/lib/ld.so\0"))
+    first = run(read_elf(near))
+    assert (first.interpreter, near.reads) == (b"/lib/ld.so", 1)
+    data = bytearray(near.data.ljust(5000, b"\0"))
+    table = data[EHDR.size : EHDR.size + first.phnum * PHDR.size]
+    struct.pack_into("<Q", data, 32, 5000)  # e_phoff
+    far = Bytes(bytes(data + table))
+    assert run(read_elf(far)).segments == first.segments
+    assert far.reads == 2
 
 
 def test_relocatable_programs_are_placed_at_random() -> None:
