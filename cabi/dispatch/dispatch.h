@@ -76,6 +76,9 @@ void pysc_engine_serve(struct pysc_engine *engine, struct pysc_objects *objects)
 /* The descriptor table that calls of a thread refer to; negative: none, so nothing is answered here. */
 int64_t pysc_thread_use_table(struct pysc_engine *engine, uint32_t thread, int64_t table);
 
+/* The single thread of a space may map the description of that index again, privately, by `fd` (borrowed). */
+int64_t pysc_space_note_mapping(struct pysc_engine *engine, uint32_t space, uint32_t index, int32_t fd, int32_t may_execute);
+
 /* Whose files a thread may use (permissions.py). */
 struct pysc_access {
     uint32_t fsuid, fsgid;

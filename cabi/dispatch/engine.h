@@ -65,6 +65,14 @@ struct thread {
     uint64_t sigmask; /* blocked signals */
 };
 
+/* A file that was mapped last by Python's leave. */
+struct mapping {
+    uint32_t file; /* the description: index + 1; 0: none */
+    uint32_t generation;
+    int32_t fd; /* the space's own */
+    int32_t may_execute;
+};
+
 struct space {
     struct pysc_channel *channel; /* NULL: free */
     uint32_t *threads;            /* by slot: number + 1 */
@@ -77,6 +85,7 @@ struct space {
     uint32_t next_place, revoked;
     uint64_t serial; /* of the last that was sent */
     struct kept kept[PYSC_KEPT];
+    struct mapping mapping;
 };
 
 struct pysc_engine {

@@ -167,6 +167,7 @@ pysc_engine_serve(struct pysc_engine *engine, struct pysc_objects *objects)
     serve_stat();
     serve_open();
     serve_signal();
+    serve_mmap();
 }
 
 int64_t

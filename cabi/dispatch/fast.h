@@ -132,6 +132,10 @@ void begin_read(struct call *call, struct pysc_file *file, int64_t start, int64_
 /* fast_signal.c */
 void serve_signal(void);
 
+/* fast_mmap.c */
+void serve_mmap(void);
+void forget_mapping(struct space *space);
+
 /* fast_fd.c */
 int fast_close(struct pysc_engine *engine, uint32_t number, struct pysc_event *event);
 int fast_dup(struct pysc_engine *engine, uint32_t number, struct pysc_event *event);

@@ -1,7 +1,7 @@
 /* Spaces: what each is made of, and its place in the engine. */
 
 #define _GNU_SOURCE
-#include "engine.h"
+#include "fast.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -133,6 +133,7 @@ pysc_space_remove(struct pysc_engine *engine, uint32_t number)
     }
     epoll_ctl(engine->epoll, EPOLL_CTL_DEL, space->ends.doorbell, NULL);
     close_ends(&space->ends);
+    forget_mapping(space);
     munmap(space->channel, sizeof *space->channel);
     space->channel = NULL;
     space->next_free = engine->free_space;

@@ -186,8 +186,21 @@ class Thread(Protocol):
     async def map_file(self, address: int, length: int, prot: int, flags: int, file: int, offset: int) -> int:
         """Donate the descriptor ``file`` (borrowed), let the thread mmap it, and close it there; address or -errno."""
 
-    def prepare_map_file(self, address: int, length: int, prot: int, flags: int, file: int, offset: int) -> bool:
-        """Donate ``file`` (borrowed) for a mmap that goes with :meth:`reply_prepared`; false: not now.  ENOMEM."""
+    def prepare_map_file(
+        self,
+        address: int,
+        length: int,
+        prot: int,
+        flags: int,
+        file: int,
+        offset: int,
+        again: tuple[int, bool] | None = None,
+    ) -> bool:
+        """Donate ``file`` (borrowed) for a mmap that goes with :meth:`reply_prepared`; false: not now.  ENOMEM.
+
+        ``again``: the description of that index (cabi) may be mapped privately by fast paths from now on, and whether
+        for execution.
+        """
 
     async def registers(self) -> Registers:
         """Return the guest's registers at the event."""

@@ -23,6 +23,7 @@ _HINT: Final = struct.Struct("<QII")
 _STRINGS: Final = struct.Struct("<II")
 """What precedes copied strings: their size, whether the array's end was reached."""
 _NO_PRIORITY: Final = os.sched_param(0)
+_MAP_SHARED: Final = 1
 _MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
 _MAX_PUT: Final = 60 * 1024
 _SLOT_REGS: Final[int] = ffi.offsetof("struct pysc_slot", "regs")
@@ -345,13 +346,27 @@ class SystrapThread:
             await self._batch()
             return self._result(index)
 
-    def prepare_map_file(self, address: int, length: int, prot: int, flags: int, file: int, offset: int) -> bool:
+    def prepare_map_file(
+        self,
+        address: int,
+        length: int,
+        prot: int,
+        flags: int,
+        file: int,
+        offset: int,
+        again: tuple[int, bool] | None = None,
+    ) -> bool:
         """Donate the descriptor ``file`` (borrowed) for a mmap that goes with :meth:`reply_prepared`; false: not now.
+
+        ``again``: the description of that index (cabi) may be mapped privately by fast paths from now on, and whether
+        for execution.
 
         A space of several threads must hear when the message has been taken, since another may donate meanwhile.
         """
         if self.gone or len(self.space.threads) != 1:
             return False
+        if again is not None and flags & _MAP_SHARED == 0:
+            lib.pysc_space_note_mapping(self.engine, self.space.number, again[0], file, again[1])
         self._prepared = self._map_donated(file, address, length, prot, flags, offset)
         return True
 

@@ -158,7 +158,8 @@ async def _map_file(
     file.get()
     try:
         host_fd = await file.mapping_fd(prot, flags)
-        if task.thread.prepare_map_file(address, length, prot, flags, host_fd, offset):
+        executable = file.path is None or not file.path.mount.flags & MS_NOEXEC
+        if task.thread.prepare_map_file(address, length, prot, flags, host_fd, offset, (file.index, executable)):
             note_mapped(task, task.memory, file, host_fd)
             return PREPARED
     finally:

@@ -15,13 +15,14 @@ import pytest
 
 from pysc.cabi import objects
 from pysc.cabi._dispatch import lib
+from pysc.cabi.linux.mman import MAP_ANONYMOUS
 from pysc.sentry.kernel.kernel import Kernel
 from pysc.sentry.platform.interface import Event, Kind
 from tests.integration.kernel import harness
 
 LSEEK, DUP, FCNTL, READ, PREAD, WRITE, PWRITE = 8, 32, 72, 0, 17, 1, 18
 READV, WRITEV, PREADV, PWRITEV, PREADV2, PWRITEV2 = 19, 20, 295, 296, 327, 328
-SIGPROCMASK = 14
+SIGPROCMASK, MMAP = 14, 9
 
 
 def run(program: Path, monkeypatch: pytest.MonkeyPatch, *, fastpath: bool) -> tuple[bytes, Counter[int]]:
@@ -130,3 +131,27 @@ def test_masks_change_without_python_while_nothing_is_pending(
     fast, left = run(program, monkeypatch, fastpath=True)
     assert fast == slow
     assert left[SIGPROCMASK] <= share * all_calls[SIGPROCMASK], (left[SIGPROCMASK], all_calls[SIGPROCMASK])
+
+
+def test_pieces_of_a_library_are_mapped_without_python(
+    guest_binary: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all mappings of one description only the first is Python's."""
+    mapped: list[int] = []
+    handle = harness.on_event
+
+    def look(kernel: Kernel, event: Event) -> None:
+        if event.kind is Kind.SYSCALL and event.nr == MMAP and not event.args[3] & MAP_ANONYMOUS:
+            mapped.append(event.args[5])
+        handle(kernel, event)
+
+    monkeypatch.setattr(harness, "on_event", look)
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        program = shutil.copy(guest_binary("fork", "dynamic"), folder)
+        null = os.open("/dev/null", os.O_RDWR)
+        try:
+            assert harness.run([os.fsencode(program)], (null, null, null), fastpath=True, timeout=40) == 0
+        finally:
+            os.close(null)
+    assert mapped
+    assert not any(mapped)  # each begins at the file's beginning; the pieces behind that did not come here

@@ -119,7 +119,7 @@ class FakeThread:
         self.host_calls.append((nr, *args))
         return self.host_results.get(nr, 0)
 
-    def prepare_map_file(self, *args: int) -> bool:
+    def prepare_map_file(self, *args: Any) -> bool:
         return False
 
     async def map_file(self, *args: int) -> int:

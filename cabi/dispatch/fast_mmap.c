@@ -1,0 +1,101 @@
+/* mmap(2) of a file that Python has just let the same process map: a library is mapped piece by piece. */
+
+#define _GNU_SOURCE
+#include "fast.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define PAGE 4096ULL
+#define PROT_ALL (PROT_READ | PROT_WRITE | PROT_EXEC)
+#define PASSED (MAP_PRIVATE | MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_NORESERVE)
+
+static int
+is_alone(const struct space *space)
+{
+    uint32_t threads = 0;
+
+    for (uint32_t slot = 0; slot < space->slots && threads < 2; slot++)
+        threads += space->threads[slot] != 0;
+    return threads == 1;
+}
+
+/* Whether the mapping goes where nobody has to be asked; `length` is whole pages. */
+static int
+is_plain_place(uint64_t address, uint64_t length, uint64_t flags)
+{
+    if (!length || length > PYSC_TASK_SIZE)
+        return 0;
+    if (!(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)))
+        return address == 0;
+    return address % PAGE == 0 && address_ok(address, length);
+}
+
+static int
+fast_mmap(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+{
+    const uint64_t *a = event->args, prot = a[2], offset = a[5], flags = a[3] & ~(uint64_t)MAP_DENYWRITE;
+    const uint64_t length = (a[1] + PAGE - 1) & -PAGE;
+    const struct mapping *mapping;
+    const struct pysc_file *file;
+    struct space *space;
+    struct call call;
+    int64_t index;
+
+    if (!begin_call(&call, engine, number, event) || (flags & MAP_ANONYMOUS) || !(file = file_at_fd(&call, a[4])))
+        return HAND_OVER;
+    space = &engine->spaces[call.thread->space];
+    mapping = &space->mapping;
+    if (mapping->file != file->header.index + 1 || mapping->generation != file->header.generation ||
+        (flags & ~(uint64_t)PASSED) || !(flags & MAP_PRIVATE) || (prot & ~(uint64_t)PROT_ALL) ||
+        ((prot & PROT_EXEC) && !mapping->may_execute) || a[1] > PYSC_TASK_SIZE || offset % PAGE || offset >> 62 ||
+        !is_plain_place(a[0], length, flags))
+        return HAND_OVER;
+    /* Alone: that the message has been taken shows when another call comes. */
+    if (!is_alone(space) || space->sending || pysc_donate(space->ends.socket, &mapping->fd, 1) != 0)
+        return HAND_OVER;
+    pysc_command(engine, number, PYSC_CMD_RECEIVE, 0, 1, 0, 0, 0, 0, 0, 0);
+    index = pysc_command(engine, number, PYSC_CMD_MAP, 0, a[0], length, prot, flags, 0, offset, 0);
+    pysc_command(engine, number, PYSC_CMD_CLOSE, 0, 0, 0, 0, 0, 0, 0, 0);
+    pysc_command(engine, number, PYSC_CMD_REPLY, PYSC_FLAG_RESULT, (uint64_t)index, 0, 0, 0, 0, 0, 0);
+    pysc_flush(engine, number);
+    return ANSWERED;
+}
+
+void
+serve_mmap(void)
+{
+    pysc_fast_paths[SYS_mmap] = fast_mmap;
+}
+
+void
+forget_mapping(struct space *space)
+{
+    if (space->mapping.file)
+        close(space->mapping.fd);
+    space->mapping.file = 0;
+}
+
+int64_t
+pysc_space_note_mapping(struct pysc_engine *engine, uint32_t number, uint32_t index, int32_t fd, int32_t may_execute)
+{
+    struct space *space = &engine->spaces[number];
+    struct pysc_file *file = engine->objects ? pysc_file_at(engine->objects, index) : NULL;
+    struct mapping *mapping = &space->mapping;
+
+    if (number >= engine->n_spaces || !space->channel || !file)
+        return -EINVAL;
+    if (mapping->file == index + 1 && mapping->generation == file->header.generation) {
+        mapping->may_execute |= may_execute != 0;
+        return 0;
+    }
+    forget_mapping(space);
+    fd = fcntl(fd, F_DUPFD_CLOEXEC, 0); /* what it is of may be replaced (copied up, say) and the number used again */
+    if (fd < 0)
+        return -errno;
+    *mapping = (struct mapping){index + 1, file->header.generation, fd, may_execute != 0};
+    return 0;
+}
