@@ -148,6 +148,7 @@ def _file_to_map(task: Task, length: int, prot: int, flags: int, fd: int, offset
         raise EACCES
     if prot & abi.PROT_EXEC and file.path is not None and file.path.mount.flags & MS_NOEXEC:
         raise EPERM
+    task.memory.shares = task.memory.shares or (shared and file.writable)
     return file
 
 
@@ -176,7 +177,6 @@ async def _map_file_now(task: Task, address: int, length: int, prot: int, flags:
         if result < 0:
             raise linux_error(-result)
         note_mapped(task, task.memory, file, host_fd)
-        task.memory.shares |= shared and file.writable
     finally:
         file.put()
     return result
