@@ -46,6 +46,7 @@ free_pipe: Final = partial(lib.pysc_object_free, OBJECTS, PIPE)
 free_counter: Final = partial(lib.pysc_object_free, OBJECTS, COUNTER)
 free_budget: Final = partial(lib.pysc_object_free, OBJECTS, BUDGET)
 free_context: Final = partial(lib.pysc_object_free, OBJECTS, CONTEXT)
+note_budget: Final = partial(lib.pysc_budget_note, OBJECTS)
 hide_dentry: Final = partial(lib.pysc_dentry_hide, OBJECTS)
 free_inode: Final = partial(lib.pysc_object_free, OBJECTS, INODE)
 

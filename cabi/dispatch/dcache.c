@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
-#define SWEEP 256 /* dentries that one search for room looks at */
+#define SWEEP 64 /* dentries that one search for room looks at */
 
 static struct pysc_dentry *
 dentry_at(struct pysc_objects *objects, uint32_t index)
@@ -109,7 +109,7 @@ add(struct pysc_objects *objects, uint32_t parent, uint64_t hash, const char *na
     if (!copy)
         return NULL;
     objects->dentries[parent].children++; /* so that it outlives the sweep */
-    if (objects->pools[PYSC_OBJECT_DENTRY].living >= MAX_DENTRIES - SWEEP)
+    if (objects->pools[PYSC_OBJECT_DENTRY].living >= MANY_DENTRIES)
         sweep(objects);
     index = pysc_object_new(objects, PYSC_OBJECT_DENTRY);
     if (index < 0) {

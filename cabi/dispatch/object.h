@@ -16,7 +16,8 @@
 #define MAX_BUDGETS 4096
 #define MAX_CONTEXTS 65536
 #define MAX_DCACHES 4096
-#define MAX_DENTRIES 65536
+#define MAX_DENTRIES 1048576
+#define MANY_DENTRIES 65536 /* from here on some are given up for each that is added */
 #define MAX_INODES 1048576
 #define CROSSINGS 256 /* a power of two */
 #define DENTRY_BUCKETS 65536 /* a power of two */

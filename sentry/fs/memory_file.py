@@ -111,13 +111,17 @@ class Contents:
         c.budget, c.budget_generation = budget.index, budget.generation
         c.seals = seals
 
-    def __del__(self) -> None:
+    def __del__(
+        self,
+        close: Callable[[int], None] = os.close,
+        note: Callable[[object, int], None] = objects.note_budget,
+    ) -> None:
         if hasattr(self, "_c"):
             for fd in (self._fd, self._read_only):
                 if fd >= 0:
-                    os.close(fd)
+                    close(fd)
             if self.charged:
-                self._budget.note(-self.charged)
+                note(self._budget._c, -self.charged)
 
     @property
     def length(self) -> int:

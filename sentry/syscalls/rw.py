@@ -30,8 +30,8 @@ from pysc.sentry.syscalls.table import I32, I64, U32, U64, Addr, Fd, Size
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
-PARTICULAR: Final = (EventFile, TimerFile, SignalFile, DirectoryFile)
-"""They refuse even an empty buffer: too small, or a directory."""
+PARTICULAR: Final = (EventFile, TimerFile, SignalFile, EpollFile, DirectoryFile)
+"""They refuse even an empty buffer: too small, or nothing that is read."""
 IDLE_SEEK: Final = (EventFile, TimerFile, SignalFile, EpollFile, InotifyFile)
 """Their lseek(2) does nothing and says 0 (noop_llseek)."""
 

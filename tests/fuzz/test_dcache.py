@@ -414,7 +414,7 @@ crowd(void)
     }
     clock_gettime(CLOCK_MONOTONIC, &end);
     CHECK(end.tv_sec - start.tv_sec < 40);
-    CHECK(pysc_object_count(objects, PYSC_OBJECT_DENTRY) <= MAX_DENTRIES);
+    CHECK(pysc_object_count(objects, PYSC_OBJECT_DENTRY) <= 2 * MANY_DENTRIES);
     CHECK(objects->dentries[pinned].users == 1);
     audit(4);
     agree(20000, 4);
