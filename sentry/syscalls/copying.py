@@ -13,7 +13,7 @@ from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.kernel.scheduler import Interrupted, park, yield_now
 from pysc.sentry.net.socket import Socket
 from pysc.sentry.syscalls.buffers import MAX_RW_COUNT, STEP, gather, scatter, total, vector
-from pysc.sentry.syscalls.rw import has_positions
+from pysc.sentry.syscalls.rw import IDLE_SEEK, has_positions
 from pysc.sentry.syscalls.table import U32, Addr, Fd, Size
 
 if TYPE_CHECKING:
@@ -158,6 +158,8 @@ async def splice(task: Task, in_fd: Fd, in_offset: Addr, out_fd: Fd, out_offset:
         raise ESPIPE
     if not isinstance(source, PipeFile) and not isinstance(target, PipeFile):
         raise EINVAL
+    if isinstance(target, IDLE_SEEK):
+        raise EINVAL  # they have no splice_write
     if target.flags & O_APPEND or source is target:
         raise EINVAL
     if isinstance(source, PipeFile) and isinstance(target, PipeFile) and source.pipe is target.pipe:
