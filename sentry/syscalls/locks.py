@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
-from pysc.cabi.linux.errors import EBADF, EINVAL, EOVERFLOW
+from pysc.cabi.linux.errors import EAGAIN, EBADF, EINVAL, EOVERFLOW
 from pysc.cabi.linux.fcntl import (
     F_GETLK,
     F_OFD_GETLK,
@@ -15,7 +16,9 @@ from pysc.cabi.linux.fcntl import (
     O_PATH,
 )
 from pysc.sentry.fs import special
-from pysc.sentry.kernel.locks import END, FileLocks, RecordLock
+from pysc.sentry.fs.hostfs import HostRegular
+from pysc.sentry.kernel.host_locks import END, HostLocks
+from pysc.sentry.kernel.locks import FileLocks, RecordLock
 from pysc.sentry.syscalls.table import U32, Fd
 
 if TYPE_CHECKING:
@@ -45,6 +48,22 @@ def locks_of(file: FileDescription) -> FileLocks | None:
     return inode.locks
 
 
+async def _show_to_host(file: FileDescription, locks: FileLocks) -> None:
+    """On a shared mount let others who use the host's file see what is locked here."""
+    if file.path is None:
+        return
+    inode = file.path.inode
+    if not isinstance(inode, HostRegular) or not inode.fs.revalidates:
+        return
+    if locks.host is not None and (locks.host.writable or not file.writable):
+        return
+    fd = await inode.mapping_fd(file.writable)
+    if locks.host is None:  # still: others may have come first
+        locks.host = HostLocks(os.dup(fd), writable=file.writable)
+    elif file.writable and not locks.host.writable and not locks.host.reopen(os.dup(fd)):
+        raise EAGAIN
+
+
 async def flock(task: Task, fd: Fd, operation: U32) -> None:
     """flock(2)."""
     file = task.fds.get(fd)
@@ -58,12 +77,15 @@ async def flock(task: Task, fd: Fd, operation: U32) -> None:
     if locks is None:
         return
     file.get()
+    locks.callers += 1
     try:
         if operation == LOCK_UN:
             locks.unflock(file)
         else:
+            await _show_to_host(file, locks)
             await locks.flock(file, operation == LOCK_EX, wait=wait)
     finally:
+        locks.leave()
         file.put()
 
 
@@ -80,7 +102,13 @@ async def record_lock(task: Task, file: FileDescription, command: int, address: 
     if command in (F_GETLK, F_OFD_GETLK):
         if kind not in (F_RDLCK, F_WRLCK):
             raise EINVAL
-        task.put(address, _found(locks.conflict(wanted), whence, start, length, pid))
+        locks.callers += 1
+        try:
+            await _show_to_host(file, locks)
+            found = locks.conflict(wanted) or locks.host_conflict(wanted)
+        finally:
+            locks.leave()
+        task.put(address, _found(found, whence, start, length, pid))
         return 0
     if kind == F_UNLCK:
         locks.unlock(owner, first, last)
@@ -90,9 +118,12 @@ async def record_lock(task: Task, file: FileDescription, command: int, address: 
     if not (file.writable if kind == F_WRLCK else file.readable):
         raise EBADF
     file.get()
+    locks.callers += 1
     try:
+        await _show_to_host(file, locks)
         await locks.lock(wanted, wait=command in (F_SETLKW, F_OFD_SETLKW))
     finally:
+        locks.leave()
         file.put()
     return 0
 

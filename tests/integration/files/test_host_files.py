@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.builds import compile_guest
 from tests.support.sandbox import PYSC, Outcome, run
 
 GOFER_CAPABILITIES = 0x1F
@@ -131,6 +133,58 @@ $b cat single
     assert (volume / "new").read_text() == "new\n"
     assert (os.listdir(fixed), (fixed / "file").read_text()) == (["file"], "fixed\n")
     assert single.read_text() == "single\nlonger\n"
+
+
+LOCKER = r"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+int main(void)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_start = 5, .l_len = 10}, found = lock;
+    int held = open("/volume/held", O_RDWR), file = open("/volume/file", O_RDWR);
+    char byte;
+    setlinebuf(stdout);
+    printf("%d", flock(held, LOCK_EX | LOCK_NB));
+    printf(" %d", fcntl(file, F_SETLK, &lock));
+    fcntl(file, F_GETLK, &found);
+    printf(" %d %ld %ld\n", found.l_type == F_WRLCK, (long)found.l_start, (long)found.l_len);
+    printf("%d\n", fcntl(file, F_SETLKW, &lock));
+    return read(0, &byte, 1) != 0;
+}
+"""
+
+
+def test_locks_on_a_shared_mount_are_the_hosts_too(bundle: Bundle, direct: list[str], tmp_path: Path) -> None:
+    source, volume = tmp_path / "locker.c", tmp_path / "volume"
+    source.write_text(LOCKER)
+    volume.mkdir()
+    shutil.copy(compile_guest(source, "static", tmp_path), bundle.root / "bin" / "locker")
+    for name in ("file", "held"):
+        (volume / name).write_text("x")
+    bundle.bind(volume, "/volume", "rw")
+    with open(volume / "file", "r+") as ours, open(volume / "held", "r+") as theirs:
+        fcntl.lockf(ours, fcntl.LOCK_EX, 6, 6)
+        command = bundle.command("exec /bin/locker", direct)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+            assert running.stdin is not None
+            assert running.stdout is not None
+            try:
+                assert running.stdout.readline() == "0 -1 1 6 6\n"
+                with pytest.raises(BlockingIOError):
+                    fcntl.lockf(theirs, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                fcntl.lockf(ours, fcntl.LOCK_UN, 6, 6)
+                assert running.stdout.readline() == "0\n"
+                with pytest.raises(BlockingIOError):
+                    fcntl.lockf(ours, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 14)
+                fcntl.lockf(ours, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 15)
+                running.stdin.close()
+                assert running.wait(30) == 0
+            finally:
+                running.kill()
+        fcntl.lockf(theirs, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_program_of_the_host_is_not_written_while_it_runs(bundle: Bundle, direct: list[str], tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pysc.cabi.linux.errors import EAGAIN, EDEADLK
 from pysc.sentry.fs.file import O_RDWR, FileDescription
 from pysc.sentry.kernel.fd_table import FDTable
-from pysc.sentry.kernel.locks import END, FileLocks, RecordLock
+from pysc.sentry.kernel.host_locks import END, HostLocks
+from pysc.sentry.kernel.locks import FileLocks, RecordLock
 from pysc.sentry.kernel.scheduler import Interrupted
 from pysc.sentry.syscalls.locks import FLOCK
 from tests.unit.sentry.ipc.helpers import Runner
@@ -116,3 +117,44 @@ def test_records_same_as_the_hosts(steps: list[tuple[int, int, int, int]]) -> No
         finally:
             for fd in [*fds, prober]:
                 os.close(fd)
+
+
+def test_the_host_holds_the_strongest_of_all() -> None:
+    run, locks = Runner(), FileLocks()
+    first, second = FDTable(), FDTable()
+    with tempfile.NamedTemporaryFile() as other, open(other.name, "r+b") as ours:
+        locks.host = HostLocks(os.dup(ours.fileno()), writable=True)
+
+        def taken(start: int, end: int, *, shared: bool = False) -> bool:
+            kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
+            asked = FLOCK.pack(kind, 0, start, end - start + 1, 0)
+            return FLOCK.unpack(fcntl.fcntl(other, F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK
+
+        run.run(locks.lock(record(first, False, 0, 9), wait=False))
+        run.run(locks.lock(record(second, False, 5, 19), wait=False))
+        assert [taken(0, 0), taken(19, 19), taken(20, 99), taken(0, 19, shared=True)] == [True, True, False, False]
+        locks.unlock(first, 0, 9)
+        assert [taken(0, 4), taken(5, 5)] == [False, True]
+        run.run(locks.lock(record(second, True, 10, 12), wait=False))
+        assert [taken(5, 9, shared=True), taken(12, 12, shared=True)] == [False, True]
+
+        fcntl.fcntl(other, F_OFD_SETLK, FLOCK.pack(fcntl.F_WRLCK, 0, 50, 10, 0))
+        with pytest.raises(EAGAIN):
+            run.run(locks.lock(record(second, False, 0, 55), wait=False))
+        assert [taken(0, 4), taken(5, 5), taken(13, 19, shared=True)] == [False, True, False]
+        found = locks.host_conflict(record(first, True, 20, 99))
+        assert found is not None
+        assert (found.start, found.end, found.exclusive) == (50, 59, True)
+        locks.callers = 1
+        waiting = run.start(locks.lock(record(first, True, 50, 50), wait=True))
+        run.settle()
+        assert not waiting.done
+        fcntl.fcntl(other, F_OFD_SETLK, FLOCK.pack(fcntl.F_UNLCK, 0, 50, 10, 0))
+        locks.release_owner(second)  # wakes: no need to wait for the next try
+        run.settle()
+        assert waiting.done
+        locks.leave()
+        assert taken(50, 50)
+        locks.release_owner(first)
+        assert locks.host is None
+        assert not taken(0, 1000)
