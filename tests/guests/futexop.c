@@ -25,7 +25,6 @@ static void operations(void)
         }
 }
 
-/* How many wakes a comparison allows shows in who wakes: one waiter is on each word. */
 static void *wait_on(void *word)
 {
     while (syscall(SYS_futex, word, FUTEX_WAIT | private, *(uint32_t *)word, NULL, NULL, 0) != 0 && errno == EINTR)
@@ -33,25 +32,21 @@ static void *wait_on(void *word)
     return NULL;
 }
 
+/* A comparison shows in whether it wakes who waits on the second word: moved there, so it certainly waits. */
 static void comparisons(void)
 {
     static const int values[] = {-3, 0, 3};
     for (uint32_t how = 0; how < 7; how++)
         for (int i = 0; i < COUNT(values); i++) {
-            uint32_t word = 0, other = (uint32_t)values[i];
+            uint32_t word = 0, before = 0, other = (uint32_t)values[i];
             pthread_t thread;
-            long woken = 0;
-            pthread_create(&thread, NULL, wait_on, &other);
-            for (int tries = 0; tries < 2000 && woken == 0; tries++) { /* until it sleeps; or it never wakes */
-                woken = wake_op(&word, &other, 1, 1, FUTEX_OP(FUTEX_OP_ADD, 0, how, 0));
-                if (woken == 0 && (how > 5 || tries > 20))
-                    break;
-                if (woken == 0)
-                    nap(2);
-            }
+            pthread_create(&thread, NULL, wait_on, &before);
+            while (syscall(SYS_futex, &before, FUTEX_CMP_REQUEUE | private, 0, 1L, &other, 0) != 1)
+                sched_yield();
+            long woken = wake_op(&word, &other, 1, 1, FUTEX_OP(FUTEX_OP_ADD, 0, how, 0));
             say("comparison %u of %d: %ld %s\n", how, values[i], woken, woken < 0 ? strerrorname_np(errno) : "");
-            while (woken <= 0 && syscall(SYS_futex, &other, FUTEX_WAKE | private, 1, NULL, NULL, 0) != 1)
-                nap(1);
+            if (woken <= 0)
+                CHECK(syscall(SYS_futex, &other, FUTEX_WAKE | private, 1, NULL, NULL, 0) == 1);
             pthread_join(thread, NULL);
         }
 }
