@@ -5,7 +5,7 @@ A bug in a handler is contained: its call fails with EIO and the log has the tra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pysc.cabi.linux.errors import EIO, ENOSYS, LinuxError
@@ -101,30 +101,34 @@ def dispatch(task: Task, nr: int, args: tuple[int, ...]) -> None:
             kernel.strace.on_exit(task, nr, row, args, result)
         return_to_guest(task, Return(nr, args, result))
         return
-    if row.is_async or row.has_path:
+    if row.has_path:
         call = _Call(task, nr, args, row)
-        routine = kernel.scheduler.start(_run(call), task, call)
-        if not routine.done:
-            task.routine = routine
+        _start(task, _run_with_paths(call), call)
         return
     try:
         result = row.handler(task, *row.decode(args))
     except BaseException as error:  # contained: see finish
         finish(task, nr, args, row, None, error)
+        return
+    if row.is_async:
+        _start(task, result, _Call(task, nr, args, row))
     else:
         finish(task, nr, args, row, result, None)
 
 
-async def _run(call: _Call) -> Any:
-    task, row, args = call.task, call.row, call.args
+def _start(task: Task, coroutine: Coroutine[Any, Any, Any], call: _Call) -> None:
+    routine = task.kernel.scheduler.start(coroutine, task, call)
+    if not routine.done:
+        task.routine = routine
+
+
+async def _run_with_paths(call: _Call) -> Any:
+    task, row = call.task, call.row
     assert row.handler is not None
-    if not row.has_path:
-        result = row.handler(task, *row.decode(args))
-    else:
-        values = call.values = []
-        for decode, value in zip(row.decoders, args, strict=False):
-            values.append(await task.copy_in_string(value) if decode is None else decode(value))
-        result = row.handler(task, *values)
+    values = call.values = []
+    for decode, value in zip(row.decoders, call.args, strict=False):
+        values.append(await task.copy_in_string(value) if decode is None else decode(value))
+    result = row.handler(task, *values)
     return await result if row.is_async else result
 
 

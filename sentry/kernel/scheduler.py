@@ -260,6 +260,9 @@ class Routine:
             self.done = True
             self.on_exit(None, error)
             return
+        self._wait_for(request)
+
+    def _wait_for(self, request: object) -> None:
         if isinstance(request, _Park):
             pending = self._scheduler.pending_interrupt(self.owner) if self.owner is not None else None
             if pending is not None:
@@ -283,17 +286,25 @@ class Routine:
             self.on_exit(None, TypeError(f"the kernel cannot await {request!r}"))
 
 
+async def _nothing() -> None:
+    """Do nothing."""
+
+
 class Scheduler:
     """Ready routines and timers.  The owner of the loop calls :meth:`run_ready`, then sleeps until :meth:`deadline`.
 
     ``pending_interrupt(owner)`` says whether an owner that is about to park must not.
     """
 
-    __slots__ = ("_ready", "_timers", "current", "pending_interrupt")
+    __slots__ = ("_ended", "_ready", "_timers", "current", "pending_interrupt")
 
     def __init__(self, pending_interrupt: Callable[[Any], Reason | None] = lambda owner: None) -> None:
         self._ready: deque[Routine] = deque()
         self._timers: list[Timer] = []
+        self._ended = Routine(self, _nothing(), None, lambda _value, _error: None)
+        """What stands for all that have ended at once."""
+        self._ended._coroutine.close()
+        self._ended.done = True
         self.current: Any = None
         """The owner of the routine that runs now, or ran last: for what cannot await :func:`current_owner`."""
         self.pending_interrupt = pending_interrupt
@@ -305,8 +316,19 @@ class Scheduler:
         on_exit: Callable[[Any, BaseException | None], None],
     ) -> Routine:
         """Run ``coroutine`` to its first wait, now; ``on_exit(value, error)`` is called when it ends."""
+        self.current = owner
+        try:
+            request = coroutine.send(None)
+            while request is _OWNER:
+                request = coroutine.send(owner)
+        except StopIteration as stop:  # most never wait: they need no routine
+            on_exit(stop.value, None)
+            return self._ended
+        except BaseException as error:  # as in Routine._step
+            on_exit(None, error)
+            return self._ended
         routine = Routine(self, coroutine, owner, on_exit)
-        routine._step()
+        routine._wait_for(request)
         return routine
 
     def call_at(self, deadline: int, callback: Callable[[], None]) -> Timer:

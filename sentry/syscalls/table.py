@@ -145,9 +145,15 @@ class Row:
     is_async: bool
     restart: Restart
 
+    conversions: tuple[tuple[int, Callable[[int], int]], ...] = ()
+    """The decoders that change what they read, and of which argument."""
+
     def decode(self, args: tuple[int, ...]) -> list[Any]:
         """Read the registers of a call without path arguments.  Raises what the types raise."""
-        return [decode(value) for decode, value in zip(self.decoders, args, strict=False)]  # type: ignore[misc]
+        values = list(args[: len(self.decoders)])
+        for index, decode in self.conversions:
+            values[index] = decode(values[index])
+        return values
 
 
 def _row(handler: Callable[..., Any], support: Support, note: str) -> Row:
@@ -173,6 +179,7 @@ def _row(handler: Callable[..., Any], support: Support, note: str) -> Row:
         has_path=None in decoders,
         is_async=bool(code.co_flags & CO_COROUTINE),
         restart=getattr(handler, "restart", Restart.SYS),
+        conversions=tuple((i, decode) for i, decode in enumerate(decoders) if decode not in (None, _u64)),
     )
 
 
