@@ -8,6 +8,7 @@ struct pysc_objects;
 
 #define PYSC_READY 32 /* an event's kind: a watched descriptor (`id`) is ready for args[0] */
 #define PYSC_MOVED 33 /* a fast path changed object `id` of kind `nr`, which somebody waits for: it has args[0] now */
+#define PYSC_NOTIFIED 35 /* the listener has received what is nobody's ordered clone: pysc_notify_last has it */
 #define PYSC_DONATED 34 /* thread `id` has taken what it was sent: descriptors may be sent to its space again */
 
 struct pysc_event {
@@ -43,8 +44,9 @@ int64_t pysc_engine_share(struct pysc_engine *engine, int32_t file);
 
 struct pysc_counters *pysc_engine_counters(struct pysc_engine *engine);
 
-/* One more (1) or less (-1) birth is on its way: watched descriptors are looked at while spinning. */
-void pysc_expect(struct pysc_engine *engine, int32_t change);
+/* A clone(2) with these flags (PYSC_CLONE_*) has been ordered of a thread of process `pid` (1), or is over (-1): it is
+ * let pass meanwhile, and watched descriptors are looked at while spinning. */
+void pysc_expect(struct pysc_engine *engine, int32_t pid, uint64_t flags, int32_t change);
 
 /* The descriptors of a space; the space's own.  -1: closed. */
 struct pysc_space_ends {
@@ -119,7 +121,10 @@ int64_t pysc_reserve(struct pysc_engine *engine, uint32_t thread, uint64_t size)
 int64_t pysc_result(struct pysc_engine *engine, uint32_t thread, uint32_t index);
 
 /* seccomp_unotify(2) */
-int64_t pysc_notify_receive(int32_t listener, struct pysc_notification *notification);
+/* Watch the listener (borrowed). */
+int64_t pysc_listen(struct pysc_engine *engine, int32_t listener);
+/* What PYSC_NOTIFIED told of. */
+const struct pysc_notification *pysc_notify_last(struct pysc_engine *engine);
 int64_t pysc_notify_answer(int32_t listener, uint64_t id, int64_t value, int32_t error, uint32_t flags);
 /* `last`: it is the answer, too; the call returns `as`. */
 int64_t pysc_notify_add_file(int32_t listener, uint64_t id, int32_t file, uint32_t as, int32_t last);

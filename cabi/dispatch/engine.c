@@ -39,6 +39,7 @@ pysc_engine_new(void)
     if (engine == MAP_FAILED)
         return NULL;
     engine->quick_enough = 8;
+    engine->listener = -1;
     engine->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (engine->epoll < 0) {
         munmap(engine, sizeof *engine);
@@ -56,12 +57,6 @@ pysc_engine_free(struct pysc_engine *engine)
         munmap(engine->shared, sizeof *engine->shared);
     close(engine->epoll);
     munmap(engine, sizeof *engine);
-}
-
-void
-pysc_expect(struct pysc_engine *engine, int32_t change)
-{
-    engine->expecting += change;
 }
 
 struct pysc_counters *

@@ -13,6 +13,7 @@
 #define MAX_SPACES 16384
 #define MAX_THREADS 65536
 #define N_HOT 4
+#define N_ORDERED 32
 
 /* A thread's state, the sentry's own view of the protocol. */
 enum state {
@@ -88,6 +89,12 @@ struct space {
     struct mapping mapping;
 };
 
+/* A clone that a process has been told to make; `pid` 0: none. */
+struct ordered {
+    int32_t pid;
+    uint64_t flags;
+};
+
 struct pysc_engine {
     struct pysc_objects *objects; /* NULL: no fast paths */
     int32_t epoll;
@@ -106,7 +113,10 @@ struct pysc_engine {
     uint64_t wakes_seen;
     uint32_t spin_cycles;
     struct pysc_counters counters;
-    int32_t expecting; /* births: a notification of the listener comes soon */
+    int32_t expecting; /* clones that have been ordered: a notification of the listener comes soon */
+    struct ordered ordered[N_ORDERED]; /* the first of them */
+    int32_t listener;
+    struct pysc_notification notification; /* the last */
     int64_t last_look, last_placed;
     struct space spaces[MAX_SPACES];
     struct thread threads[MAX_THREADS];
@@ -117,6 +127,9 @@ struct pysc_engine {
 typedef int (*fast_path)(struct pysc_engine *engine, uint32_t thread, struct pysc_event *event);
 #define N_FAST_PATHS 512
 extern fast_path pysc_fast_paths[N_FAST_PATHS];
+
+/* notify.c: take what the listener has.  Returns whether `event` tells of it. */
+int take_notification(struct pysc_engine *engine, struct pysc_event *event);
 
 /* kept.c: what a report says about what was pending, before anybody looks at it. */
 #define SETTLED_FOR_PYTHON 1 /* no fast path looks at it */

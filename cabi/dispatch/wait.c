@@ -207,6 +207,8 @@ take_ready(struct pysc_engine *engine, const struct epoll_event *ready, struct b
             heat(engine, id, batch); /* before the scan: what comes after it is found by the next one */
         if (scan_space(engine, id, batch) < 0)
             ring_again(engine, id);
+    } else if (batch->n < batch->max && id == (uint32_t)engine->listener) {
+        batch->n += (uint32_t)take_notification(engine, &batch->events[batch->n]);
     } else if (batch->n < batch->max) {
         batch->events[batch->n++] = (struct pysc_event){.id = id, .kind = PYSC_READY, .args = {ready->events}};
     }

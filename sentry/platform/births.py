@@ -6,16 +6,16 @@ notification follow: whatever is expected stays so until the child has reported 
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
-from pysc.cabi._dispatch import ffi, lib
+from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import EAGAIN, EPERM
 
 if TYPE_CHECKING:
     from pysc.sentry.platform.space import SystrapSpace
     from pysc.sentry.platform.systrap import Systrap
 
-_EPOLLIN: Final = 1
 _CONTINUE: Final = 1
 _NR_CLONE: Final = 56
 
@@ -26,17 +26,17 @@ class Births:
     def __init__(self, platform: Systrap) -> None:
         self._platform = platform
         self._listener = -1
-        self._notification = ffi.new("struct pysc_notification *")
 
     def start(self, listener: int) -> None:
         """Listen (``listener`` is borrowed)."""
         self._listener = listener
-        self._platform.watch(listener, _EPOLLIN, self._on_ready)
+        failed = lib.pysc_listen(self._platform.engine, listener)
+        if failed:
+            raise OSError(-failed, os.strerror(-failed))
 
-    def _on_ready(self, _ready: int) -> None:
-        note = self._notification
-        if lib.pysc_notify_receive(self._listener, note) != 0:
-            return  # its thread was killed meanwhile
+    def on_notified(self) -> None:
+        """Answer what the dispatcher has not: births, what nobody ordered, and orders that it has no room for."""
+        note = lib.pysc_notify_last(self._platform.engine)
         flags = note.args[0]
         if note.nr == _NR_CLONE and flags == lib.PYSC_CLONE_BIRTH:
             self._birth(note.id, note.pid, note.args[1])

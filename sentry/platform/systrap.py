@@ -42,6 +42,7 @@ _EVENT: Final = struct.Struct("<IIq6Q")
 _BATCH: Final = 64
 _EPOLLIN: Final = 1
 _READY: Final[int] = lib.PYSC_READY
+_NOTIFIED: Final[int] = lib.PYSC_NOTIFIED
 _KINDS: Final = (None, *Kind)
 VDSO: Final = lib.PYSC_VDSO
 """Our own vDSO image in every guest process: what AT_SYSINFO_EHDR says, where fast paths are on."""
@@ -124,10 +125,10 @@ class Systrap:
         """The zygote's host pid."""
         return self._zygote.pid
 
-    def expected_one(self) -> None:
-        """A birth that was expected has happened, or will not."""
+    def expect(self, pid: int, flags: int, change: int) -> None:
+        """Let a clone with these flags pass that the process is told to make (1), until it is over (-1)."""
         if self.engine:
-            lib.pysc_expect(self.engine, -1)
+            lib.pysc_expect(self.engine, pid, flags, change)
 
     # Blanks
     def new_space(self, base: int | None = None, table: int | None = None) -> SystrapSpace:
@@ -247,6 +248,9 @@ class Systrap:
                 callback = self._callbacks.get(number)
                 if callback is not None:
                     callback(record[3])
+                continue
+            if kind == _NOTIFIED:
+                self._listener.on_notified()
                 continue
             if kind == lib.PYSC_MOVED:
                 objects.on_moved(record[2], number, record[3])

@@ -441,7 +441,7 @@ class SystrapThread:
                 space.platform.births[child.token] = child
                 space.donate([child.memory])
                 space.forking = child
-                lib.pysc_expect(self.engine, 1)
+                space.platform.expect(space.host_pid, lib.PYSC_CLONE_FORK, 1)
                 with space.unlimited():
                     index = self._command(lib.PYSC_CMD_FORK)
                     self._tell(told)
@@ -464,7 +464,7 @@ class SystrapThread:
             finally:
                 if space.forking is not None:
                     space.forking = None
-                    space.platform.expected_one()
+                    space.platform.expect(space.host_pid, lib.PYSC_CLONE_FORK, -1)
         return thread
 
     def _tell(self, told: tuple[int, bytes] | None) -> None:
@@ -481,7 +481,7 @@ class SystrapThread:
         space = self.space
         thread = SystrapThread(space, space.free_slot())
         space.cloning += 1
-        lib.pysc_expect(self.engine, 1)
+        space.platform.expect(space.host_pid, lib.PYSC_CLONE_THREAD, 1)
         try:
             index = self._command(lib.PYSC_CMD_CLONE, thread.slot, stack, tls is not None, tls or 0)
             self._tell(told)
@@ -494,7 +494,7 @@ class SystrapThread:
             await thread.born
         finally:
             space.cloning -= 1
-            space.platform.expected_one()
+            space.platform.expect(space.host_pid, lib.PYSC_CLONE_THREAD, -1)
         return thread
 
     def discard(self) -> None:

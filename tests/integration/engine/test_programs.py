@@ -188,6 +188,13 @@ def test_donated_files(kernel: TestKernel, compile_guest: Compile) -> None:
     assert ways == {False, True}  # while there is one thread it is told with the verdict
 
 
+def test_more_clones_than_the_dispatcher_remembers(kernel: TestKernel, compile_guest: Compile) -> None:
+    """It lets pass those that it has noted; of the others the platform itself knows that they were ordered."""
+    for pid in range(1 << 30, (1 << 30) + 40):
+        lib.pysc_expect(kernel.platform.engine, pid, lib.PYSC_CLONE_THREAD, 1)
+    assert kernel.run(compile_guest("libc", libc=True), [b"libc"]) == 0, kernel.output
+
+
 def test_fork_bomb(compile_guest: Compile) -> None:
     """Out of descriptors a fork is refused with EAGAIN, and nothing is lost."""
     kernel = TestKernel(fastpath=True)
