@@ -41,7 +41,7 @@ def end_group(group: ThreadGroup, status: int) -> None:
             memory.space.kill()
     for task in tasks:
         kill_task(task)
-    if group.tasks:
+    if any(task.state is TaskState.GUEST and not task.memory.ended for task in tasks):
         group.kernel.scheduler.call_at(now() + GRACE, _Deadline(group))
 
 

@@ -54,6 +54,12 @@ def test_a_child_is_a_copy_and_its_end_is_waited_for(world: World) -> None:
     assert world.call(world.init, "wait4", ANY, BASE, 0, 0) == -ECHILD.errno
 
 
+def test_an_end_by_oneself_sets_no_deadline(world: World) -> None:
+    """The grace is for threads that still run: nobody is woken later for a process that has ended."""
+    world.exit(world.fork(world.init))
+    assert world.kernel.scheduler.deadline() is None
+
+
 def test_a_zombie_stays_until_it_is_waited_for(world: World) -> None:
     child = world.fork(world.init)
     world.exit(child, 3)
