@@ -155,6 +155,7 @@ pysc_engine_serve(struct pysc_engine *engine, struct pysc_objects *objects)
 {
     engine->objects = objects;
     serve_data();
+    serve_poll();
     pysc_fast_paths[SYS_lseek] = fast_lseek;
     pysc_fast_paths[SYS_fstat] = fast_fstat;
     pysc_fast_paths[SYS_fsync] = fast_sync;

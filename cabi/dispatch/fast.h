@@ -94,6 +94,10 @@ int write_counter(struct call *call, struct pysc_file *file, const uint8_t *byte
 /* fast_data.c */
 void serve_data(void);
 
+/* fast_poll.c: POLL* that hold now; -1: Python knows. */
+int32_t poll_file(const struct call *call, const struct pysc_file *file);
+void serve_poll(void);
+
 /* walk.c: what a path that came with the request leads to, from descriptor `dirfd` on.  An index, -errno for the guest,
  * or NOT_OURS. */
 #define WALK_FOLLOW 1    /* a link in the last place */

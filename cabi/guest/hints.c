@@ -8,30 +8,38 @@
 /* Arguments that are paths, or arrays of strings, and one buffer: argument `buffer`, as long as argument `size` (times
  * `unit`), or `unit`. */
 struct wanted {
-    uint8_t paths : 6; /* a bit per argument */
+    uint8_t paths : 6;   /* a bit per argument */
     uint8_t gathers : 1; /* the buffer is an iovec of what will be read: that, too */
+    uint8_t selects : 1; /* arguments 1 to 3 are sets of as many bits as argument 0 says */
     uint8_t arrays;      /* of strings: a bit per argument */
     uint8_t buffer : 4, size : 4;
-    uint16_t unit;
+    uint16_t unit : 12;
+    uint16_t time : 4; /* the argument that is a struct timespec */
 };
-#define PATHS(bits) {bits, 0, 0, NONE, NONE, 0}
-#define SIZED(buffer, size, unit) {0, 0, 0, buffer, size, unit}
-#define FIXED(buffer, unit) {0, 0, 0, buffer, NONE, unit}
-#define SCATTER {0, 0, 0, 1, 2, 16}
-#define GATHER {0, 1, 0, 1, 2, 16}
+#define PATHS(bits) {bits, 0, 0, 0, NONE, NONE, 0, NONE}
+#define SIZED(buffer, size, unit) {0, 0, 0, 0, buffer, size, unit, NONE}
+#define FIXED(buffer, unit) {0, 0, 0, 0, buffer, NONE, unit, NONE}
+#define SCATTER {0, 0, 0, 0, 1, 2, 16, NONE}
+#define GATHER {0, 1, 0, 0, 1, 2, 16, NONE}
+#define POLLS(time) {0, 0, 0, 0, 0, 1, 8, time}
+#define SELECTS {0, 0, 1, 0, NONE, NONE, 0, 4}
+#define PSELECTS {0, 0, 1, 0, 5, NONE, 16, 4} /* the last argument is two words */
+#define TIME_SIZE 16
+#define SELECT_MAX 1024
 
 static const struct wanted calls[] = {
     [__NR_write] = SIZED(1, 2, 1),
     [__NR_open] = PATHS(1),
     [__NR_stat] = PATHS(1),
     [__NR_lstat] = PATHS(1),
-    [__NR_poll] = SIZED(0, 1, 8),
+    [__NR_poll] = POLLS(NONE),
     [__NR_rt_sigaction] = FIXED(1, 32),
     [__NR_rt_sigprocmask] = FIXED(1, 8),
     [__NR_pwrite64] = SIZED(1, 2, 1),
     [__NR_readv] = SCATTER,
     [__NR_writev] = GATHER,
     [__NR_access] = PATHS(1),
+    [__NR_select] = SELECTS,
     [__NR_nanosleep] = FIXED(0, 16),
     [__NR_setitimer] = FIXED(1, 32),
     [__NR_connect] = SIZED(1, 2, 1),
@@ -40,7 +48,7 @@ static const struct wanted calls[] = {
     [__NR_recvmsg] = FIXED(1, 56),
     [__NR_bind] = SIZED(1, 2, 1),
     [__NR_setsockopt] = SIZED(3, 4, 1),
-    [__NR_execve] = {1, 0, 6, NONE, NONE, 0},
+    [__NR_execve] = {1, 0, 0, 6, NONE, NONE, 0, NONE},
     [__NR_truncate] = PATHS(1),
     [__NR_chdir] = PATHS(1),
     [__NR_rename] = PATHS(3),
@@ -72,7 +80,8 @@ static const struct wanted calls[] = {
     [__NR_readlinkat] = PATHS(2),
     [__NR_fchmodat] = PATHS(2),
     [__NR_faccessat] = PATHS(2),
-    [__NR_ppoll] = SIZED(0, 1, 8),
+    [__NR_pselect6] = PSELECTS,
+    [__NR_ppoll] = POLLS(2),
     [__NR_utimensat] = PATHS(2),
     [__NR_timerfd_settime] = FIXED(2, 32),
     [__NR_prlimit64] = FIXED(2, 16),
@@ -87,7 +96,7 @@ static const struct wanted calls[] = {
     [__NR_faccessat2] = PATHS(2),
 };
 
-/* Paths go above PYSC_DATA_ROOM, which no command uses, the buffer to the beginning: no call has both. */
+/* Paths go above PYSC_DATA_ROOM, which no command uses, buffers to the beginning: no call has both. */
 static void
 add_path(struct pysc_slot *slot, uint64_t address, uint32_t *used)
 {
@@ -104,12 +113,24 @@ add_path(struct pysc_slot *slot, uint64_t address, uint32_t *used)
 }
 
 static void
-add_buffer(struct pysc_slot *slot, uint64_t address, uint64_t size)
+add_buffer(struct pysc_slot *slot, uint64_t address, uint64_t size, uint32_t *used)
 {
-    if (size == 0 || size > PYSC_DATA_SIZE || !range_ok(address, size) ||
-        copy_bytes(slot->data, (void *)address, size) != 0)
+    if (size == 0 || size > PYSC_DATA_SIZE - *used || !range_ok(address, size) ||
+        copy_bytes(slot->data + *used, (void *)address, size) != 0)
         return;
-    slot->hints[slot->n_hints++] = (struct pysc_hint){address, (uint32_t)size, 0};
+    slot->hints[slot->n_hints++] = (struct pysc_hint){address, (uint32_t)size, *used};
+    *used += (uint32_t)size;
+}
+
+static void
+add_sets(struct pysc_slot *slot, const uint64_t *args, uint32_t *used)
+{
+    uint32_t bits = (uint32_t)args[0];
+
+    for (uint32_t i = 1; i <= 3 && bits <= SELECT_MAX; i++) {
+        if (args[i])
+            add_buffer(slot, args[i], (bits + 63) / 64 * 8, used);
+    }
 }
 
 /* What an iovec, which is a hint already, points to, one part after the other: all or nothing. */
@@ -155,7 +176,7 @@ void
 add_hints(struct pysc_slot *slot, int64_t nr, const uint64_t *args)
 {
     const struct wanted *wanted;
-    uint32_t used = 0;
+    uint32_t used = 0, buffered = 0;
 
     if (nr < 0 || nr >= (int64_t)(sizeof calls / sizeof *calls))
         return;
@@ -164,7 +185,12 @@ add_hints(struct pysc_slot *slot, int64_t nr, const uint64_t *args)
         add_buffer(slot, args[wanted->buffer],
                    wanted->size == NONE ? wanted->unit
                    : args[wanted->size] > PYSC_DATA_SIZE ? 0
-                                                         : args[wanted->size] * wanted->unit);
+                                                         : args[wanted->size] * wanted->unit,
+                   &buffered);
+    if (wanted->selects)
+        add_sets(slot, args, &buffered);
+    if ((wanted->unit || wanted->selects) && wanted->time != NONE && args[wanted->time])
+        add_buffer(slot, args[wanted->time], TIME_SIZE, &buffered);
     if (wanted->gathers)
         add_parts(slot, args[wanted->size]);
     for (uint32_t i = 0, paths = wanted->paths; paths; i++, paths >>= 1) {

@@ -268,6 +268,8 @@ async def preadv2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: U
         raise EOPNOTSUPP
     if low < -1:
         raise EINVAL
+    if low != -1:
+        _placed(task, fd)
     file = _readable(task, fd)
     if flags & RWF_NOWAIT and not isinstance(file, RegularFile) and file.queues() and not file.poll() & 1:
         raise EAGAIN
@@ -280,6 +282,8 @@ async def pwritev2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: 
         raise EOPNOTSUPP
     if low < -1:
         raise EINVAL
+    if low != -1:
+        _placed(task, fd)
     file = _writable(task, fd)
     ranges = await _written(task, file, iov, iovcnt)
     append = bool(flags & RWF_APPEND) if flags & (RWF_APPEND | RWF_NOAPPEND) else None

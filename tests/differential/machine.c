@@ -25,6 +25,7 @@
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/select.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -134,6 +135,9 @@ static void run_reading(const struct instruction *i)
     case 3:
         n = preadv(fd, parts, 2, i->b * 1000);
         break;
+    case 5:
+        n = preadv2(fd, parts, 2, i->b & 1 ? -1 : i->b * 1000, 0);
+        break;
     default:
         n = recv(fd, buffer, size, MSG_DONTWAIT | (i->b & 1 ? MSG_PEEK : 0));
     }
@@ -163,6 +167,9 @@ static void run_writing(const struct instruction *i)
         break;
     case 12:
         result_of(write(fd, &count, 8), 0, 0); /* meant for eventfds */
+        break;
+    case 14:
+        result_of(pwritev2(fd, parts, 3, i->b & 1 ? -1 : i->c * 100, 0), 0, 0);
         break;
     default:
         result_of(send(fd, buffer, size, MSG_DONTWAIT | MSG_NOSIGNAL), 0, 0);
@@ -203,6 +210,42 @@ static void run_making(const struct instruction *i)
         break;
     default:
         result_of(close(fd_of(i->a)), 0, 0);
+    }
+}
+
+/* Ready or not, of three descriptors, which may be the same; no program waits long. */
+static void run_polling(const struct instruction *i)
+{
+    struct pollfd polled[3] = {{fd_of(i->a), (short)(i->number & 0x3ff), 77}, {i->b & 1 ? fd_of(i->b) : -1, POLLIN, 77},
+                               {fd_of(i->c), POLLOUT, 77}};
+    struct timespec wait = {0, i->number & 0x400 ? 100000 : 0};
+    struct timeval time = {0, wait.tv_nsec / 1000};
+    fd_set in, out, except;
+    long result;
+    FD_ZERO(&in);
+    FD_ZERO(&out);
+    FD_ZERO(&except);
+    FD_SET(fd_of(i->a), &in);
+    FD_SET(fd_of(i->b), &out);
+    if (i->number & 1)
+        FD_SET(fd_of(i->c), i->number & 2 ? &in : &out);
+    FD_SET(fd_of(i->c), &except);
+    switch (i->opcode) {
+    case 43:
+        result = poll(polled, 1 + i->number % 3, wait.tv_nsec ? 1 : 0);
+        result_of(result, 0, (uint16_t)polled[0].revents + 1000 * (uint32_t)((uint16_t)polled[1].revents + 1000 * polled[2].revents));
+        break;
+    case 44:
+        result = ppoll(polled, 1 + i->number % 3, &wait, NULL);
+        result_of(result, 0, (uint16_t)polled[0].revents + 1000 * (uint32_t)((uint16_t)polled[1].revents + 1000 * polled[2].revents));
+        break;
+    case 45:
+        result = syscall(SYS_select, FIRST_FD + FDS - (int)(i->number >> 3 & 3), i->number & 4 ? NULL : &in, &out, &except, &time);
+        result_of(result, 0, sum((char *)&in, 8) ^ sum((char *)&out, 8) ^ sum((char *)&except, 8));
+        break;
+    default:
+        result = pselect(FIRST_FD + FDS, &in, i->number & 4 ? NULL : &out, NULL, &wait, NULL);
+        result_of(result, 0, sum((char *)&in, 8) ^ sum((char *)&out, 8));
     }
 }
 
@@ -573,8 +616,10 @@ static void step(const struct instruction *i)
         run_writing(i);
     else if (i->opcode < 32)
         run_making(i);
-    else if (i->opcode < 48)
+    else if (i->opcode < 43)
         run_looking(i);
+    else if (i->opcode < 48)
+        run_polling(i);
     else if (i->opcode < 64)
         run_naming(i);
     else if (i->opcode == END)

@@ -9,15 +9,17 @@ from hypothesis import strategies as st
 
 END = struct.pack("<4BI", 255, 0, 0, 0, 0)
 
-READING = {0: "read", 1: "pread", 2: "readv", 3: "preadv", 4: "recv"}
-WRITING = {8: "write", 9: "pwrite", 10: "writev", 11: "pwritev", 12: "write of a count", 13: "send"}
+READING = {0: "read", 1: "pread", 2: "readv", 3: "preadv", 4: "recv", 5: "preadv2"}
+WRITING = {
+    8: "write", 9: "pwrite", 10: "writev", 11: "pwritev", 12: "write of a count", 13: "send", 14: "pwritev2",
+}  # fmt: skip
 MAKING = {
     16: "open", 18: "pipe2", 19: "eventfd", 20: "socketpair", 21: "epoll_create1",
     22: "dup", 23: "dup2", 24: "fcntl F_DUPFD", 25: "openat", 26: "close",
 }  # fmt: skip
 LOOKING = {
     32: "lseek", 33: "fstat", 34: "F_GETFD", 35: "F_GETFL", 36: "F_SETFD", 37: "F_SETFL", 38: "poll", 39: "FIONREAD",
-    40: "fcntl lock", 41: "flock", 42: "ftruncate",
+    40: "fcntl lock", 41: "flock", 42: "ftruncate", 43: "poll of several", 44: "ppoll", 45: "select", 46: "pselect",
 }  # fmt: skip
 NAMING = {
     48: "mkdir", 49: "rmdir", 50: "unlink", 51: "rename", 52: "link", 53: "symlink", 54: "readlink", 55: "stat",

@@ -2,7 +2,9 @@
 #include "guest.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/select.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -164,6 +166,60 @@ queues(int rounds)
         case 4: count = next() % 3 ? next() % 100 : UINT64_MAX - next() % 3; note(write(event, &count, 8)); break;
         default: note_bytes(read(event, &count, 8), (unsigned char *)&count); break;
         }
+        struct pollfd set[3] = {{end[0], POLLIN, 0}, {end[1], POLLOUT, 0}, {event, POLLIN | POLLOUT, 0}};
+
+        note(poll(set, 3, 0));
+        note_bytes(sizeof set, (unsigned char *)set);
+    }
+    close(end[0]);
+    close(end[1]);
+    close(event);
+}
+
+/* What is ready, asked in every way; nothing waits. */
+static void
+readiness(int fd, int rounds)
+{
+    int end[2], event = eventfd(0, EFD_NONBLOCK), all[6];
+    static const struct timespec none;
+    uint64_t count = 1;
+
+    CHECK(event >= 0 && pipe2(end, O_NONBLOCK) == 0);
+    memcpy(all, (int[]){fd, end[0], end[1], event, 63, -1}, sizeof all);
+    for (int i = 0; i < rounds; i++) {
+        struct pollfd set[40];
+        struct timeval zero = {0, 0};
+        nfds_t n = 1 + next() % (next() % 8 ? 4 : 40);
+        fd_set sets[3];
+
+        for (nfds_t k = 0; k < n; k++)
+            set[k] = (struct pollfd){all[next() % 6], (short)(next() & 0x31f), (short)next()};
+        for (int k = 0; k < 3; k++) {
+            FD_ZERO(&sets[k]);
+            for (int m = 0; m < (next() % 8 ? 4 : 5); m++) {
+                if (next() % 2)
+                    FD_SET(all[m], &sets[k]);
+            }
+        }
+        switch (next() % 8) {
+        case 0: note(write(end[1], out, 1 + next() % 100)); break;
+        case 1: note(read(end[0], in, 1 + next() % 200)); break;
+        case 2: count = next() % 2 ? UINT64_MAX - 1 : 1; note(write(event, &count, 8)); break;
+        case 3: note(read(event, &count, 8)); break;
+        case 4: note(poll(set, n, 0)); note_bytes((long)sizeof *set * (long)n, (unsigned char *)set); break;
+        case 5: note(ppoll(set, n, &none, NULL)); note_bytes((long)sizeof *set * (long)n, (unsigned char *)set); break;
+        case 6: note(syscall(SYS_select, 64 - (int)(next() % 50), sets, sets + 1, next() % 2 ? sets + 2 : NULL, &zero));
+                note_bytes(3 * sizeof *sets, (unsigned char *)sets); break;
+        default: note(pselect(1 + (int)(next() % 70), sets, sets + 1, sets + 2, &none, NULL));
+                 note_bytes(3 * sizeof *sets, (unsigned char *)sets); break;
+        }
+    }
+    close(end[next() % 2]);
+    for (int i = 0; i < 3; i++) {
+        struct pollfd set[3] = {{end[0], POLLIN, 0}, {end[1], POLLOUT, 0}, {event, POLLIN | POLLOUT, 0}};
+
+        note(poll(set, 3, -1)); /* one is bad, and so ready */
+        note_bytes(sizeof set, (unsigned char *)set);
     }
     close(end[0]);
     close(end[1]);
@@ -215,6 +271,8 @@ main(void)
         say("queues %llx\n", (unsigned long long)hash);
         descriptors(fd, 300);
         say("descriptors %llx\n", (unsigned long long)hash);
+        readiness(fd, 800);
+        say("readiness %llx\n", (unsigned long long)hash);
         vectors(fd, 300);
         say("vectors %llx\n", (unsigned long long)hash);
     }
