@@ -25,6 +25,8 @@ COUNTER: Final = lib.PYSC_OBJECT_COUNTER
 BUDGET: Final = lib.PYSC_OBJECT_BUDGET
 CONTEXT: Final = lib.PYSC_OBJECT_CONTEXT
 INODE: Final = lib.PYSC_OBJECT_INODE
+EPOLL: Final = lib.PYSC_OBJECT_EPOLL
+ITEM: Final = lib.PYSC_OBJECT_ITEM
 
 
 class Moved(Protocol):
@@ -49,6 +51,8 @@ free_context: Final = partial(lib.pysc_object_free, OBJECTS, CONTEXT)
 note_budget: Final = partial(lib.pysc_budget_note, OBJECTS)
 hide_dentry: Final = partial(lib.pysc_dentry_hide, OBJECTS)
 free_inode: Final = partial(lib.pysc_object_free, OBJECTS, INODE)
+free_epoll: Final = partial(lib.pysc_object_free, OBJECTS, EPOLL)
+free_item: Final = partial(lib.pysc_object_free, OBJECTS, ITEM)
 
 
 def new(kind: int) -> int:

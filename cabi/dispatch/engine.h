@@ -113,6 +113,7 @@ struct pysc_engine {
     uint64_t wakes_seen;
     uint32_t spin_cycles;
     struct pysc_counters counters;
+    uint32_t told;     /* Python is being told of moves, and has not heard of them yet */
     int32_t expecting; /* clones that have been ordered: a notification of the listener comes soon */
     struct ordered ordered[N_ORDERED]; /* the first of them */
     int32_t listener;

@@ -45,6 +45,7 @@ static int
 tell(struct call *call, uint32_t kind, uint32_t index, uint32_t events)
 {
     *call->event = (struct pysc_event){.id = index, .kind = PYSC_MOVED, .nr = kind, .args = {events}};
+    call->engine->told = 1;
     return HAND_OVER;
 }
 
@@ -156,6 +157,7 @@ pysc_engine_serve(struct pysc_engine *engine, struct pysc_objects *objects)
     engine->objects = objects;
     serve_data();
     serve_poll();
+    serve_epoll();
     pysc_fast_paths[SYS_lseek] = fast_lseek;
     pysc_fast_paths[SYS_fstat] = fast_fstat;
     pysc_fast_paths[SYS_fsync] = fast_sync;

@@ -98,6 +98,9 @@ void serve_data(void);
 int32_t poll_file(const struct call *call, const struct pysc_file *file);
 void serve_poll(void);
 
+/* fast_epoll.c */
+void serve_epoll(void);
+
 /* walk.c: what a path that came with the request leads to, from descriptor `dirfd` on.  An index, -errno for the guest,
  * or NOT_OURS. */
 #define WALK_FOLLOW 1    /* a link in the last place */

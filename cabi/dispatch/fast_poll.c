@@ -44,6 +44,8 @@ poll_file(const struct call *call, const struct pysc_file *file)
 {
     const struct pysc_counter *counter = &call->objects->counters[file->object];
 
+    if (file->flags & O_PATH_)
+        return -1;
     switch (file->type) {
     case PYSC_FILE_REGULAR:
         return EVENTS_IN | EVENTS_OUT;

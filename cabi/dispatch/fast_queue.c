@@ -26,7 +26,7 @@ read_pipe(struct call *call, struct pysc_file *file, const struct parts *parts)
 {
     struct pysc_pipe *pipe = pipe_of(call, file);
     uint64_t size = parts->total;
-    uint32_t events = 0;
+    uint32_t events = 0, waits; /* pollers hear of room where there was none (Pipe.take) */
     int64_t n;
 
     if (!pipe || size == 0)
@@ -37,8 +37,9 @@ read_pipe(struct call *call, struct pysc_file *file, const struct parts *parts)
         return file->flags & O_NONBLOCK_ ? answer(call, -EAGAIN) : HAND_OVER;
     }
     object_lock(&pipe->header);
+    waits = pipe->waits & (PYSC_WAITS_ROOM | (room_in(pipe) < PIPE_BUF_SIZE ? PYSC_WAITS_POLL_ROOM : 0));
     n = pysc_pipe_take(pipe, call->thread->slot->data, size < PYSC_DATA_SIZE ? size : PYSC_DATA_SIZE);
-    if (pipe->waits & (PYSC_WAITS_ROOM | PYSC_WAITS_POLL) && room_in(pipe) >= PIPE_BUF_SIZE)
+    if (waits && room_in(pipe) >= PIPE_BUF_SIZE)
         events = EVENTS_OUT;
     object_unlock(&pipe->header);
     return answer_parts_and_tell(call, parts, (uint64_t)n, PYSC_FLAG_PARTIAL, PYSC_OBJECT_PIPE, pipe->header.index, events);

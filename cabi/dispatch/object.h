@@ -14,6 +14,8 @@
 #define MAX_PIPES 131072
 #define MAX_COUNTERS 131072
 #define MAX_BUDGETS 4096
+#define MAX_EPOLLS 131072
+#define MAX_ITEMS 1048576
 #define MAX_CONTEXTS 65536
 #define MAX_DCACHES 4096
 #define MAX_DENTRIES 1048576
@@ -86,6 +88,8 @@ struct pysc_objects {
     struct pysc_dcache dcaches[MAX_DCACHES];
     struct pysc_dentry dentries[MAX_DENTRIES];
     struct pysc_inode inodes[MAX_INODES];
+    struct pysc_epoll epolls[MAX_EPOLLS];
+    struct pysc_item items[MAX_ITEMS];
     uint32_t buckets[DENTRY_BUCKETS]; /* index + 1 */
     struct crossing crossings[CROSSINGS];
     uint32_t hand; /* where the search for dentries to be given up goes on */

@@ -22,6 +22,8 @@ static const struct {
     [PYSC_OBJECT_DCACHE] = {offsetof(struct pysc_objects, dcaches), sizeof(struct pysc_dcache), MAX_DCACHES},
     [PYSC_OBJECT_DENTRY] = {offsetof(struct pysc_objects, dentries), sizeof(struct pysc_dentry), MAX_DENTRIES},
     [PYSC_OBJECT_INODE] = {offsetof(struct pysc_objects, inodes), sizeof(struct pysc_inode), MAX_INODES},
+    [PYSC_OBJECT_EPOLL] = {offsetof(struct pysc_objects, epolls), sizeof(struct pysc_epoll), MAX_EPOLLS},
+    [PYSC_OBJECT_ITEM] = {offsetof(struct pysc_objects, items), sizeof(struct pysc_item), MAX_ITEMS},
 };
 
 struct pysc_objects *

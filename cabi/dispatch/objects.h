@@ -16,7 +16,9 @@ struct pysc_objects;
 #define PYSC_OBJECT_DCACHE 7
 #define PYSC_OBJECT_DENTRY 8
 #define PYSC_OBJECT_INODE 9
-#define PYSC_OBJECT_KINDS 10
+#define PYSC_OBJECT_EPOLL 10
+#define PYSC_OBJECT_ITEM 11
+#define PYSC_OBJECT_KINDS 12
 
 struct pysc_header {
     uint32_t lock;
@@ -45,6 +47,7 @@ struct pysc_table {
 #define PYSC_FILE_PIPE 2
 #define PYSC_FILE_COUNTER 3
 #define PYSC_FILE_DIRECTORY 4 /* one that a fast path opened and Python has not seen yet */
+#define PYSC_FILE_EPOLL 5
 
 struct pysc_file {
     struct pysc_header header;
@@ -114,7 +117,8 @@ struct pysc_budget {
 /* What somebody waits for. */
 #define PYSC_WAITS_BYTES 1
 #define PYSC_WAITS_ROOM 2
-#define PYSC_WAITS_POLL 4
+#define PYSC_WAITS_POLL 4      /* pollers, for bytes */
+#define PYSC_WAITS_POLL_ROOM 8 /* pollers, for room */
 
 /* What of an inode of Python's fast paths look at. */
 struct pysc_inode {
@@ -152,6 +156,25 @@ struct pysc_counter {
     uint32_t waits;
 };
 
+/* An epoll instance: its ready list. */
+struct pysc_epoll {
+    struct pysc_header header;
+    uint32_t first, last; /* items: index + 1 */
+    uint32_t waits;       /* somebody waits in it: tell Python when some are left */
+    uint32_t spare;
+};
+
+/* A description that is watched by an epoll instance. */
+struct pysc_item {
+    struct pysc_header header;
+    uint64_t data;
+    uint32_t events; /* EPOLL*; only modes once a one-shot item has fired */
+    uint32_t file;
+    uint32_t generation;     /* of the description */
+    uint32_t next, previous; /* on the ready list: index + 1 */
+    uint32_t ready;          /* it is on the list */
+};
+
 /* NULL without memory. */
 struct pysc_objects *pysc_objects_new(void);
 void pysc_objects_free(struct pysc_objects *objects);
@@ -170,6 +193,13 @@ struct pysc_data *pysc_data_at(struct pysc_objects *objects, uint32_t index);
 struct pysc_pipe *pysc_pipe_at(struct pysc_objects *objects, uint32_t index);
 struct pysc_counter *pysc_counter_at(struct pysc_objects *objects, uint32_t index);
 struct pysc_budget *pysc_budget_at(struct pysc_objects *objects, uint32_t index);
+struct pysc_epoll *pysc_epoll_at(struct pysc_objects *objects, uint32_t index);
+struct pysc_item *pysc_item_at(struct pysc_objects *objects, uint32_t index);
+
+/* Ready lists: put an item at the end, where it is not on it yet; take it off; the first one, or -1. */
+void pysc_epoll_add(struct pysc_objects *objects, struct pysc_epoll *epoll, struct pysc_item *item);
+void pysc_epoll_drop(struct pysc_objects *objects, struct pysc_epoll *epoll, struct pysc_item *item);
+int64_t pysc_epoll_first(const struct pysc_epoll *epoll);
 
 /* While `watched`, writes to regular files are told to somebody: not a matter of fast paths. */
 void pysc_objects_watch(struct pysc_objects *objects, int32_t watched);

@@ -355,6 +355,7 @@ pysc_wait(struct pysc_engine *engine, int64_t timeout_ns, struct pysc_event *eve
 
     if (!engine->shared || max < 2)
         return -EINVAL; /* pysc_engine_share comes first */
+    engine->told = 0;
     do {
         uint64_t reports = engine->counters.reports;
         int64_t now = now_ns();

@@ -2,14 +2,16 @@
 
 An item is a watcher of its file's wait queues; a wake puts it on the ready list of its epoll, where it stays until a
 wait finds the file not ready (level-triggered), or reports it once (edge-triggered, one-shot).  So a wait costs what
-is ready, not what is watched.
+is ready, not what is watched.  Ready lists are structures that fast paths report from, too.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
+from pysc.cabi import objects
+from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import EEXIST, EINVAL, ELOOP, ENOENT, EPERM
 from pysc.cabi.linux.poll import (
     EPOLLET,
@@ -32,20 +34,39 @@ _EXCLUSIVE_OK: Final = IN | OUT | UNASKED | EPOLLET | EPOLLWAKEUP | EPOLLEXCLUSI
 
 
 class EpollItem:
-    """A description watched under one descriptor number.
+    """A description watched under one descriptor number: the face of a struct pysc_item.
 
     Invariant: known to its epoll and its file, and a watcher of ``queues``, until :meth:`detach`.
     """
 
-    __slots__ = ("data", "epoll", "events", "fd", "file", "queues")
+    __slots__ = ("c", "epoll", "fd", "file", "index", "queues")
 
     def __init__(self, epoll: EpollFile, fd: int, file: FileDescription, events: int, data: int) -> None:
+        self.index = objects.new(objects.ITEM)
+        self.c: Any = lib.pysc_item_at(objects.OBJECTS, self.index)
+        self.c.events = events
+        self.c.data = data
+        self.c.file, self.c.generation = file.index, file.generation
         self.epoll = epoll
         self.fd = fd
         self.file = file
-        self.events = events
-        self.data = data
         self.queues: tuple[WaitQueue, ...] = ()
+
+    def __del__(self, free: Callable[[int], None] = objects.free_item) -> None:
+        if hasattr(self, "index"):  # not if there was none left
+            free(self.index)
+
+    @property
+    def events(self) -> int:
+        """EPOLL* as they were given, with what is reported unasked; only modes once it has fired and is one-shot."""
+        value: int = self.c.events
+        return value
+
+    @property
+    def data(self) -> int:
+        """What is reported with them."""
+        value: int = self.c.data
+        return value
 
     def __call__(self, events: int) -> None:
         """The file was woken for ``events``."""
@@ -84,17 +105,39 @@ class EpollItem:
 class EpollFile(AnonymousFile):
     """An epoll instance."""
 
-    __slots__ = ("_items", "_ready", "poll_wait", "wait")
+    __slots__ = ("__weakref__", "_epoll", "_epoll_index", "_items", "_numbers", "poll_wait", "wait")
 
     kind = b"anon_inode:[eventpoll]"
 
     def __init__(self) -> None:
         super().__init__(O_RDWR)
+        self._epoll_index = objects.new(objects.EPOLL)
+        self._epoll: Any = lib.pysc_epoll_at(objects.OBJECTS, self._epoll_index)
         self._items: dict[tuple[int, FileDescription], EpollItem] = {}
-        self._ready: OrderedDict[EpollItem, None] = OrderedDict()
+        self._numbers: dict[int, EpollItem] = {}
         self.wait = WaitQueue()
         """Those in epoll_wait: one is woken for each event."""
         self.poll_wait = WaitQueue()
+        objects.listen(objects.EPOLL, self._epoll_index, self)
+        self.serve(lib.PYSC_FILE_EPOLL, self._epoll_index, self._epoll.header.generation)
+
+    def __del__(
+        self,
+        free: Callable[[int], None] = objects.free_file,
+        free_epoll: Callable[[int], None] = objects.free_epoll,
+    ) -> None:
+        super().__del__(free)
+        if hasattr(self, "_epoll_index"):
+            free_epoll(self._epoll_index)
+
+    def watch(self) -> None:
+        """Somebody is about to wait in it."""
+        self._epoll.waits = 1
+
+    def moved(self, _events: int) -> None:
+        """A fast path has left something on the ready list: for the next who waits."""
+        self.wait.wake(1)
+        self._epoll.waits = bool(self.wait)
 
     # The interest list
     def add(self, fd: int, file: FileDescription, events: int, data: int) -> None:
@@ -111,6 +154,7 @@ class EpollFile(AnonymousFile):
             self._check_nesting(file)
         item = EpollItem(self, fd, file, events | UNASKED, data)
         self._items[fd, file] = item
+        self._numbers[item.index] = item
         item.attach()
         if item.ready():
             self.mark_ready(item)
@@ -120,8 +164,8 @@ class EpollFile(AnonymousFile):
         item = self._item(fd, file)
         if (item.events | events) & EPOLLEXCLUSIVE:
             raise EINVAL
-        item.events = events | UNASKED
-        item.data = data
+        item.c.events = events | UNASKED
+        item.c.data = data
         if item.ready():
             self.mark_ready(item)
 
@@ -132,7 +176,8 @@ class EpollFile(AnonymousFile):
     def forget(self, item: EpollItem) -> None:
         """Drop an item that detaches itself."""
         self._items.pop((item.fd, item.file), None)
-        self._ready.pop(item, None)
+        self._numbers.pop(item.index, None)
+        self._drop(item)
 
     def watched(self) -> list[EpollItem]:
         """Return the items (for /proc/PID/fdinfo)."""
@@ -157,9 +202,19 @@ class EpollFile(AnonymousFile):
         return {item.epoll for item in self.epoll_items or ()}
 
     # The ready list
+    def _first(self) -> EpollItem | None:
+        index = lib.pysc_epoll_first(self._epoll)
+        return self._numbers[index] if index >= 0 else None
+
+    def _add(self, item: EpollItem) -> None:
+        lib.pysc_epoll_add(objects.OBJECTS, self._epoll, item.c)
+
+    def _drop(self, item: EpollItem) -> None:
+        lib.pysc_epoll_drop(objects.OBJECTS, self._epoll, item.c)
+
     def mark_ready(self, item: EpollItem) -> None:
         """Put ``item`` on the ready list and wake one waiter."""
-        self._ready[item] = None
+        self._add(item)
         self.wait.wake(1)
         self.poll_wait.wake_all(IN)
 
@@ -167,30 +222,27 @@ class EpollFile(AnonymousFile):
         """Take up to ``limit`` reports: (events, data), in order of readiness."""
         reports: list[tuple[int, int]] = []
         again = []
-        ready = self._ready
-        while ready and len(reports) < limit:
-            item, _ = ready.popitem(last=False)
+        while len(reports) < limit and (item := self._first()) is not None:
+            self._drop(item)
             events = item.ready()
             if not events:
                 continue
             reports.append((events, item.data))
             if item.events & EPOLLONESHOT:
-                item.events &= _MODES
+                item.c.events &= _MODES
             elif not item.events & EPOLLET:
                 again.append(item)
         for item in again:
-            ready[item] = None
-        if ready:
+            self._add(item)
+        if self._first() is not None:
             self.wait.wake(1)
         return reports
 
     def poll(self) -> int:
-        ready = self._ready
-        while ready:
-            item = next(iter(ready))
+        while (item := self._first()) is not None:
             if item.ready():
                 return IN
-            del ready[item]
+            self._drop(item)
         return 0
 
     def queues(self) -> tuple[WaitQueue, ...]:

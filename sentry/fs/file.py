@@ -100,6 +100,12 @@ class FileDescription:
         self._c.offset = value
 
     @property
+    def generation(self) -> int:
+        """What tells the structure from others that had the index."""
+        value: int = self._c.header.generation
+        return value
+
+    @property
     def references(self) -> int:
         """How many hold it."""
         value: int = self._c.references

@@ -43,7 +43,8 @@ class Pipe:
     """The buffer between writers and readers: the face of a struct pysc_pipe, which fast paths work on too.
 
     A queue of its own for each kind of sleeper: a byte wakes one reader, who wakes the next if he leaves some, and
-    every poller.  Sleeping readers and writers re-check, so a wake too many is harmless; one too few would hang.
+    every poller of that end.  Sleeping readers and writers re-check, so a wake too many is harmless; one too few would
+    hang.
 
     Invariant: the sizes in ``_packets`` add up to the bytes held, or it is empty: nothing in packet mode (O_DIRECT)
     is held.  Whoever is about to wait has said so by :meth:`watch`: then fast paths tell of their moves.
@@ -56,9 +57,10 @@ class Pipe:
         "index",
         "ino",
         "open_wait",
-        "poll_wait",
+        "read_poll",
         "read_wait",
         "reader_opens",
+        "write_poll",
         "write_wait",
         "writer_opens",
     )
@@ -74,7 +76,8 @@ class Pipe:
         self.writer_opens = 0
         self.read_wait = WaitQueue()
         self.write_wait = WaitQueue()
-        self.poll_wait = WaitQueue()
+        self.read_poll = WaitQueue()
+        self.write_poll = WaitQueue()
         self.open_wait = WaitQueue()
 
     def __del__(self, free: Callable[[int], None] = objects.free_pipe) -> None:
@@ -119,10 +122,13 @@ class Pipe:
         """A fast path made it have ``events``: wake who waits for them, and remember who still waits."""
         if events & IN:
             self.read_wait.wake(1)
+            self.read_poll.wake_all(IN)
         if events & OUT:
             self.write_wait.wake(1)
-        self.poll_wait.wake_all(events)
-        waits = lib.PYSC_WAITS_POLL if self.poll_wait else 0
+            self.write_poll.wake_all(OUT)
+        waits = lib.PYSC_WAITS_POLL if self.read_poll else 0
+        if self.write_poll:
+            waits |= lib.PYSC_WAITS_POLL_ROOM
         if self.read_wait:
             waits |= lib.PYSC_WAITS_BYTES
         if self.write_wait:
@@ -158,17 +164,22 @@ class Pipe:
             else:
                 self._packets.append(Segment(len(data), False))
         self.read_wait.wake(1)
-        self.poll_wait.wake_all(IN)
+        self.read_poll.wake_all(IN)
 
     def take(self, size: int) -> bytes:
-        """Remove up to ``size`` bytes (the rest of a packet is lost); wake a writer and the next reader."""
+        """Remove up to ``size`` bytes (the rest of a packet is lost); wake a writer and the next reader.
+
+        Pollers hear of room where there was none: who asked for edges shall not see one with each read.
+        """
+        was_full = self.full
         if self._packets:
             data = self._take_segments(size)
         else:
             data = self._take_bytes(size)
         if not self.full:
             self.write_wait.wake(1)
-            self.poll_wait.wake_all(OUT)
+            if was_full:
+                self.write_poll.wake_all(OUT)
         if len(self):
             self.read_wait.wake(1)
         return data
@@ -219,7 +230,8 @@ class Pipe:
         elif not self.readers or not self.writers:
             self.read_wait.wake_all()
             self.write_wait.wake_all()
-            self.poll_wait.wake_all(ENDS)
+            self.read_poll.wake_all(ENDS)
+            self.write_poll.wake_all(ENDS)
 
     def resize(self, size: int, privileged: bool) -> int:
         """F_SETPIPE_SZ: round up to a power of two of pages.  EINVAL, EPERM (over the limit), EBUSY (holds more)."""
@@ -233,7 +245,7 @@ class Pipe:
         self._c.capacity = capacity
         if not self.full:
             self.write_wait.wake_all()
-            self.poll_wait.wake_all(OUT)
+            self.write_poll.wake_all(OUT)
         return capacity
 
 
@@ -336,8 +348,15 @@ class PipeFile(AnonymousFile):
         return events
 
     def queues(self) -> tuple[WaitQueue, ...]:
-        self.pipe.watch(lib.PYSC_WAITS_POLL)
-        return (self.pipe.poll_wait,)
+        pipe = self.pipe
+        if not self.writable:
+            pipe.watch(lib.PYSC_WAITS_POLL)
+            return (pipe.read_poll,)
+        if not self.readable:
+            pipe.watch(lib.PYSC_WAITS_POLL_ROOM)
+            return (pipe.write_poll,)
+        pipe.watch(lib.PYSC_WAITS_POLL | lib.PYSC_WAITS_POLL_ROOM)
+        return pipe.read_poll, pipe.write_poll
 
     async def attributes(self) -> Attributes:
         return await (super().attributes() if self.path is None else self.path.inode.attributes())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pysc.cabi.linux.errors import EBADF, EINVAL
 from pysc.cabi.linux.poll import POLLFD, POLLNVAL, SELECT_EX, SELECT_IN, SELECT_OUT, UNASKED
 from pysc.cabi.linux.resource import RLIMIT_NOFILE
+from pysc.sentry.fs.file import O_PATH
 from pysc.sentry.kernel.scheduler import Interrupted, WaitQueue, now, park, yield_now
 from pysc.sentry.syscalls.table import I32, U32, Addr, Restart, Size, restarts
 from pysc.sentry.syscalls.waiting import (
@@ -63,6 +64,14 @@ async def wait_ready(watched: Watched, deadline: int | None, unasked: int = UNAS
             file.put()
 
 
+def _opened(task: Task, fd: int) -> FileDescription:
+    """Return a description; what is only a place (O_PATH) is none here.  EBADF."""
+    file = task.fds.get(fd)
+    if file.flags & O_PATH:
+        raise EBADF
+    return file
+
+
 # poll
 
 
@@ -77,7 +86,7 @@ async def _poll(task: Task, fds: int, nfds: int, deadline: int | None) -> int:
         if fd < 0:
             continue
         try:
-            file = task.fds.get(fd)
+            file = _opened(task, fd)
         except EBADF:
             file = None
         watched.append((file, events & 0xFFFF))
@@ -147,7 +156,7 @@ async def _select(task: Task, nfds: int, sets: tuple[int, int, int], deadline: i
                 if fd < nfds:
                     asked[fd] = asked.get(fd, 0) | events
     numbers = sorted(asked)
-    watched: Watched = [(task.fds.get(fd), asked[fd]) for fd in numbers]
+    watched: Watched = [(_opened(task, fd), asked[fd]) for fd in numbers]
     results = dict(zip(numbers, await wait_ready(watched, deadline, 0), strict=True))
     count = 0
     for address, events in zip(sets, _SELECT, strict=True):

@@ -389,7 +389,7 @@ static void run_moving(const struct instruction *i)
     uint32_t size = bounded(to, size_of(i->number));
     off_t at = i->c;
     loff_t start = i->c, goal = i->c * 3;
-    struct epoll_event event = {.events = i->number & 0xf, .data.u32 = i->c}, events[8];
+    struct epoll_event event = {.events = (i->number & 0xf) | (i->number >> 8 & 3) << 30, .data.u32 = i->c}, events[8];
     long result;
     switch (i->opcode) {
     case 64:
@@ -408,8 +408,8 @@ static void run_moving(const struct instruction *i)
         result_of(epoll_ctl(from, 1 + i->number / 16 % 3, to, &event), 0, 0);
         break;
     case 69:
-        result = epoll_wait(from, events, 8, 0);
-        result_of(result, 0, result > 0 ? events[0].events : 0);
+        result = i->c & 1 ? epoll_wait(from, events, 8, 0) : epoll_pwait(from, events, 1 + i->c % 8, 0, NULL);
+        result_of(result, 0, result > 0 ? sum((char *)events, result * (long)sizeof *events) : 0);
         break;
     case 70:
         result_of(shutdown(from, i->b % 3), 0, 0);

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/select.h>
 #include <sys/stat.h>
@@ -227,6 +228,58 @@ readiness(int fd, int rounds)
 }
 
 static void
+note_reports(int epoll, int most)
+{
+    struct epoll_event reports[8];
+    int n = next() % 2 ? epoll_wait(epoll, reports, most, 0) : epoll_pwait(epoll, reports, most, 0, NULL);
+
+    note(n);
+    for (int i = 0; i < n; i++) {
+        note(reports[i].events);
+        note((long)reports[i].data.u64);
+    }
+}
+
+/* Interest that changes, in every mode; what is reported, in which order, and how often. */
+static void
+interest(int rounds)
+{
+    static const uint32_t modes[] = {0, 0, EPOLLET, EPOLLONESHOT, EPOLLET | EPOLLONESHOT};
+    int epoll = epoll_create1(0), one[2], other[2], event = eventfd(0, EFD_NONBLOCK), all[5];
+    uint64_t count = 1;
+
+    CHECK(epoll >= 0 && event >= 0 && pipe2(one, O_NONBLOCK) == 0 && pipe2(other, O_NONBLOCK) == 0);
+    memcpy(all, (int[]){one[0], one[1], other[0], other[1], event}, sizeof all);
+    for (int i = 0; i < rounds; i++) {
+        int fd = all[next() % 5];
+        struct epoll_event wanted = {(uint32_t)(next() % 8) | modes[next() % 5], {.u64 = next()}};
+
+        switch (next() % 10) {
+        case 0: note(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &wanted)); break;
+        case 1: note(epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &wanted)); break;
+        case 2: note(next() % 4 ? 0 : epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL)); break;
+        case 3: note(write(next() % 2 ? one[1] : other[1], out, 1 + next() % 10)); break;
+        case 4: note(read(next() % 2 ? one[0] : other[0], in, 1 + next() % 20)); break;
+        case 5: note(write(event, &count, 8)); break;
+        case 6: note(read(event, in, 8)); break;
+        default: note_reports(epoll, 1 + (int)(next() % 8)); break;
+        }
+    }
+    close(one[1]);
+    note_reports(epoll, 8);
+    close(other[0]);
+    note_reports(epoll, 8);
+    note(syscall(SYS_epoll_wait, epoll, NULL, 0, 0));
+    note(syscall(SYS_epoll_wait, epoll, NULL, -1, 0));
+    note(epoll_wait(event, (struct epoll_event *)in, 1, 0));
+    close(one[0]);
+    close(other[1]);
+    close(event);
+    note_reports(epoll, 8);
+    close(epoll);
+}
+
+static void
 descriptors(int fd, int rounds)
 {
     int end[2];
@@ -273,6 +326,8 @@ main(void)
         say("descriptors %llx\n", (unsigned long long)hash);
         readiness(fd, 800);
         say("readiness %llx\n", (unsigned long long)hash);
+        interest(1500);
+        say("interest %llx\n", (unsigned long long)hash);
         vectors(fd, 300);
         say("vectors %llx\n", (unsigned long long)hash);
     }

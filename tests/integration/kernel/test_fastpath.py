@@ -23,7 +23,7 @@ from tests.integration.kernel import harness
 LSEEK, DUP, FCNTL, READ, PREAD, WRITE, PWRITE = 8, 32, 72, 0, 17, 1, 18
 READV, WRITEV, PREADV, PWRITEV, PREADV2, PWRITEV2 = 19, 20, 295, 296, 327, 328
 SIGPROCMASK, MMAP = 14, 9
-POLL, SELECT, PSELECT6, PPOLL = 7, 23, 270, 271
+POLL, SELECT, PSELECT6, PPOLL, EPOLL_WAIT, EPOLL_PWAIT = 7, 23, 270, 271, 232, 281
 
 
 def run(program: Path, monkeypatch: pytest.MonkeyPatch, *, fastpath: bool) -> tuple[bytes, Counter[int]]:
@@ -66,7 +66,7 @@ def test_ordinary_calls_do_not_reach_python(program: Path, monkeypatch: pytest.M
     assert fast == slow
     shares = {LSEEK: 0.1, DUP: 0.5, FCNTL: 0.7, READ: 0.5, PREAD: 0.3, WRITE: 0.7, PWRITE: 0.8}
     shares |= {READV: 0.5, WRITEV: 0.8, PREADV: 0.5, PWRITEV: 0.8, PREADV2: 0.5, PWRITEV2: 0.8}
-    shares |= {POLL: 0.05, PPOLL: 0.05, SELECT: 0.3, PSELECT6: 0.3}
+    shares |= {POLL: 0.05, PPOLL: 0.05, SELECT: 0.3, PSELECT6: 0.3, EPOLL_WAIT: 0.1, EPOLL_PWAIT: 0.1}
     for nr, share in shares.items():
         assert all_calls[nr] > 40, nr
         assert left[nr] <= share * all_calls[nr], (nr, left[nr], all_calls[nr])
