@@ -78,6 +78,30 @@ is_writable(const struct pysc_file *file)
     return ((file->flags & O_ACCMODE_) == 1 || (file->flags & O_ACCMODE_) == 2) && !(file->flags & O_PATH_);
 }
 
+/* struct stat of x86-64 as guests have it; not the host's, though it is the same. */
+struct guest_stat {
+    uint64_t dev, ino, nlink;
+    uint32_t mode, uid, gid, zero;
+    uint64_t rdev;
+    int64_t size, blksize, blocks;
+    int64_t times[6];
+    int64_t unused[3];
+};
+
+#define NS 1000000000
+
+static inline int64_t
+seconds(int64_t ns)
+{
+    return ns / NS - (ns % NS < 0);
+}
+
+static inline int64_t
+rest(int64_t ns)
+{
+    return ns - seconds(ns) * NS;
+}
+
 /* fast_regular.c */
 int read_regular(struct call *call, struct pysc_file *file, const struct parts *parts, int64_t offset, int moves);
 int write_regular(struct call *call, struct pysc_file *file, const uint8_t *bytes, uint64_t size, int64_t offset, int moves);

@@ -205,7 +205,6 @@ write_regular(struct call *call, struct pysc_file *file, const uint8_t *bytes, u
         if ((uint64_t)offset + (uint64_t)n > data->length)
             data->length = (uint64_t)offset + (uint64_t)n;
         data->modified = clock_ns(CLOCK_REALTIME);
-        data->version++;
         if (moves)
             file->offset = offset + n;
     }
@@ -213,18 +212,36 @@ write_regular(struct call *call, struct pysc_file *file, const uint8_t *bytes, u
     return n <= 0 ? HAND_OVER : answer(call, n);
 }
 
+/* What fast paths have written since: all else that stat(2) shows is a matter of versions. */
+static void
+show_writes(struct guest_stat *shown, const struct pysc_data *data)
+{
+    shown->size = (int64_t)data->length;
+    shown->blocks = (int64_t)data->charged * (PAGE_SIZE / 512);
+    if (!data->modified)
+        return;
+    shown->times[2] = shown->times[4] = seconds(data->modified);
+    shown->times[3] = shown->times[5] = rest(data->modified);
+}
+
 int
 stat_regular(struct call *call, uint32_t index, uint32_t generation, uint64_t address)
 {
-    struct pysc_data *data = &call->objects->data[index];
+    const struct pysc_data *data = &call->objects->data[index], *end;
+    struct guest_stat shown;
     uint64_t version;
 
+    _Static_assert(sizeof shown == sizeof data->stat, "both are the guest's struct stat");
     if (!is_living(&data->header, generation) || !data->kept || !address_ok(address, sizeof data->stat))
         return HAND_OVER;
     version = pysc_data_version(call->objects, data);
     if (!version || version != data->kept_version)
         return HAND_OVER;
-    memcpy(call->thread->slot->data, data->stat, sizeof data->stat);
+    memcpy(&shown, data->stat, sizeof shown);
+    end = pysc_data_end(call->objects, index, generation);
+    if (end && end->where == PYSC_DATA_MEMORY)
+        show_writes(&shown, end);
+    memcpy(call->thread->slot->data, &shown, sizeof shown);
     pysc_command(call->engine, call->number, PYSC_CMD_PUT, 0, address, sizeof data->stat, 0, 0, 0, 0, 0);
     return answer(call, 0);
 }

@@ -15,29 +15,6 @@
 #define AT_EMPTY_PATH_ 0x1000U
 #define AT_EACCESS_ 0x200U
 #define AT_STATX_SYNC_TYPE_ 0x6000U
-#define NS 1000000000
-
-/* struct stat of x86-64 as guests have it; not the host's, though it is the same. */
-struct guest_stat {
-    uint64_t dev, ino, nlink;
-    uint32_t mode, uid, gid, zero;
-    uint64_t rdev;
-    int64_t size, blksize, blocks;
-    int64_t times[6];
-    int64_t unused[3];
-};
-
-static int64_t
-seconds(int64_t ns)
-{
-    return ns / NS - (ns % NS < 0);
-}
-
-static int64_t
-rest(int64_t ns)
-{
-    return ns - seconds(ns) * NS;
-}
 
 static uint32_t
 links(const struct pysc_dcache *cache, const struct pysc_attributes *a)

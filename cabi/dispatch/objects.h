@@ -90,7 +90,7 @@ struct pysc_data {
     uint8_t *small;
     uint32_t budget; /* that MEMORY is charged to */
     uint32_t budget_generation;
-    uint64_t version; /* grows with every change that stat(2) shows */
+    uint64_t version; /* grows with every change that stat(2) shows, but for what fast paths write to memory */
     uint32_t uncertain; /* others may change the file: nothing is kept */
     uint32_t kept;
     uint64_t kept_version; /* the versions of this and all that it redirects to when `stat` was kept */
