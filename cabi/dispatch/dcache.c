@@ -382,8 +382,12 @@ pysc_dentry_show(struct pysc_objects *objects, uint32_t index, uint32_t inode)
     dentry->shown = SHOWN_INODE;
     dentry->inode = inode;
     dentry->inode_generation = objects->inodes[inode].header.generation;
-    if (!is_top(objects, dentry) && !pysc_is_in_tree(objects, &objects->dentries[dentry->parent]))
+    if (objects->dcaches[dentry->cache].tree < 0 || is_top(objects, dentry))
+        return;
+    if (!pysc_is_in_tree(objects, &objects->dentries[dentry->parent]))
         dentry->withdrawn |= PYSC_WITHDRAWN_SHOWN;
+    else if (dentry->kind == DENTRY_UNKNOWN && !dentry->withdrawn)
+        look_up(objects, dentry); /* so that it is known whether what is below is the tree's */
 }
 
 void

@@ -38,7 +38,8 @@ pysc_engine_new(void)
 
     if (engine == MAP_FAILED)
         return NULL;
-    engine->quick_enough = 8;
+    engine->quick_enough = QUICK_ENOUGH;
+    engine->crowded_for = CROWDED_NS;
     engine->listener = -1;
     engine->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (engine->epoll < 0) {

@@ -13,6 +13,8 @@
 #define MAX_SPACES 16384
 #define MAX_THREADS 65536
 #define N_HOT 4
+#define QUICK_ENOUGH 8      /* so many dense reports in a row: spin */
+#define CROWDED_NS 20000000 /* where others want the core, do not spin for so long */
 #define N_ORDERED 32
 
 /* A thread's state, the sentry's own view of the protocol. */
@@ -110,6 +112,7 @@ struct pysc_engine {
     int32_t dense;       /* reports come close together: spin */
     uint32_t quick, quick_enough; /* dense reports in a row, and how many make it spin */
     uint32_t good_spins;
+    int64_t lost, crowded_for, crowded_until; /* ns: spun while others had the core; do not spin until then */
     uint64_t wakes_seen;
     uint32_t spin_cycles;
     struct pysc_counters counters;

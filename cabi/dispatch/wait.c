@@ -15,10 +15,12 @@
 
 #define MAX_READY 64
 #define QUICK_NS 100000     /* a report that comes so soon after the last work could have been spun for */
-#define QUICK_ENOUGH 8      /* so many in a row: spin */
 #define QUICK_MOST 64       /* so many after spins that did not pay */
-#define LOST_NS 300000      /* a moment's spin that took so long: others want the core */
-#define QUICK_CROWDED 4096  /* so many in a row then, before it spins again */
+#define LOST_NS 300000      /* a moment's spin that took so long: others had the core */
+#define GAINED_NS 20000     /* a spin that ended well */
+#define LOST_MOST 5000000   /* so much more lost than gained: others want the core: CROWDED_NS, twice as long each time */
+#define CROWDED_MOST 640000000
+#define MANY_GOOD 1000      /* after so many good ones in a dense time nothing of that is remembered */
 #define PAID 16             /* a dense time with so many good spins has paid */
 #define SPIN_NS 100000      /* spin for so long before sleeping */
 #define WAKE_NS 200000      /* and for so long after waking a caller on another core */
@@ -258,6 +260,38 @@ place(struct pysc_engine *engine, int near, int64_t now)
     return engine->placed == wanted;
 }
 
+/* A spin ended well: that makes up for some of what was lost. */
+static void
+note_gain(struct pysc_engine *engine)
+{
+    engine->counters.spins++;
+    if (++engine->good_spins == PAID)
+        engine->quick_enough = QUICK_ENOUGH;
+    engine->lost -= GAINED_NS;
+    if (engine->lost > 0)
+        return;
+    engine->lost = 0;
+    if (engine->good_spins > MANY_GOOD)
+        engine->crowded_for = CROWDED_NS;
+}
+
+static void
+note_vain(struct pysc_engine *engine, int64_t now, int64_t took)
+{
+    engine->counters.vain++;
+    if (engine->good_spins < PAID && engine->quick_enough < QUICK_MOST)
+        engine->quick_enough *= 2;
+    if (took < LOST_NS)
+        return;
+    engine->lost += took;
+    if (engine->lost < LOST_MOST)
+        return;
+    engine->lost = 0;
+    engine->crowded_until = now + engine->crowded_for;
+    if (engine->crowded_for < CROWDED_MOST)
+        engine->crowded_for *= 2;
+}
+
 /* Returns whether a report came, answered already or for Python. */
 static int
 spin(struct pysc_engine *engine, int64_t now, int64_t until, struct batch *batch)
@@ -270,9 +304,7 @@ spin(struct pysc_engine *engine, int64_t now, int64_t until, struct batch *batch
         for (int i = 0; i < 32; i++) {
             scan_hot(engine, batch);
             if (engine->counters.reports != reports) {
-                engine->counters.spins++;
-                if (++engine->good_spins == PAID)
-                    engine->quick_enough = QUICK_ENOUGH;
+                note_gain(engine);
                 return 1;
             }
             __builtin_ia32_pause();
@@ -281,11 +313,7 @@ spin(struct pysc_engine *engine, int64_t now, int64_t until, struct batch *batch
             return 1;
         now = now_ns();
     } while (now < until && now - before < LOST_NS);
-    engine->counters.vain++;
-    if (now - before >= LOST_NS)
-        engine->quick_enough = QUICK_CROWDED;
-    else if (engine->good_spins < PAID && engine->quick_enough < QUICK_MOST)
-        engine->quick_enough *= 2;
+    note_vain(engine, now, now - before);
     return 0;
 }
 
@@ -296,7 +324,8 @@ note_arrival(struct pysc_engine *engine, int64_t idle_since)
     int64_t now = now_ns();
 
     if (now - idle_since < QUICK_NS) {
-        if (!engine->dense && ++engine->quick >= engine->quick_enough && engine->n_cpus > 1) {
+        if (!engine->dense && ++engine->quick >= engine->quick_enough && engine->n_cpus > 1 &&
+            now >= engine->crowded_until) {
             engine->dense = place(engine, 0, now);
             engine->good_spins = 0;
             engine->shared->spin_cycles = engine->dense ? engine->spin_cycles : 0;

@@ -32,12 +32,9 @@ class DirectoryFile(FileDescription):
         self.root = root
         self._entries: list[Entry] = []
 
-    def show(self) -> DirectoryFile:
-        """Let fast paths walk from here, if they know the place."""
-        dentry = self.place.dentry
-        if dentry.index >= 0:
-            lib.pysc_file_place(OBJECTS, self._c, dentry.index, self.place.mount.id)
-        return self
+    def stand(self, dentry: int) -> None:
+        """Let fast paths walk from here: it is that dentry of theirs."""
+        lib.pysc_file_place(OBJECTS, self._c, dentry, self.place.mount.id)
 
     async def read(self, size: int) -> bytes:
         raise EISDIR

@@ -51,6 +51,7 @@ from pysc.cabi.linux.stat import (
     minor,
 )
 from pysc.sentry.fs import notify, special
+from pysc.sentry.fs.dcache import stand
 from pysc.sentry.fs.directory import DirectoryFile
 from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.inode import Changes, Inode, clock
@@ -198,7 +199,9 @@ async def _open_by_type(task: Task, inode: Inode, place: Path, flags: int) -> Fi
             file.claim(1)
         return file
     if kind == S_IFDIR:
-        return DirectoryFile(place, flags, task.fs.root).show()
+        directory = DirectoryFile(place, flags, task.fs.root)
+        stand(directory)
+        return directory
     if kind == S_IFIFO:
         return await special.open_fifo(task, inode, place, flags)
     if kind == S_IFCHR:
