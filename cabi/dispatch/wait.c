@@ -18,9 +18,9 @@
 #define QUICK_MOST 64       /* so many after spins that did not pay */
 #define LOST_NS 300000      /* a moment's spin that took so long: others had the core */
 #define GAINED_NS 20000     /* a spin that ended well */
-#define LOST_MOST 5000000   /* so much more lost than gained: others want the core: CROWDED_NS, twice as long each time */
-#define CROWDED_MOST 640000000
-#define MANY_GOOD 1000      /* after so many good ones in a dense time nothing of that is remembered */
+#define LOST_MOST 20000000   /* so much more lost than gained: others want the core: CROWDED_NS, twice as long each time */
+#define CROWDED_MOST 80000000
+#define MANY_GOOD 100      /* after so many good ones in a dense time nothing of that is remembered */
 #define PAID 16             /* a dense time with so many good spins has paid */
 #define SPIN_NS 100000      /* spin for so long before sleeping */
 #define WAKE_NS 200000      /* and for so long after waking a caller on another core */
