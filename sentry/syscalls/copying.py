@@ -90,7 +90,8 @@ async def sendfile(task: Task, out_fd: Fd, in_fd: Fd, offset: Addr, count: Size)
         raise EBADF
     from_socket = isinstance(source, Socket) and isinstance(target, PipeFile)
     regular = isinstance(source, RegularFile) or (await source.attributes()).mode & S_IFMT == S_IFREG
-    if not regular and not from_socket and (count or not isinstance(target, PipeFile)):
+    nothing = not count and (isinstance(target, PipeFile) or isinstance(source, IDLE_SEEK))
+    if not regular and not from_socket and not nothing:
         raise EINVAL
     if target.flags & O_APPEND:
         raise EINVAL

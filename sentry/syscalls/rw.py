@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 PARTICULAR: Final = (EventFile, TimerFile, SignalFile, EpollFile, DirectoryFile)
 """They refuse even an empty buffer: too small, or nothing that is read."""
+READ_ONLY: Final = (TimerFile, SignalFile, EpollFile, InotifyFile)
+"""They are never written to, whatever their access mode says."""
 IDLE_SEEK: Final = (EventFile, TimerFile, SignalFile, EpollFile, InotifyFile)
 """Their lseek(2) does nothing and says 0 (noop_llseek)."""
 
@@ -91,6 +93,8 @@ async def _write_vector(
 ) -> int:
     """Write an iovec; an empty one is not even looked at by the file."""
     if not total(ranges):
+        if isinstance(file, READ_ONLY):
+            raise EINVAL
         return 0
     if isinstance(file, EventFile):
         return await _write_each(task, file, ranges)

@@ -224,6 +224,8 @@ async def readlinkat(task: Task, dirfd: Fd, path: Path, buf: Addr, size: I32) ->
     """readlinkat(2): an empty path is the link that an O_PATH descriptor refers to."""
     if size <= 0:
         raise EINVAL
+    if not path and dirfd != AT_FDCWD and task.fds.get(dirfd).path is None:
+        raise ENOENT
     place = await resolve(task, dirfd, path, EMPTY)
     inode = place.dentry.inode
     if inode.mode & S_IFMT != S_IFLNK:
