@@ -53,7 +53,9 @@ def test_interrupt_ends_the_foreground_job_and_not_the_shell(bash: Terminal) -> 
     bash.expect("line\r\nline\r\n")
     bash.type("\x03")
     bash.expect("ready> ")
-    bash.type("half a line\x03")
+    bash.type("half a line")
+    bash.expect("half a line")  # a ^C between the prompt and the read is lost to readline, on the host as well
+    bash.type("\x03")
     bash.expect("ready> ")
 
 
