@@ -54,7 +54,7 @@ def test_interrupt_ends_the_foreground_job_and_not_the_shell(bash: Terminal) -> 
     bash.type("\x03")
     bash.expect("ready> ")
     bash.type("half a line")
-    bash.expect("half a line")  # a ^C between the prompt and the read is lost to readline, on the host as well
+    bash.expect("half a line")  # readline acts on a ^C only in its read, and not just before
     bash.type("\x03")
     bash.expect("ready> ")
 
