@@ -12,14 +12,6 @@
 
 #define SWEEP 64 /* dentries that one search for room looks at */
 
-static struct pysc_dentry *
-dentry_at(struct pysc_objects *objects, uint32_t index)
-{
-    struct pysc_dentry *dentry = &objects->dentries[index];
-
-    return index < objects->pools[PYSC_OBJECT_DENTRY].n && dentry->header.generation & 1 ? dentry : NULL;
-}
-
 static uint64_t
 hash_of(const struct pysc_objects *objects, uint32_t parent, const char *name, size_t length)
 {
@@ -89,7 +81,7 @@ sweep(struct pysc_objects *objects)
         struct pysc_dentry *dentry;
 
         objects->hand = (objects->hand + 1) % n;
-        dentry = dentry_at(objects, objects->hand);
+        dentry = pysc_dentry_at(objects, objects->hand);
         if (!dentry || !can_drop(objects, dentry))
             continue;
         if (dentry->recent)
@@ -284,7 +276,7 @@ pysc_dcache_top(struct pysc_objects *objects, uint32_t cache)
 int64_t
 pysc_dentry_enter(struct pysc_objects *objects, uint32_t parent, const char *name, uint64_t length)
 {
-    struct pysc_dentry *above = dentry_at(objects, parent), *dentry;
+    struct pysc_dentry *above = pysc_dentry_at(objects, parent), *dentry;
     uint64_t hash = hash_of(objects, parent, name, length);
 
     if (!above || length > NAME_MAX)
@@ -303,7 +295,7 @@ pysc_dentry_enter(struct pysc_objects *objects, uint32_t parent, const char *nam
 int64_t
 pysc_dentry_ask(struct pysc_objects *objects, uint32_t index)
 {
-    struct pysc_dentry *dentry = dentry_at(objects, index);
+    struct pysc_dentry *dentry = pysc_dentry_at(objects, index);
 
     if (!dentry)
         return -ENOENT;
@@ -313,7 +305,7 @@ pysc_dentry_ask(struct pysc_objects *objects, uint32_t index)
 void
 pysc_dentry_leave(struct pysc_objects *objects, uint32_t index)
 {
-    struct pysc_dentry *dentry = dentry_at(objects, index);
+    struct pysc_dentry *dentry = pysc_dentry_at(objects, index);
 
     if (!dentry)
         return;
@@ -325,7 +317,7 @@ pysc_dentry_leave(struct pysc_objects *objects, uint32_t index)
 int64_t
 pysc_dentry_withdraw(struct pysc_objects *objects, uint32_t index, uint32_t reason)
 {
-    struct pysc_dentry *dentry = dentry_at(objects, index);
+    struct pysc_dentry *dentry = pysc_dentry_at(objects, index);
 
     if (!dentry)
         return -ENOENT;
@@ -336,7 +328,7 @@ pysc_dentry_withdraw(struct pysc_objects *objects, uint32_t index, uint32_t reas
 void
 pysc_dentry_return(struct pysc_objects *objects, uint32_t index, uint32_t reason)
 {
-    struct pysc_dentry *dentry = dentry_at(objects, index);
+    struct pysc_dentry *dentry = pysc_dentry_at(objects, index);
 
     if (dentry)
         dentry->withdrawn &= (uint8_t)~reason;
@@ -345,7 +337,7 @@ pysc_dentry_return(struct pysc_objects *objects, uint32_t index, uint32_t reason
 void
 pysc_dentry_merge(struct pysc_objects *objects, uint32_t index, uint32_t mode, uint32_t uid, uint32_t gid)
 {
-    struct pysc_dentry *dentry = dentry_at(objects, index);
+    struct pysc_dentry *dentry = pysc_dentry_at(objects, index);
 
     if (!dentry)
         return;
@@ -358,7 +350,7 @@ pysc_dentry_merge(struct pysc_objects *objects, uint32_t index, uint32_t mode, u
 void
 pysc_dentry_use(struct pysc_objects *objects, uint32_t index)
 {
-    struct pysc_dentry *dentry = dentry_at(objects, index);
+    struct pysc_dentry *dentry = pysc_dentry_at(objects, index);
 
     if (dentry)
         dentry->users++;
@@ -367,7 +359,7 @@ pysc_dentry_use(struct pysc_objects *objects, uint32_t index)
 int64_t
 pysc_dentry_uses(struct pysc_objects *objects, uint32_t index)
 {
-    struct pysc_dentry *dentry = dentry_at(objects, index);
+    struct pysc_dentry *dentry = pysc_dentry_at(objects, index);
 
     return dentry ? (int64_t)dentry->users : -ENOENT;
 }
@@ -375,7 +367,7 @@ pysc_dentry_uses(struct pysc_objects *objects, uint32_t index)
 void
 pysc_dentry_show(struct pysc_objects *objects, uint32_t index, uint32_t inode)
 {
-    struct pysc_dentry *dentry = dentry_at(objects, index);
+    struct pysc_dentry *dentry = pysc_dentry_at(objects, index);
 
     if (!dentry || !pysc_inode_at(objects, inode))
         return;
@@ -393,7 +385,7 @@ pysc_dentry_show(struct pysc_objects *objects, uint32_t index, uint32_t inode)
 void
 pysc_dentry_hide(struct pysc_objects *objects, uint32_t index)
 {
-    struct pysc_dentry *dentry = dentry_at(objects, index);
+    struct pysc_dentry *dentry = pysc_dentry_at(objects, index);
 
     if (!dentry)
         return;
@@ -428,7 +420,7 @@ pysc_dentry_hide_absent(struct pysc_objects *objects, uint32_t parent, const cha
 void
 pysc_dentry_cover(struct pysc_objects *objects, uint32_t index)
 {
-    struct pysc_dentry *dentry = dentry_at(objects, index);
+    struct pysc_dentry *dentry = pysc_dentry_at(objects, index);
 
     if (dentry)
         dentry->covered = 1;
@@ -463,9 +455,9 @@ pysc_crossing_find(struct pysc_objects *objects, uint32_t mount, uint32_t dentry
 int
 pysc_dentry_view(const struct pysc_objects *objects, const struct pysc_dentry *dentry, struct view *view)
 {
-    const struct pysc_inode *inode = &objects->inodes[dentry->inode];
+    const struct pysc_inode *inode = pysc_dentry_inode(objects, dentry);
 
-    if (dentry->shown == SHOWN_INODE && is_living(&inode->header, dentry->inode_generation))
+    if (inode)
         *view = (struct view){inode->mode, inode->uid, inode->gid};
     else if (pysc_is_in_tree(objects, dentry))
         *view = (struct view){dentry->attributes.mode, dentry->attributes.uid, dentry->attributes.gid};
@@ -486,7 +478,7 @@ pysc_file_place(struct pysc_objects *objects, struct pysc_file *file, uint32_t d
 int64_t
 pysc_dentry_cache(struct pysc_objects *objects, uint32_t index)
 {
-    struct pysc_dentry *dentry = dentry_at(objects, index);
+    struct pysc_dentry *dentry = pysc_dentry_at(objects, index);
 
     return dentry ? (int64_t)dentry->cache : -ENOENT;
 }
@@ -494,7 +486,7 @@ pysc_dentry_cache(struct pysc_objects *objects, uint32_t index)
 int64_t
 pysc_dentry_parent(struct pysc_objects *objects, uint32_t index)
 {
-    struct pysc_dentry *dentry = dentry_at(objects, index);
+    struct pysc_dentry *dentry = pysc_dentry_at(objects, index);
 
     return dentry ? (int64_t)dentry->parent : -ENOENT;
 }
@@ -502,7 +494,7 @@ pysc_dentry_parent(struct pysc_objects *objects, uint32_t index)
 int64_t
 pysc_dentry_name(struct pysc_objects *objects, uint32_t index, void *name)
 {
-    struct pysc_dentry *dentry = dentry_at(objects, index);
+    struct pysc_dentry *dentry = pysc_dentry_at(objects, index);
 
     if (!dentry)
         return -ENOENT;
@@ -514,7 +506,7 @@ pysc_dentry_name(struct pysc_objects *objects, uint32_t index, void *name)
 int64_t
 pysc_dentry_attributes(struct pysc_objects *objects, uint32_t index, void *attributes, uint64_t size)
 {
-    struct pysc_dentry *dentry = dentry_at(objects, index);
+    struct pysc_dentry *dentry = pysc_dentry_at(objects, index);
 
     if (!dentry || dentry->kind != DENTRY_PLAIN || size != sizeof dentry->attributes)
         return -ENOENT;

@@ -13,6 +13,15 @@ pysc_is_in_tree(const struct pysc_objects *objects, const struct pysc_dentry *de
     return dentry->kind == DENTRY_PLAIN && !dentry->withdrawn && !objects->dcaches[dentry->cache].disabled;
 }
 
+/* The inode that Python shows there, or NULL. */
+static inline const struct pysc_inode *
+pysc_dentry_inode(const struct pysc_objects *objects, const struct pysc_dentry *dentry)
+{
+    const struct pysc_inode *inode = &objects->inodes[dentry->inode];
+
+    return dentry->shown == SHOWN_INODE && is_living(&inode->header, dentry->inode_generation) ? inode : NULL;
+}
+
 /* What permissions are checked by. */
 struct view {
     uint32_t mode, uid, gid;

@@ -83,10 +83,10 @@ pysc_engine_share(struct pysc_engine *engine, int32_t file)
 int64_t
 pysc_thread_add(struct pysc_engine *engine, uint32_t number, uint32_t slot)
 {
-    struct space *space = &engine->spaces[number];
+    struct space *space = space_at(engine, number);
     uint32_t thread = engine->free_thread ? engine->free_thread - 1 : engine->n_threads;
 
-    if (number >= engine->n_spaces || !space->channel || slot >= PYSC_SLOTS || space->threads[slot])
+    if (!space || slot >= PYSC_SLOTS || space->threads[slot])
         return -EINVAL;
     if (thread >= MAX_THREADS)
         return -EAGAIN;

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 
 #include "channel.h"
 #include "object.h"
@@ -126,11 +127,9 @@ struct pysc_engine {
     struct thread threads[MAX_THREADS];
 };
 
-/* Where fast paths plug in: asked before a system call's event goes to Python.  Returns whether that is all; if not, the
- * event goes on, maybe as another one. */
-typedef int (*fast_path)(struct pysc_engine *engine, uint32_t thread, struct pysc_event *event);
-#define N_FAST_PATHS 512
-extern fast_path pysc_fast_paths[N_FAST_PATHS];
+/* fast.c: asked before a system call's event goes to Python.  Returns whether that is all; if not, the event goes on,
+ * maybe as another one. */
+int serve_call(struct pysc_engine *engine, uint32_t thread, struct pysc_event *event);
 
 /* notify.c: take what the listener has.  Returns whether `event` tells of it. */
 int take_notification(struct pysc_engine *engine, struct pysc_event *event);
@@ -141,6 +140,27 @@ int take_notification(struct pysc_engine *engine, struct pysc_event *event);
 int settle(struct pysc_engine *engine, uint32_t thread, struct pysc_event *event);
 /* Tell the guest half, before its thread goes on, to close what is nothing any more. */
 void forget_revoked(struct pysc_engine *engine, uint32_t thread);
+
+/* How a space's doorbell stands in the epoll set: edge-triggered, a ring needs no read. */
+static inline struct epoll_event
+doorbell_event(uint32_t space)
+{
+    return (struct epoll_event){.events = EPOLLIN | EPOLLET, .data.u64 = (1ULL << 32) | space};
+}
+
+/* The live space of that number, or NULL. */
+static inline struct space *
+space_at(struct pysc_engine *engine, uint32_t number)
+{
+    return number < engine->n_spaces && engine->spaces[number].channel ? &engine->spaces[number] : NULL;
+}
+
+/* That of a live thread. */
+static inline struct space *
+space_of(struct pysc_engine *engine, uint32_t thread)
+{
+    return &engine->spaces[engine->threads[thread].space];
+}
 
 /* The live thread of that number, or NULL. */
 static inline struct thread *

@@ -3,22 +3,6 @@
 #define _GNU_SOURCE
 #include "object.h"
 
-struct pysc_epoll *
-pysc_epoll_at(struct pysc_objects *objects, uint32_t index)
-{
-    struct pysc_epoll *epoll = &objects->epolls[index];
-
-    return index < objects->pools[PYSC_OBJECT_EPOLL].n && epoll->header.generation & 1 ? epoll : NULL;
-}
-
-struct pysc_item *
-pysc_item_at(struct pysc_objects *objects, uint32_t index)
-{
-    struct pysc_item *item = &objects->items[index];
-
-    return index < objects->pools[PYSC_OBJECT_ITEM].n && item->header.generation & 1 ? item : NULL;
-}
-
 void
 pysc_epoll_add(struct pysc_objects *objects, struct pysc_epoll *epoll, struct pysc_item *item)
 {

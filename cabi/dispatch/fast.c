@@ -5,22 +5,23 @@
 #include "fast.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/syscall.h>
 
+fast_path pysc_fast_paths[N_FAST_PATHS];
 
 int
-begin_call(struct call *call, struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+serve_call(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
 {
     struct thread *thread = &engine->threads[number];
     struct pysc_table *table;
 
-    if (!engine->objects || !thread->table)
-        return 0;
+    if (event->nr < 0 || event->nr >= N_FAST_PATHS || !pysc_fast_paths[event->nr] || !engine->objects || !thread->table)
+        return HAND_OVER;
     table = &engine->objects->tables[thread->table - 1];
     if (!is_living(&table->header, thread->table_generation))
-        return 0;
-    *call = (struct call){engine, engine->objects, thread, table, event, number};
-    return 1;
+        return HAND_OVER;
+    return pysc_fast_paths[event->nr](&(struct call){engine, engine->objects, thread, table, event, number});
 }
 
 struct pysc_file *
@@ -57,11 +58,18 @@ answer_and_tell(struct call *call, int64_t result, uint32_t kind, uint32_t index
 }
 
 int
-answer_with_data(struct call *call, uint64_t address, uint64_t size)
+answer_with_data(struct call *call, uint64_t address, uint64_t size, int64_t result)
 {
     if (size)
         pysc_command(call->engine, call->number, PYSC_CMD_PUT, 0, address, size, 0, 0, 0, 0, 0);
-    return answer(call, (int64_t)size);
+    return answer(call, result);
+}
+
+int
+answer_with(struct call *call, uint64_t address, const void *data, uint64_t size, int64_t result)
+{
+    memcpy(call->thread->slot->data, data, size);
+    return answer_with_data(call, address, size, result);
 }
 
 int
@@ -104,30 +112,37 @@ hint_at(const struct call *call, uint64_t address, uint64_t size)
     return NULL;
 }
 
-static int
-fast_lseek(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+int
+find_path(struct call *call, uint64_t dirfd, uint64_t address, uint32_t flags, const struct pysc_access *access,
+          struct found *found, int *said)
 {
-    const uint64_t *a = event->args;
-    struct pysc_file *file;
-    struct call call;
+    *found = walk_path(call, dirfd, address, flags, access);
+    if (found->dentry >= 0)
+        return 1;
+    *said = found->dentry == NOT_OURS ? HAND_OVER : answer(call, found->dentry);
+    return 0;
+}
 
-    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, a[0])) ||
-        file->type != PYSC_FILE_REGULAR || file->flags & O_PATH_)
+static int
+fast_lseek(struct call *call)
+{
+    const uint64_t *a = call->event->args;
+    struct pysc_file *file;
+
+    if (!(file = file_at_fd(call, a[0])) || file->type != PYSC_FILE_REGULAR || file->flags & O_PATH_)
         return HAND_OVER;
-    return seek_regular(&call, file, (int64_t)a[1], a[2]);
+    return seek_regular(call, file, (int64_t)a[1], a[2]);
 }
 
 /* fsync(2), fdatasync(2) */
 static int
-fast_sync(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_sync(struct call *call)
 {
     struct pysc_file *file;
-    struct call call;
 
-    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, event->args[0])) ||
-        file->type != PYSC_FILE_REGULAR || file->flags & O_PATH_)
+    if (!(file = file_at_fd(call, call->event->args[0])) || file->type != PYSC_FILE_REGULAR || file->flags & O_PATH_)
         return HAND_OVER;
-    return sync_regular(&call, file);
+    return sync_regular(call, file);
 }
 
 int
@@ -140,15 +155,12 @@ stat_file(struct call *call, struct pysc_file *file, uint64_t address)
 }
 
 static int
-fast_fstat(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_fstat(struct call *call)
 {
-    const uint64_t *a = event->args;
-    struct pysc_file *file;
-    struct call call;
+    const uint64_t *a = call->event->args;
+    struct pysc_file *file = file_at_fd(call, a[0]);
 
-    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, a[0])))
-        return HAND_OVER;
-    return stat_file(&call, file, a[1]);
+    return file ? stat_file(call, file, a[1]) : HAND_OVER;
 }
 
 void

@@ -5,6 +5,7 @@
 #include "dcache.h"
 #include "engine.h"
 
+#define AT_FDCWD_ (uint32_t)-100
 #define O_ACCMODE_ 03U
 #define O_APPEND_ 02000U
 #define O_NONBLOCK_ 04000U
@@ -44,15 +45,20 @@ struct parts {
 #define HAND_OVER 0
 #define ANSWERED 1
 
-/* Whether the thread's calls may be answered here. */
-int begin_call(struct call *call, struct pysc_engine *engine, uint32_t number, struct pysc_event *event);
+/* By number; NULL: that call is Python's. */
+typedef int (*fast_path)(struct call *call);
+#define N_FAST_PATHS 512
+extern fast_path pysc_fast_paths[N_FAST_PATHS];
+
 /* The description, or NULL. */
 struct pysc_file *file_at_fd(const struct call *call, uint64_t fd);
 int answer(struct call *call, int64_t result);
 /* Answer, and let Python hear that an object moved. */
 int answer_and_tell(struct call *call, int64_t result, uint32_t kind, uint32_t index, uint32_t events);
-/* Answer with `size` bytes that stand at the beginning of the data area. */
-int answer_with_data(struct call *call, uint64_t address, uint64_t size);
+/* Answer `result`, with `size` bytes that stand at the beginning of the data area. */
+int answer_with_data(struct call *call, uint64_t address, uint64_t size, int64_t result);
+/* The same with `size` bytes at `data`. */
+int answer_with(struct call *call, uint64_t address, const void *data, uint64_t size, int64_t result);
 /* The same for bytes that go to several places; PYSC_FLAG_* say what a fault means. */
 int answer_parts(struct call *call, const struct parts *parts, uint64_t size, uint32_t flags);
 int answer_parts_and_tell(struct call *call, const struct parts *parts, uint64_t size, uint32_t flags, uint32_t kind,
@@ -109,7 +115,9 @@ int sync_regular(struct call *call, struct pysc_file *file);
 int stat_regular(struct call *call, uint32_t index, uint32_t generation, uint64_t address);
 int seek_regular(struct call *call, struct pysc_file *file, int64_t offset, uint64_t whence);
 
-/* fast_queue.c */
+/* fast_queue.c: what a description is of, or NULL where that is Python's */
+struct pysc_pipe *pipe_of(const struct call *call, const struct pysc_file *file);
+struct pysc_counter *counter_of(const struct call *call, const struct pysc_file *file);
 int read_pipe(struct call *call, struct pysc_file *file, const struct parts *parts);
 int write_pipe(struct call *call, struct pysc_file *file, const uint8_t *bytes, uint64_t size);
 int read_counter(struct call *call, struct pysc_file *file, const struct parts *parts);
@@ -125,8 +133,8 @@ void serve_poll(void);
 /* fast_epoll.c */
 void serve_epoll(void);
 
-/* walk.c: what a path that came with the request leads to, from descriptor `dirfd` on.  An index, -errno for the guest,
- * or NOT_OURS. */
+/* walk.c: what a path that came with the request leads to, from descriptor `dirfd` on, for who has these rights.  An
+ * index, -errno for the guest, or NOT_OURS. */
 #define WALK_FOLLOW 1    /* a link in the last place */
 #define WALK_DIRECTORY 2 /* -ENOTDIR if it is none */
 #define NOT_OURS INT64_MIN
@@ -135,7 +143,11 @@ struct found {
     uint32_t mount;
     struct view view;
 };
-struct found walk_path(const struct call *call, uint64_t dirfd, uint64_t address, uint32_t flags);
+struct found walk_path(const struct call *call, uint64_t dirfd, uint64_t address, uint32_t flags,
+                       const struct pysc_access *access);
+/* fast.c: the same, and whether there is something to go on with; if not, `said` is what the fast path says. */
+int find_path(struct call *call, uint64_t dirfd, uint64_t address, uint32_t flags, const struct pysc_access *access,
+              struct found *found, int *said);
 /* Whether `access` may do what MAY_* says: 1, 0, or -1: Python knows. */
 #define MAY_EXEC 1U
 #define MAY_WRITE 2U
@@ -168,10 +180,10 @@ void serve_mmap(void);
 void forget_mapping(struct space *space);
 
 /* fast_fd.c */
-int fast_close(struct pysc_engine *engine, uint32_t number, struct pysc_event *event);
-int fast_dup(struct pysc_engine *engine, uint32_t number, struct pysc_event *event);
-int fast_dup2(struct pysc_engine *engine, uint32_t number, struct pysc_event *event);
-int fast_dup3(struct pysc_engine *engine, uint32_t number, struct pysc_event *event);
-int fast_fcntl(struct pysc_engine *engine, uint32_t number, struct pysc_event *event);
+int fast_close(struct call *call);
+int fast_dup(struct call *call);
+int fast_dup2(struct call *call);
+int fast_dup3(struct call *call);
+int fast_fcntl(struct call *call);
 
 #endif

@@ -79,59 +79,57 @@ place(const struct call *call, const struct pysc_file *file, enum where where, i
 }
 
 static int
-read_parts(struct pysc_engine *engine, uint32_t number, struct pysc_event *event, enum what what, enum where where)
+read_parts(struct call *call, enum what what, enum where where)
 {
     struct pysc_file *file;
     struct parts parts;
-    struct call call;
     int64_t offset;
     int moves;
 
-    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, event->args[0])) || !is_readable(file) ||
-        !place(&call, file, where, &offset, &moves) || !take_parts(&call, &parts, what))
+    if (!(file = file_at_fd(call, call->event->args[0])) || !is_readable(file) ||
+        !place(call, file, where, &offset, &moves) || !take_parts(call, &parts, what))
         return HAND_OVER;
     switch (file->type) {
     case PYSC_FILE_REGULAR:
-        return read_regular(&call, file, &parts, offset, moves);
+        return read_regular(call, file, &parts, offset, moves);
     case PYSC_FILE_PIPE:
-        return read_pipe(&call, file, &parts);
+        return read_pipe(call, file, &parts);
     case PYSC_FILE_COUNTER:
-        return read_counter(&call, file, &parts);
+        return read_counter(call, file, &parts);
     default:
         return HAND_OVER;
     }
 }
 
 static int
-write_parts(struct pysc_engine *engine, uint32_t number, struct pysc_event *event, enum what what, enum where where)
+write_parts(struct call *call, enum what what, enum where where)
 {
     const uint8_t *bytes;
     struct pysc_file *file;
     struct parts parts;
-    struct call call;
     int64_t offset;
     int moves;
 
-    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, event->args[0])) || !is_writable(file) ||
-        !place(&call, file, where, &offset, &moves) || !take_parts(&call, &parts, what) ||
-        !(bytes = bytes_of(&call, &parts)))
+    if (!(file = file_at_fd(call, call->event->args[0])) || !is_writable(file) ||
+        !place(call, file, where, &offset, &moves) || !take_parts(call, &parts, what) ||
+        !(bytes = bytes_of(call, &parts)))
         return HAND_OVER;
     switch (file->type) {
     case PYSC_FILE_REGULAR:
-        return write_regular(&call, file, bytes, parts.total, offset, moves);
+        return write_regular(call, file, bytes, parts.total, offset, moves);
     case PYSC_FILE_PIPE:
-        return write_pipe(&call, file, bytes, parts.total);
+        return write_pipe(call, file, bytes, parts.total);
     case PYSC_FILE_COUNTER: /* of an iovec each part is a write of its own */
-        return what == ONE ? write_counter(&call, file, bytes, parts.total) : HAND_OVER;
+        return what == ONE ? write_counter(call, file, bytes, parts.total) : HAND_OVER;
     default:
         return HAND_OVER;
     }
 }
 
 #define CALL(name, what, where, parts) \
-    static int fast_##name(struct pysc_engine *engine, uint32_t number, struct pysc_event *event) \
+    static int fast_##name(struct call *call) \
     { \
-        return parts(engine, number, event, what, where); \
+        return parts(call, what, where); \
     }
 
 CALL(read, ONE, AT_OFFSET, read_parts)

@@ -110,18 +110,16 @@ wait_in(struct call *call, int at_once)
 }
 
 static int
-fast_epoll_wait(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_epoll_wait(struct call *call)
 {
-    struct call call;
-
-    return begin_call(&call, engine, number, event) ? wait_in(&call, (int32_t)event->args[3] == 0) : HAND_OVER;
+    return wait_in(call, (int32_t)call->event->args[3] == 0);
 }
 
 /* With a mask it is Python's. */
 static int
-fast_epoll_pwait(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_epoll_pwait(struct call *call)
 {
-    return event->args[4] ? HAND_OVER : fast_epoll_wait(engine, number, event);
+    return call->event->args[4] ? HAND_OVER : fast_epoll_wait(call);
 }
 
 void

@@ -25,23 +25,20 @@ close_unseen(struct call *call, struct pysc_file *file, uint32_t fd)
 }
 
 int
-fast_close(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_close(struct call *call)
 {
-    struct pysc_file *file;
-    struct call call;
+    const uint64_t *a = call->event->args;
+    struct pysc_file *file = file_at_fd(call, a[0]);
 
-    if (!begin_call(&call, engine, number, event))
-        return HAND_OVER;
-    file = file_at_fd(&call, event->args[0]);
     if (file && !file->faced)
-        return close_unseen(&call, file, (uint32_t)event->args[0]);
+        return close_unseen(call, file, (uint32_t)a[0]);
     if (!file || !can_drop(file))
         return HAND_OVER;
-    object_lock(&call.table->header);
-    pysc_table_remove(call.table, (uint32_t)event->args[0]);
+    object_lock(&call->table->header);
+    pysc_table_remove(call->table, (uint32_t)a[0]);
     file->references--;
-    object_unlock(&call.table->header);
-    return answer(&call, 0);
+    object_unlock(&call->table->header);
+    return answer(call, 0);
 }
 
 /* The lowest free number from `lowest` on. */
@@ -59,15 +56,11 @@ duplicate(struct call *call, struct pysc_file *file, uint32_t lowest, int cloexe
 }
 
 int
-fast_dup(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_dup(struct call *call)
 {
-    struct pysc_file *file;
-    struct call call;
+    struct pysc_file *file = file_at_fd(call, call->event->args[0]);
 
-    if (!begin_call(&call, engine, number, event))
-        return HAND_OVER;
-    file = file_at_fd(&call, event->args[0]);
-    return file ? duplicate(&call, file, 0, 0) : HAND_OVER;
+    return file ? duplicate(call, file, 0, 0) : HAND_OVER;
 }
 
 static int
@@ -93,24 +86,22 @@ replace(struct call *call, uint32_t old, uint32_t new, int cloexec)
 }
 
 int
-fast_dup2(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_dup2(struct call *call)
 {
-    struct call call;
+    const uint64_t *a = call->event->args;
 
-    if (!begin_call(&call, engine, number, event))
-        return HAND_OVER;
-    return replace(&call, (uint32_t)event->args[0], (uint32_t)event->args[1], 0);
+    return replace(call, (uint32_t)a[0], (uint32_t)a[1], 0);
 }
 
 int
-fast_dup3(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_dup3(struct call *call)
 {
-    uint32_t flags = (uint32_t)event->args[2];
-    struct call call;
+    const uint64_t *a = call->event->args;
+    uint32_t flags = (uint32_t)a[2];
 
-    if (flags & ~O_CLOEXEC_ || !begin_call(&call, engine, number, event))
+    if (flags & ~O_CLOEXEC_)
         return HAND_OVER;
-    return replace(&call, (uint32_t)event->args[0], (uint32_t)event->args[1], flags != 0);
+    return replace(call, (uint32_t)a[0], (uint32_t)a[1], flags != 0);
 }
 
 static int
@@ -123,27 +114,27 @@ set_flags(struct call *call, struct pysc_file *file, uint32_t flags)
 }
 
 int
-fast_fcntl(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_fcntl(struct call *call)
 {
-    uint32_t fd = (uint32_t)event->args[0], argument = (uint32_t)event->args[2];
-    struct pysc_file *file;
-    struct call call;
+    const uint64_t *a = call->event->args;
+    uint32_t fd = (uint32_t)a[0], argument = (uint32_t)a[2];
+    struct pysc_file *file = file_at_fd(call, fd);
 
-    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, fd)))
+    if (!file)
         return HAND_OVER;
-    switch ((uint32_t)event->args[1]) {
+    switch ((uint32_t)a[1]) {
     case F_GETFD:
-        return answer(&call, pysc_table_cloexec(call.table, fd));
+        return answer(call, pysc_table_cloexec(call->table, fd));
     case F_SETFD:
-        return answer(&call, pysc_table_set_cloexec(call.table, fd, argument & FD_CLOEXEC));
+        return answer(call, pysc_table_set_cloexec(call->table, fd, argument & FD_CLOEXEC));
     case F_GETFL:
-        return answer(&call, file->flags);
+        return answer(call, file->flags);
     case F_SETFL:
-        return set_flags(&call, file, argument);
+        return set_flags(call, file, argument);
     case F_DUPFD:
-        return argument < call.table->limit ? duplicate(&call, file, argument, 0) : HAND_OVER;
+        return argument < call->table->limit ? duplicate(call, file, argument, 0) : HAND_OVER;
     case DUPFD_CLOEXEC:
-        return argument < call.table->limit ? duplicate(&call, file, argument, 1) : HAND_OVER;
+        return argument < call->table->limit ? duplicate(call, file, argument, 1) : HAND_OVER;
     default:
         return HAND_OVER;
     }

@@ -35,19 +35,18 @@ is_plain_place(uint64_t address, uint64_t length, uint64_t flags)
 }
 
 static int
-fast_mmap(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_mmap(struct call *call)
 {
-    const uint64_t *a = event->args, prot = a[2], offset = a[5], flags = a[3] & ~(uint64_t)MAP_DENYWRITE;
+    const uint64_t *a = call->event->args, prot = a[2], offset = a[5], flags = a[3] & ~(uint64_t)MAP_DENYWRITE;
     const uint64_t length = (a[1] + PAGE - 1) & -PAGE;
     const struct mapping *mapping;
     const struct pysc_file *file;
     struct space *space;
-    struct call call;
     int64_t index;
 
-    if (!begin_call(&call, engine, number, event) || (flags & MAP_ANONYMOUS) || !(file = file_at_fd(&call, a[4])))
+    if ((flags & MAP_ANONYMOUS) || !(file = file_at_fd(call, a[4])))
         return HAND_OVER;
-    space = &engine->spaces[call.thread->space];
+    space = space_of(call->engine, call->number);
     mapping = &space->mapping;
     if (mapping->file != file->header.index + 1 || mapping->generation != file->header.generation ||
         (flags & ~(uint64_t)PASSED) || !(flags & MAP_PRIVATE) || (prot & ~(uint64_t)PROT_ALL) ||
@@ -57,11 +56,11 @@ fast_mmap(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
     /* Alone: that the message has been taken shows when another call comes. */
     if (!is_alone(space) || space->sending || pysc_donate(space->ends.socket, &mapping->fd, 1) != 0)
         return HAND_OVER;
-    pysc_command(engine, number, PYSC_CMD_RECEIVE, 0, 1, 0, 0, 0, 0, 0, 0);
-    index = pysc_command(engine, number, PYSC_CMD_MAP, 0, a[0], length, prot, flags, 0, offset, 0);
-    pysc_command(engine, number, PYSC_CMD_CLOSE, 0, 0, 0, 0, 0, 0, 0, 0);
-    pysc_command(engine, number, PYSC_CMD_REPLY, PYSC_FLAG_RESULT, (uint64_t)index, 0, 0, 0, 0, 0, 0);
-    pysc_flush(engine, number);
+    pysc_command(call->engine, call->number, PYSC_CMD_RECEIVE, 0, 1, 0, 0, 0, 0, 0, 0);
+    index = pysc_command(call->engine, call->number, PYSC_CMD_MAP, 0, a[0], length, prot, flags, 0, offset, 0);
+    pysc_command(call->engine, call->number, PYSC_CMD_CLOSE, 0, 0, 0, 0, 0, 0, 0, 0);
+    pysc_command(call->engine, call->number, PYSC_CMD_REPLY, PYSC_FLAG_RESULT, (uint64_t)index, 0, 0, 0, 0, 0, 0);
+    pysc_flush(call->engine, call->number);
     return ANSWERED;
 }
 
@@ -82,12 +81,13 @@ forget_mapping(struct space *space)
 int64_t
 pysc_space_note_mapping(struct pysc_engine *engine, uint32_t number, uint32_t index, int32_t fd, int32_t may_execute)
 {
-    struct space *space = &engine->spaces[number];
+    struct space *space = space_at(engine, number);
     struct pysc_file *file = engine->objects ? pysc_file_at(engine->objects, index) : NULL;
-    struct mapping *mapping = &space->mapping;
+    struct mapping *mapping;
 
-    if (number >= engine->n_spaces || !space->channel || !file)
+    if (!space || !file)
         return -EINVAL;
+    mapping = &space->mapping;
     if (mapping->file == index + 1 && mapping->generation == file->header.generation) {
         mapping->may_execute |= may_execute != 0;
         return 0;

@@ -12,7 +12,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define AT_FDCWD_ (uint64_t)(uint32_t)-100
 #define O_NOCTTY_ 0400U
 #define O_LARGEFILE_ 0100000U
 #define O_DIRECTORY_ 0200000U
@@ -79,12 +78,11 @@ open_host(const struct pysc_objects *objects, const struct pysc_dentry *dentry, 
 static struct pysc_file *
 new_shown(struct pysc_objects *objects, const struct pysc_dentry *dentry)
 {
-    const struct pysc_inode *inode = &objects->inodes[dentry->inode];
+    const struct pysc_inode *inode = pysc_dentry_inode(objects, dentry);
     const struct pysc_data *data;
     int64_t file;
 
-    if (dentry->shown != SHOWN_INODE || !is_living(&inode->header, dentry->inode_generation) || !inode->data ||
-        inode->withdrawn)
+    if (!inode || !inode->data || inode->withdrawn)
         return NULL;
     data = pysc_data_end(objects, inode->data - 1, inode->data_generation);
     if (!data || data->where != PYSC_DATA_MEMORY)
@@ -147,14 +145,14 @@ open_path(struct call *call, uint64_t dirfd, uint64_t path, uint32_t flags)
     const uint32_t known = O_CLOEXEC_ | O_NONBLOCK_ | O_DIRECTORY_ | O_NOFOLLOW_ | O_LARGEFILE_ | O_NOCTTY_;
     const struct pysc_dentry *dentry;
     struct found found;
-    int may;
+    int may, said;
 
     if (flags & ~known || call->objects->watched)
         return HAND_OVER;
-    found = walk_path(call, dirfd, path,
-                      (flags & O_NOFOLLOW_ ? 0 : WALK_FOLLOW) | (flags & O_DIRECTORY_ ? WALK_DIRECTORY : 0));
-    if (found.dentry < 0)
-        return found.dentry == NOT_OURS ? HAND_OVER : answer(call, found.dentry);
+    if (!find_path(call, dirfd, path,
+                   (flags & O_NOFOLLOW_ ? 0 : WALK_FOLLOW) | (flags & O_DIRECTORY_ ? WALK_DIRECTORY : 0),
+                   &call->thread->access, &found, &said))
+        return said;
     dentry = &call->objects->dentries[found.dentry];
     if (S_ISLNK(found.view.mode))
         return answer(call, -ELOOP);
@@ -171,23 +169,19 @@ open_path(struct call *call, uint64_t dirfd, uint64_t path, uint32_t flags)
 }
 
 static int
-fast_open(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_open(struct call *call)
 {
-    struct call call;
+    const uint64_t *a = call->event->args;
 
-    if (!begin_call(&call, engine, number, event))
-        return HAND_OVER;
-    return open_path(&call, AT_FDCWD_, event->args[0], (uint32_t)event->args[1]);
+    return open_path(call, AT_FDCWD_, a[0], (uint32_t)a[1]);
 }
 
 static int
-fast_openat(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_openat(struct call *call)
 {
-    struct call call;
+    const uint64_t *a = call->event->args;
 
-    if (!begin_call(&call, engine, number, event))
-        return HAND_OVER;
-    return open_path(&call, event->args[0], event->args[1], (uint32_t)event->args[2]);
+    return open_path(call, a[0], a[1], (uint32_t)a[2]);
 }
 
 static void
@@ -257,31 +251,30 @@ list(struct call *call, struct pysc_file *file, struct pysc_data *data, uint8_t 
 }
 
 static int
-fast_getdents64(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_getdents64(struct call *call)
 {
-    uint32_t size = (uint32_t)event->args[2];
+    const uint64_t *a = call->event->args;
+    uint32_t size = (uint32_t)a[2];
     const struct pysc_dentry *dentry;
     struct pysc_data *data;
     struct pysc_file *file;
-    struct call call;
     int64_t n;
 
-    if (!begin_call(&call, engine, number, event) || !(file = file_at_fd(&call, event->args[0])) ||
-        file->type != PYSC_FILE_DIRECTORY || file->faced)
+    if (!(file = file_at_fd(call, a[0])) || file->type != PYSC_FILE_DIRECTORY || file->faced)
         return HAND_OVER;
-    dentry = &call.objects->dentries[file->dentry - 1];
-    data = &call.objects->data[file->object];
+    dentry = &call->objects->dentries[file->dentry - 1];
+    data = &call->objects->data[file->object];
     if (size > LISTING_MAX)
         size = LISTING_MAX;
-    if (!pysc_is_in_tree(call.objects, dentry) || call.objects->dentries[dentry->parent].kind != DENTRY_PLAIN ||
-        dentry->merged || !address_ok(event->args[1], size))
+    if (!pysc_is_in_tree(call->objects, dentry) || call->objects->dentries[dentry->parent].kind != DENTRY_PLAIN ||
+        dentry->merged || !address_ok(a[1], size))
         return HAND_OVER;
     if (data->file < 0)
-        data->file = open_host(call.objects, dentry, O_RDONLY | O_DIRECTORY);
+        data->file = open_host(call->objects, dentry, O_RDONLY | O_DIRECTORY);
     if (data->file < 0)
         return HAND_OVER;
-    n = list(&call, file, data, call.thread->slot->data, size);
-    return n < 0 ? HAND_OVER : answer_with_data(&call, event->args[1], (uint64_t)n);
+    n = list(call, file, data, call->thread->slot->data, size);
+    return n < 0 ? HAND_OVER : answer_with_data(call, a[1], (uint64_t)n, n);
 }
 
 /* Whether closing it is no more than that: a withdrawn one may have locks, which end with any descriptor. */
@@ -289,11 +282,9 @@ static int
 is_ours(const struct pysc_objects *objects, const struct pysc_file *file)
 {
     const struct pysc_dentry *dentry = &objects->dentries[file->dentry - 1];
-    const struct pysc_inode *inode = &objects->inodes[dentry->inode];
+    const struct pysc_inode *inode = pysc_dentry_inode(objects, dentry);
 
-    if (file->owns)
-        return pysc_is_in_tree(objects, dentry);
-    return dentry->shown == SHOWN_INODE && is_living(&inode->header, dentry->inode_generation) && !inode->withdrawn;
+    return file->owns ? pysc_is_in_tree(objects, dentry) : inode && !inode->withdrawn;
 }
 
 int32_t

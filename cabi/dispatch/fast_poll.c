@@ -21,10 +21,10 @@
 static int32_t
 poll_pipe(const struct call *call, const struct pysc_file *file)
 {
-    const struct pysc_pipe *pipe = &call->objects->pipes[file->object];
+    const struct pysc_pipe *pipe = pipe_of(call, file);
     int32_t events = 0;
 
-    if (!is_living(&pipe->header, file->generation) || pipe->packets)
+    if (!pipe)
         return -1;
     if (is_readable(file)) {
         events |= pipe->size ? EVENTS_IN : 0;
@@ -42,7 +42,7 @@ poll_pipe(const struct call *call, const struct pysc_file *file)
 int32_t
 poll_file(const struct call *call, const struct pysc_file *file)
 {
-    const struct pysc_counter *counter = &call->objects->counters[file->object];
+    const struct pysc_counter *counter;
 
     if (file->flags & O_PATH_)
         return -1;
@@ -52,7 +52,8 @@ poll_file(const struct call *call, const struct pysc_file *file)
     case PYSC_FILE_PIPE:
         return poll_pipe(call, file);
     case PYSC_FILE_COUNTER:
-        if (!is_living(&counter->header, file->generation))
+        counter = counter_of(call, file);
+        if (!counter)
             return -1;
         return (counter->count ? POLLIN : 0) | (counter->count < UINT64_MAX - 1 ? POLLOUT : 0) |
                (counter->count == UINT64_MAX ? POLLERR : 0);
@@ -118,28 +119,25 @@ poll_set(struct call *call, uint64_t address, uint32_t n, int at_once)
     ready = look(call, structures, n);
     if (ready < 0 || (ready == 0 && !at_once))
         return HAND_OVER;
-    pysc_command(call->engine, call->number, PYSC_CMD_PUT, 0, address, size, 0, 0, 0, 0, 0);
-    return answer(call, ready);
+    return answer_with_data(call, address, size, ready);
 }
 
 static int
-fast_poll(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_poll(struct call *call)
 {
-    struct call call;
+    const uint64_t *a = call->event->args;
 
-    if (!begin_call(&call, engine, number, event))
-        return HAND_OVER;
-    return poll_set(&call, event->args[0], (uint32_t)event->args[1], (int32_t)event->args[2] == 0);
+    return poll_set(call, a[0], (uint32_t)a[1], (int32_t)a[2] == 0);
 }
 
 static int
-fast_ppoll(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_ppoll(struct call *call)
 {
-    struct call call;
+    const uint64_t *a = call->event->args;
 
-    if (event->args[3] || !begin_call(&call, engine, number, event))
+    if (a[3])
         return HAND_OVER;
-    return poll_set(&call, event->args[0], (uint32_t)event->args[1], is_zero(&call, event->args[2], 1000000000));
+    return poll_set(call, a[0], (uint32_t)a[1], is_zero(call, a[2], 1000000000));
 }
 
 struct sets {
@@ -240,11 +238,9 @@ select_sets(struct call *call, int64_t units)
 }
 
 static int
-fast_select(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_select(struct call *call)
 {
-    struct call call;
-
-    return begin_call(&call, engine, number, event) ? select_sets(&call, 1000000) : HAND_OVER;
+    return select_sets(call, 1000000);
 }
 
 /* The sixth argument points to the address of a mask, if there is one, and its size. */
@@ -261,13 +257,11 @@ has_mask(const struct call *call, uint64_t address)
 }
 
 static int
-fast_pselect6(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_pselect6(struct call *call)
 {
-    struct call call;
-
-    if (!begin_call(&call, engine, number, event) || has_mask(&call, event->args[5]))
+    if (has_mask(call, call->event->args[5]))
         return HAND_OVER;
-    return select_sets(&call, 1000000000);
+    return select_sets(call, 1000000000);
 }
 
 void

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-static struct pysc_pipe *
+struct pysc_pipe *
 pipe_of(const struct call *call, const struct pysc_file *file)
 {
     struct pysc_pipe *pipe = &call->objects->pipes[file->object];
@@ -62,7 +62,7 @@ write_pipe(struct call *call, struct pysc_file *file, const uint8_t *bytes, uint
                            pipe->waits & (PYSC_WAITS_BYTES | PYSC_WAITS_POLL) ? EVENTS_IN : 0);
 }
 
-static struct pysc_counter *
+struct pysc_counter *
 counter_of(const struct call *call, const struct pysc_file *file)
 {
     struct pysc_counter *counter = &call->objects->counters[file->object];

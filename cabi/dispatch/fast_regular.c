@@ -241,9 +241,7 @@ stat_regular(struct call *call, uint32_t index, uint32_t generation, uint64_t ad
     end = pysc_data_end(call->objects, index, generation);
     if (end && end->where == PYSC_DATA_MEMORY)
         show_writes(&shown, end);
-    memcpy(call->thread->slot->data, &shown, sizeof shown);
-    pysc_command(call->engine, call->number, PYSC_CMD_PUT, 0, address, sizeof data->stat, 0, 0, 0, 0, 0);
-    return answer(call, 0);
+    return answer_with(call, address, &shown, sizeof shown, 0);
 }
 
 int

@@ -30,29 +30,28 @@ change(uint64_t *mask, uint32_t how, uint64_t signals)
 }
 
 static int
-fast_rt_sigprocmask(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_rt_sigprocmask(struct call *call)
 {
-    const uint64_t *a = event->args;
+    const uint64_t *a = call->event->args;
     uint64_t before, after, signals;
     const uint8_t *hint;
-    struct call call;
 
-    if (!begin_call(&call, engine, number, event) || !call.thread->quiet || a[3] != sizeof signals ||
+    if (!call->thread->quiet || a[3] != sizeof signals ||
         (a[2] && !address_ok(a[2], sizeof before)))
         return HAND_OVER;
-    before = after = call.thread->sigmask;
+    before = after = call->thread->sigmask;
     if (a[1]) {
-        hint = hint_at(&call, a[1], sizeof signals);
+        hint = hint_at(call, a[1], sizeof signals);
         if (!hint)
             return HAND_OVER;
         memcpy(&signals, hint, sizeof signals);
         if (!change(&after, (uint32_t)a[0], signals))
             return HAND_OVER;
     }
-    if (a[2] && pysc_put(engine, number, PYSC_CMD_PUT, a[2], &before, sizeof before) < 0)
+    if (a[2] && pysc_put(call->engine, call->number, PYSC_CMD_PUT, a[2], &before, sizeof before) < 0)
         return HAND_OVER;
-    call.thread->sigmask = after;
-    return answer(&call, 0);
+    call->thread->sigmask = after;
+    return answer(call, 0);
 }
 
 void

@@ -9,7 +9,6 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
-#define AT_FDCWD_ (uint64_t)(uint32_t)-100
 #define AT_SYMLINK_NOFOLLOW_ 0x100U
 #define AT_NO_AUTOMOUNT_ 0x800U
 #define AT_EMPTY_PATH_ 0x1000U
@@ -31,23 +30,13 @@ attributes_of(const struct call *call, uint32_t index)
     return pysc_is_in_tree(call->objects, dentry) && !dentry->merged ? &dentry->attributes : NULL;
 }
 
-static int
-answer_put(struct call *call, uint64_t address, const void *data, uint64_t size, int64_t result)
-{
-    memcpy(call->thread->slot->data, data, size);
-    pysc_command(call->engine, call->number, PYSC_CMD_PUT, 0, address, size, 0, 0, 0, 0, 0);
-    return answer(call, result);
-}
-
 /* Of a regular file that Python has shown, and keeps what stat(2) said of it. */
 static int
 stat_shown(struct call *call, const struct pysc_dentry *dentry, uint64_t address)
 {
-    const struct pysc_inode *inode = &call->objects->inodes[dentry->inode];
+    const struct pysc_inode *inode = pysc_dentry_inode(call->objects, dentry);
 
-    if (dentry->shown != SHOWN_INODE || !is_living(&inode->header, dentry->inode_generation) || !inode->data)
-        return HAND_OVER;
-    return stat_regular(call, inode->data - 1, inode->data_generation, address);
+    return inode && inode->data ? stat_regular(call, inode->data - 1, inode->data_generation, address) : HAND_OVER;
 }
 
 int
@@ -66,7 +55,7 @@ stat_dentry(struct call *call, uint32_t index, uint64_t address)
         .rdev = a->rdev, .size = (int64_t)a->size, .blksize = a->blksize, .blocks = (int64_t)a->blocks,
         .times = {seconds(a->atime), rest(a->atime), seconds(a->mtime), rest(a->mtime), seconds(a->ctime), rest(a->ctime)},
     };
-    return answer_put(call, address, &shown, sizeof shown, 0);
+    return answer_with(call, address, &shown, sizeof shown, 0);
 }
 
 static struct statx_timestamp
@@ -96,49 +85,41 @@ statx_dentry(struct call *call, struct found found, uint64_t address)
         .stx_dev_major = major(cache->device), .stx_dev_minor = minor(cache->device),
         .stx_mnt_id = found.mount,
     };
-    return answer_put(call, address, &shown, sizeof shown, 0);
+    return answer_with(call, address, &shown, sizeof shown, 0);
 }
 
-/* Walk, and answer if it fails.  Whether there is something to go on with. */
+/* find_path() by the thread's own rights. */
 static int
-find(struct call *call, uint64_t dirfd, uint64_t address, uint32_t flags, struct found *found, int *answered)
+find(struct call *call, uint64_t dirfd, uint64_t address, uint32_t flags, struct found *found, int *said)
 {
-    *found = walk_path(call, dirfd, address, flags);
-    if (found->dentry >= 0)
-        return 1;
-    *answered = found->dentry == NOT_OURS ? HAND_OVER : answer(call, found->dentry);
-    return 0;
+    return find_path(call, dirfd, address, flags, &call->thread->access, found, said);
 }
 
 static int
 stat_path(struct call *call, uint64_t dirfd, uint64_t path, uint64_t address, uint32_t follow)
 {
     struct found found;
-    int answered;
+    int said;
 
-    if (!find(call, dirfd, path, follow, &found, &answered))
-        return answered;
+    if (!find(call, dirfd, path, follow, &found, &said))
+        return said;
     return stat_dentry(call, (uint32_t)found.dentry, address);
 }
 
 static int
-fast_stat(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_stat(struct call *call)
 {
-    struct call call;
+    const uint64_t *a = call->event->args;
 
-    if (!begin_call(&call, engine, number, event))
-        return HAND_OVER;
-    return stat_path(&call, AT_FDCWD_, event->args[0], event->args[1], WALK_FOLLOW);
+    return stat_path(call, AT_FDCWD_, a[0], a[1], WALK_FOLLOW);
 }
 
 static int
-fast_lstat(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_lstat(struct call *call)
 {
-    struct call call;
+    const uint64_t *a = call->event->args;
 
-    if (!begin_call(&call, engine, number, event))
-        return HAND_OVER;
-    return stat_path(&call, AT_FDCWD_, event->args[0], event->args[1], 0);
+    return stat_path(call, AT_FDCWD_, a[0], a[1], 0);
 }
 
 /* An empty path is the descriptor's: the C library's fstat. */
@@ -151,34 +132,34 @@ stat_empty(struct call *call, uint64_t fd, uint64_t address)
 }
 
 static int
-fast_newfstatat(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_newfstatat(struct call *call)
 {
-    uint32_t flags = (uint32_t)event->args[3];
+    const uint64_t *a = call->event->args;
+    uint32_t flags = (uint32_t)a[3];
     const uint8_t *path;
-    struct call call;
 
-    if (flags & ~(AT_SYMLINK_NOFOLLOW_ | AT_EMPTY_PATH_ | AT_NO_AUTOMOUNT_) || !begin_call(&call, engine, number, event))
+    if (flags & ~(AT_SYMLINK_NOFOLLOW_ | AT_EMPTY_PATH_ | AT_NO_AUTOMOUNT_))
         return HAND_OVER;
-    path = hint_at(&call, event->args[1], 1);
+    path = hint_at(call, a[1], 1);
     if (path && *path == 0)
-        return flags & AT_EMPTY_PATH_ ? stat_empty(&call, event->args[0], event->args[2]) : HAND_OVER;
-    return stat_path(&call, event->args[0], event->args[1], event->args[2], flags & AT_SYMLINK_NOFOLLOW_ ? 0 : WALK_FOLLOW);
+        return flags & AT_EMPTY_PATH_ ? stat_empty(call, a[0], a[2]) : HAND_OVER;
+    return stat_path(call, a[0], a[1], a[2], flags & AT_SYMLINK_NOFOLLOW_ ? 0 : WALK_FOLLOW);
 }
 
 static int
-fast_statx(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_statx(struct call *call)
 {
-    uint32_t flags = (uint32_t)event->args[2], mask = (uint32_t)event->args[3];
+    const uint64_t *a = call->event->args;
+    uint32_t flags = (uint32_t)a[2], mask = (uint32_t)a[3];
     struct found found;
-    struct call call;
-    int answered;
+    int said;
 
     if (flags & ~(AT_SYMLINK_NOFOLLOW_ | AT_NO_AUTOMOUNT_ | AT_STATX_SYNC_TYPE_) || mask & 0x80000000U ||
-        (flags & AT_STATX_SYNC_TYPE_) == AT_STATX_SYNC_TYPE_ || !begin_call(&call, engine, number, event))
+        (flags & AT_STATX_SYNC_TYPE_) == AT_STATX_SYNC_TYPE_)
         return HAND_OVER;
-    if (!find(&call, event->args[0], event->args[1], flags & AT_SYMLINK_NOFOLLOW_ ? 0 : WALK_FOLLOW, &found, &answered))
-        return answered;
-    return statx_dentry(&call, found, event->args[4]);
+    if (!find(call, a[0], a[1], flags & AT_SYMLINK_NOFOLLOW_ ? 0 : WALK_FOLLOW, &found, &said))
+        return said;
+    return statx_dentry(call, found, a[4]);
 }
 
 /* The rights that access(2) asks for, or none if those are Python's to find out. */
@@ -198,18 +179,15 @@ real_rights(const struct call *call, uint32_t flags, struct pysc_access *access)
 static int
 access_path(struct call *call, uint64_t dirfd, uint64_t path, uint32_t mode, uint32_t flags)
 {
-    struct pysc_access saved = call->thread->access, access;
+    struct pysc_access access;
     struct found found;
-    int may, ours, answered;
+    int may, said;
 
     /* Mounts may be read-only or noexec, which Python knows. */
     if (mode & ~(MAY_READ | MAY_EXEC) || !real_rights(call, flags, &access))
         return HAND_OVER;
-    call->thread->access = access;
-    ours = find(call, dirfd, path, flags & AT_SYMLINK_NOFOLLOW_ ? 0 : WALK_FOLLOW, &found, &answered);
-    call->thread->access = saved;
-    if (!ours)
-        return answered;
+    if (!find_path(call, dirfd, path, flags & AT_SYMLINK_NOFOLLOW_ ? 0 : WALK_FOLLOW, &access, &found, &said))
+        return said;
     if (mode & MAY_EXEC && S_ISREG(found.view.mode))
         return HAND_OVER;
     may = is_permitted(&access, &found.view, mode);
@@ -217,34 +195,30 @@ access_path(struct call *call, uint64_t dirfd, uint64_t path, uint32_t mode, uin
 }
 
 static int
-fast_access(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_access(struct call *call)
 {
-    struct call call;
+    const uint64_t *a = call->event->args;
 
-    if (!begin_call(&call, engine, number, event))
-        return HAND_OVER;
-    return access_path(&call, AT_FDCWD_, event->args[0], (uint32_t)event->args[1], 0);
+    return access_path(call, AT_FDCWD_, a[0], (uint32_t)a[1], 0);
 }
 
 static int
-fast_faccessat(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_faccessat(struct call *call)
 {
-    struct call call;
+    const uint64_t *a = call->event->args;
 
-    if (!begin_call(&call, engine, number, event))
-        return HAND_OVER;
-    return access_path(&call, event->args[0], event->args[1], (uint32_t)event->args[2], 0);
+    return access_path(call, a[0], a[1], (uint32_t)a[2], 0);
 }
 
 static int
-fast_faccessat2(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_faccessat2(struct call *call)
 {
-    uint32_t flags = (uint32_t)event->args[3];
-    struct call call;
+    const uint64_t *a = call->event->args;
+    uint32_t flags = (uint32_t)a[3];
 
-    if (flags & ~(AT_EACCESS_ | AT_SYMLINK_NOFOLLOW_) || !begin_call(&call, engine, number, event))
+    if (flags & ~(AT_EACCESS_ | AT_SYMLINK_NOFOLLOW_))
         return HAND_OVER;
-    return access_path(&call, event->args[0], event->args[1], (uint32_t)event->args[2], flags);
+    return access_path(call, a[0], a[1], (uint32_t)a[2], flags);
 }
 
 static int
@@ -254,12 +228,12 @@ read_link(struct call *call, uint64_t dirfd, uint64_t path, uint64_t address, in
     struct found found;
     const char *target;
     size_t length;
-    int answered;
+    int said;
 
     if (size <= 0)
         return HAND_OVER;
-    if (!find(call, dirfd, path, 0, &found, &answered))
-        return answered;
+    if (!find(call, dirfd, path, 0, &found, &said))
+        return said;
     dentry = &call->objects->dentries[found.dentry];
     if (!S_ISLNK(found.view.mode))
         return answer(call, -EINVAL);
@@ -269,27 +243,23 @@ read_link(struct call *call, uint64_t dirfd, uint64_t path, uint64_t address, in
     length = strlen(target);
     if (length > (size_t)size)
         length = (size_t)size;
-    return address_ok(address, length) ? answer_put(call, address, target, length, (int64_t)length) : HAND_OVER;
+    return address_ok(address, length) ? answer_with(call, address, target, length, (int64_t)length) : HAND_OVER;
 }
 
 static int
-fast_readlink(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_readlink(struct call *call)
 {
-    struct call call;
+    const uint64_t *a = call->event->args;
 
-    if (!begin_call(&call, engine, number, event))
-        return HAND_OVER;
-    return read_link(&call, AT_FDCWD_, event->args[0], event->args[1], (int32_t)event->args[2]);
+    return read_link(call, AT_FDCWD_, a[0], a[1], (int32_t)a[2]);
 }
 
 static int
-fast_readlinkat(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
+fast_readlinkat(struct call *call)
 {
-    struct call call;
+    const uint64_t *a = call->event->args;
 
-    if (!begin_call(&call, engine, number, event))
-        return HAND_OVER;
-    return read_link(&call, event->args[0], event->args[1], event->args[2], (int32_t)event->args[3]);
+    return read_link(call, a[0], a[1], a[2], (int32_t)a[3]);
 }
 
 void

@@ -16,12 +16,6 @@
 #define ASK_FROM (1 << 19)    /* and having a descriptor made for it, which is Python's work */
 #define NONE UINT32_MAX
 
-static struct space *
-space_of(struct pysc_engine *engine, uint32_t number)
-{
-    return &engine->spaces[engine->threads[number].space];
-}
-
 static uint32_t
 place_of(const struct space *space, const struct pysc_data *data)
 {
@@ -196,9 +190,9 @@ forget_revoked(struct pysc_engine *engine, uint32_t number)
 int64_t
 pysc_donation_begin(struct pysc_engine *engine, uint32_t number)
 {
-    struct space *space = &engine->spaces[number];
+    struct space *space = space_at(engine, number);
 
-    if (number >= engine->n_spaces || !space->channel)
+    if (!space)
         return -ESRCH;
     space->awaited = (uint32_t)is_busy(engine, space);
     space->sending = 1;
@@ -208,8 +202,10 @@ pysc_donation_begin(struct pysc_engine *engine, uint32_t number)
 int64_t
 pysc_donation_end(struct pysc_engine *engine, uint32_t number)
 {
-    if (number >= engine->n_spaces)
+    struct space *space = space_at(engine, number);
+
+    if (!space)
         return -ESRCH;
-    engine->spaces[number].sending = 0;
+    space->sending = 0;
     return 0;
 }

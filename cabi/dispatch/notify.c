@@ -13,7 +13,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-
 static int
 receive(int32_t listener, struct pysc_notification *notification)
 {

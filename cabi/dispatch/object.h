@@ -98,6 +98,7 @@ struct pysc_objects {
     uint32_t revoked; /* grows when descriptors that guests have are nothing any more */
 };
 
+struct pysc_dentry *pysc_dentry_at(struct pysc_objects *objects, uint32_t index);
 /* The contents at the end of all redirections, or NULL. */
 struct pysc_data *pysc_data_end(struct pysc_objects *objects, uint32_t index, uint32_t generation);
 

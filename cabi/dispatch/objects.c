@@ -188,3 +188,21 @@ pysc_inode_at(struct pysc_objects *objects, uint32_t index)
 {
     return (struct pysc_inode *)find(objects, PYSC_OBJECT_INODE, index);
 }
+
+struct pysc_epoll *
+pysc_epoll_at(struct pysc_objects *objects, uint32_t index)
+{
+    return (struct pysc_epoll *)find(objects, PYSC_OBJECT_EPOLL, index);
+}
+
+struct pysc_item *
+pysc_item_at(struct pysc_objects *objects, uint32_t index)
+{
+    return (struct pysc_item *)find(objects, PYSC_OBJECT_ITEM, index);
+}
+
+struct pysc_dentry *
+pysc_dentry_at(struct pysc_objects *objects, uint32_t index)
+{
+    return (struct pysc_dentry *)find(objects, PYSC_OBJECT_DENTRY, index);
+}

@@ -53,8 +53,7 @@ open_ends(struct pysc_space_ends *ends)
 static int64_t
 begin(struct pysc_engine *engine, struct space *space, uint32_t number)
 {
-    /* Edge-triggered: a ring needs no read. */
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = (1ULL << 32) | number};
+    struct epoll_event event = doorbell_event(number);
     void *channel = mmap(NULL, sizeof *space->channel, PROT_READ | PROT_WRITE, MAP_SHARED, space->ends.memory, 0);
 
     if (channel == MAP_FAILED)
@@ -95,12 +94,6 @@ pysc_space_new(struct pysc_engine *engine, struct pysc_space_ends *ends)
     memset(space->kept, 0, sizeof space->kept);
     *ends = space->ends;
     return number;
-}
-
-static struct space *
-space_at(struct pysc_engine *engine, uint32_t number)
-{
-    return number < engine->n_spaces && engine->spaces[number].channel ? &engine->spaces[number] : NULL;
 }
 
 void

@@ -27,8 +27,6 @@
 #define PLACE_NS 5000000    /* move at most so often */
 #define LOOK_AT_FILES_NS 100000 /* watched descriptors are looked at at least so often while reports are dense */
 
-fast_path pysc_fast_paths[N_FAST_PATHS];
-
 struct batch {
     struct pysc_event *events;
     uint32_t n, max;
@@ -105,8 +103,7 @@ take_turn(struct pysc_engine *engine, uint32_t number, struct batch *batch)
         *event++ = (struct pysc_event){.id = number, .kind = PYSC_DONATED};
         batch->n++;
     }
-    if (!(settled & SETTLED_FOR_PYTHON) && event->kind == PYSC_KIND_SYSCALL && event->nr >= 0 &&
-        event->nr < N_FAST_PATHS && pysc_fast_paths[event->nr] && pysc_fast_paths[event->nr](engine, number, event)) {
+    if (!(settled & SETTLED_FOR_PYTHON) && event->kind == PYSC_KIND_SYSCALL && serve_call(engine, number, event)) {
         engine->counters.served++;
         return;
     }
@@ -136,9 +133,9 @@ scan_word(struct pysc_engine *engine, struct space *space, uint32_t word, struct
 static int
 scan_space(struct pysc_engine *engine, uint32_t number, struct batch *batch)
 {
-    struct space *space = &engine->spaces[number];
+    struct space *space = space_at(engine, number);
 
-    if (number >= engine->n_spaces || !space->channel)
+    if (!space)
         return 0;
     for (uint32_t word = 0; word * 64 < space->slots; word++) {
         if (__atomic_load_n(&space->channel->pending[word], __ATOMIC_SEQ_CST) &&
@@ -152,7 +149,7 @@ scan_space(struct pysc_engine *engine, uint32_t number, struct batch *batch)
 static void
 ring_again(struct pysc_engine *engine, uint32_t number)
 {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = (1ULL << 32) | number};
+    struct epoll_event event = doorbell_event(number);
 
     epoll_ctl(engine->epoll, EPOLL_CTL_MOD, engine->spaces[number].ends.doorbell, &event);
 }
@@ -205,7 +202,7 @@ take_ready(struct pysc_engine *engine, const struct epoll_event *ready, struct b
     uint32_t id = (uint32_t)ready->data.u64;
 
     if (ready->data.u64 >> 32) {
-        if (id < engine->n_spaces && engine->spaces[id].channel)
+        if (space_at(engine, id))
             heat(engine, id, batch); /* before the scan: what comes after it is found by the next one */
         if (scan_space(engine, id, batch) < 0)
             ring_again(engine, id);

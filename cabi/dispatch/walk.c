@@ -7,13 +7,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define AT_FDCWD_ -100
 #define LINKS_MAX 40
 
 /* What is still to be walked, and where we are. */
 struct walker {
     const struct call *call;
     const struct pysc_context *context;
+    const struct pysc_access *access;
     uint32_t here, mount;
     uint32_t links;
     uint32_t at; /* the next byte of `text` */
@@ -84,7 +84,7 @@ start(struct walker *w, uint64_t dirfd)
 
     if (w->text[0] == '/')
         return start_at_root(w);
-    if ((int32_t)dirfd == AT_FDCWD_)
+    if ((uint32_t)dirfd == AT_FDCWD_)
         return be_at(w, w->context->working, w->context->working_era, w->context->working_mount);
     file = file_at_fd(w->call, dirfd);
     return file && be_at(w, file->dentry, file->era, file->mount);
@@ -197,7 +197,7 @@ walk(struct walker *w, uint32_t flags, struct view *view)
             return NOT_OURS;
         if (!S_ISDIR(view->mode))
             return -ENOTDIR;
-        may = is_permitted(&w->call->thread->access, view, MAY_EXEC);
+        may = is_permitted(w->access, view, MAY_EXEC);
         if (may <= 0)
             return may < 0 ? NOT_OURS : -EACCES;
         w->at += (uint32_t)length;
@@ -218,13 +218,14 @@ walk(struct walker *w, uint32_t flags, struct view *view)
 }
 
 struct found
-walk_path(const struct call *call, uint64_t dirfd, uint64_t address, uint32_t flags)
+walk_path(const struct call *call, uint64_t dirfd, uint64_t address, uint32_t flags, const struct pysc_access *access)
 {
     const struct thread *thread = call->thread;
     struct found found = {.dentry = NOT_OURS};
     struct walker w;
 
     w.call = call;
+    w.access = access;
     w.at = w.links = w.mount = 0;
     w.slash = 0;
     w.context = thread->context ? &call->objects->contexts[thread->context - 1] : NULL;

@@ -155,7 +155,7 @@ look(const char *path, uint64_t dirfd, uint32_t flags)
 
     room = (uint32_t)(size < 4096 ? size : 4096); /* beyond is out of bounds */
     memcpy(thread.slot->data + PYSC_DATA_SIZE - room, path, room);
-    return walk_path(&call, dirfd, ADDRESS, flags);
+    return walk_path(&call, dirfd, ADDRESS, flags, &thread.access);
 }
 
 /* What the host says: an inode number, or -errno. */
