@@ -1,4 +1,4 @@
-/* The dentry cache: names below a tree of the host's, found by hash, given up when they are many. */
+/* The dentry cache: names found by hash, looked up in a tree of the host's, given up when they are many. */
 
 #define _GNU_SOURCE
 #include "dcache.h"
@@ -44,6 +44,12 @@ find(struct pysc_objects *objects, uint32_t parent, uint64_t hash, const char *n
     return NULL;
 }
 
+struct pysc_dentry *
+pysc_dentry_find(struct pysc_objects *objects, uint32_t parent, const char *name, size_t length)
+{
+    return find(objects, parent, hash_of(objects, parent, name, length), name, length);
+}
+
 /* Out of its bucket and its parent's count, and gone. */
 static void
 drop(struct pysc_objects *objects, struct pysc_dentry *dentry)
@@ -57,17 +63,11 @@ drop(struct pysc_objects *objects, struct pysc_dentry *dentry)
     pysc_object_free(objects, PYSC_OBJECT_DENTRY, dentry->header.index);
 }
 
-static int
-is_top(const struct pysc_objects *objects, const struct pysc_dentry *dentry)
-{
-    return objects->dcaches[dentry->cache].top == dentry->header.index;
-}
-
 /* Whether nothing is lost with it: the host can be asked again. */
 static int
 can_drop(const struct pysc_objects *objects, const struct pysc_dentry *dentry)
 {
-    return !dentry->users && !dentry->children && !dentry->withdrawn && !dentry->merged && !is_top(objects, dentry) &&
+    return !dentry->users && !dentry->children && !dentry->withdrawn && !dentry->merged && !pysc_is_top(objects, dentry) &&
            dentry->shown != SHOWN_INODE;
 }
 
@@ -128,7 +128,7 @@ pysc_dentry_path(const struct pysc_objects *objects, const struct pysc_dentry *d
     size_t at = PATH_MAX - 1;
 
     path[at] = 0;
-    while (!is_top(objects, dentry)) {
+    while (!pysc_is_top(objects, dentry)) {
         if (dentry->length + 1U > at)
             return -ENAMETOOLONG;
         if (path[at])
@@ -362,117 +362,6 @@ pysc_dentry_uses(struct pysc_objects *objects, uint32_t index)
     struct pysc_dentry *dentry = pysc_dentry_at(objects, index);
 
     return dentry ? (int64_t)dentry->users : -ENOENT;
-}
-
-void
-pysc_dentry_show(struct pysc_objects *objects, uint32_t index, uint32_t inode)
-{
-    struct pysc_dentry *dentry = pysc_dentry_at(objects, index);
-
-    if (!dentry || !pysc_inode_at(objects, inode))
-        return;
-    dentry->shown = SHOWN_INODE;
-    dentry->inode = inode;
-    dentry->inode_generation = objects->inodes[inode].header.generation;
-    if (objects->dcaches[dentry->cache].tree < 0 || is_top(objects, dentry))
-        return;
-    if (!pysc_is_in_tree(objects, &objects->dentries[dentry->parent]))
-        dentry->withdrawn |= PYSC_WITHDRAWN_SHOWN;
-    else if (dentry->kind == DENTRY_UNKNOWN && !dentry->withdrawn)
-        look_up(objects, dentry); /* so that it is known whether what is below is the tree's */
-}
-
-void
-pysc_dentry_hide(struct pysc_objects *objects, uint32_t index)
-{
-    struct pysc_dentry *dentry = pysc_dentry_at(objects, index);
-
-    if (!dentry)
-        return;
-    dentry->shown = SHOWN_NOTHING;
-    dentry->covered = 0;
-    dentry->withdrawn &= (uint8_t)~PYSC_WITHDRAWN_SHOWN;
-    dentry->era++;
-    pysc_dentry_leave(objects, index);
-}
-
-void
-pysc_dentry_show_absent(struct pysc_objects *objects, uint32_t parent, const char *name, uint64_t length)
-{
-    int64_t index = pysc_dentry_enter(objects, parent, name, length);
-
-    if (index < 0)
-        return;
-    objects->dentries[index].shown = SHOWN_ABSENT;
-    objects->dentries[index].era = objects->dentries[parent].era;
-    objects->dentries[index].users--; /* it stays, if there is room */
-}
-
-void
-pysc_dentry_hide_absent(struct pysc_objects *objects, uint32_t parent, const char *name, uint64_t length)
-{
-    struct pysc_dentry *dentry = find(objects, parent, hash_of(objects, parent, name, length), name, length);
-
-    if (dentry && dentry->shown == SHOWN_ABSENT)
-        dentry->shown = SHOWN_NOTHING;
-}
-
-void
-pysc_dentry_cover(struct pysc_objects *objects, uint32_t index)
-{
-    struct pysc_dentry *dentry = pysc_dentry_at(objects, index);
-
-    if (dentry)
-        dentry->covered = 1;
-}
-
-static struct crossing *
-crossing_of(struct pysc_objects *objects, uint32_t mount, uint32_t dentry)
-{
-    return &objects->crossings[(mount * 31 + dentry) & (CROSSINGS - 1)];
-}
-
-void
-pysc_crossing_note(struct pysc_objects *objects, uint32_t mount, uint32_t dentry, uint32_t below, uint32_t root)
-{
-    *crossing_of(objects, mount, dentry) = (struct crossing){mount, dentry, below, root};
-}
-
-void
-pysc_crossings_forget(struct pysc_objects *objects)
-{
-    memset(objects->crossings, 0, sizeof objects->crossings);
-}
-
-const struct crossing *
-pysc_crossing_find(struct pysc_objects *objects, uint32_t mount, uint32_t dentry)
-{
-    const struct crossing *crossing = crossing_of(objects, mount, dentry);
-
-    return mount && crossing->mount == mount && crossing->dentry == dentry ? crossing : NULL;
-}
-
-int
-pysc_dentry_view(const struct pysc_objects *objects, const struct pysc_dentry *dentry, struct view *view)
-{
-    const struct pysc_inode *inode = pysc_dentry_inode(objects, dentry);
-
-    if (inode)
-        *view = (struct view){inode->mode, inode->uid, inode->gid};
-    else if (pysc_is_in_tree(objects, dentry))
-        *view = (struct view){dentry->attributes.mode, dentry->attributes.uid, dentry->attributes.gid};
-    else
-        return 0;
-    return 1;
-}
-
-void
-pysc_file_place(struct pysc_objects *objects, struct pysc_file *file, uint32_t dentry, uint32_t mount)
-{
-    pysc_dentry_use(objects, dentry);
-    file->dentry = dentry + 1;
-    file->era = objects->dentries[dentry].era;
-    file->mount = mount;
 }
 
 int64_t

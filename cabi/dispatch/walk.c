@@ -143,7 +143,7 @@ go_up(struct walker *w)
 {
     if (w->context->root == w->here + 1 && w->context->root_mount == w->mount)
         return 0;
-    if (w->call->objects->dcaches[here(w)->cache].top == w->here)
+    if (pysc_is_top(w->call->objects, here(w)))
         return NOT_OURS; /* into another mount, maybe */
     w->here = here(w)->parent;
     return cross(w);

@@ -10,7 +10,7 @@ DISPATCH = ROOT / "cabi" / "dispatch"
 SHIM = ROOT / "cabi" / "shim"
 CHANNEL = ROOT / "cabi" / "channel"
 SOURCES = (
-    *(DISPATCH / name for name in ("objects.c", "contents.c", "dcache.c", "walk.c")),
+    *(DISPATCH / name for name in ("objects.c", "contents.c", "dcache.c", "shown.c", "walk.c")),
     SHIM / "attributes.c",
 )
 
