@@ -66,7 +66,7 @@ def _fd(task: Task, value: int) -> str:
     if value == fcntl.AT_FDCWD:
         return "AT_FDCWD"
     try:
-        file = task.fds.get(value)
+        file = task.fds.get_raw(value)
     except EBADF:
         return str(value)
     if file.path is None:

@@ -5,6 +5,12 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+FLOCK: Final = struct.Struct("<hh4xqqi4x")
+"""struct flock: type, whence, start, len, pid."""
+F_RDLCK: Final = 0
+F_WRLCK: Final = 1
+F_UNLCK: Final = 2
+
 O_ACCMODE: Final = 0o3
 O_RDONLY: Final = 0o0
 O_WRONLY: Final = 0o1

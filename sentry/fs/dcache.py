@@ -11,17 +11,16 @@ import os
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakValueDictionary
 
-from pysc.cabi import host, objects
+from pysc.cabi import objects
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.attributes import ATTRIBUTES_SIZE, HostAttributes
-from pysc.cabi.linux.errors import EIO, answered_by_host
+from pysc.cabi.linux.errors import EIO
 from pysc.cabi.objects import OBJECTS
 from pysc.sentry.fs.directory import DirectoryFile
 from pysc.sentry.fs.file import FileDescription, referenced
-from pysc.sentry.fs.inode import Entry
 from pysc.sentry.fs.path import Dentry, Mount, Path, mounts
 from pysc.sentry.fs.regular import RegularFile
-from pysc.sentry.fs.tree import LIST_BYTES
+from pysc.sentry.fs.tree import listing
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.inode import Inode
@@ -78,40 +77,6 @@ class Dcache:
             dentry.index = self.top()
             lib.pysc_dentry_show(OBJECTS, dentry.index, dentry.inode.show().index)
 
-    def enter(self, parent: int, name: bytes) -> int:
-        """Return the dentry of a name, in use; negative: none, and all is handed over from now on."""
-        return lib.pysc_dentry_enter(OBJECTS, parent, name, len(name))
-
-    def leave(self, dentry: int) -> None:
-        """Do not use it any more."""
-        lib.pysc_dentry_leave(OBJECTS, dentry)
-
-    def withdraw(self, dentry: int, reason: int) -> None:
-        """Let nothing be answered for a name; what was opened by it becomes objects of ours."""
-        if lib.pysc_dentry_withdraw(OBJECTS, dentry, reason) > 1:
-            index = lib.pysc_file_unseen(OBJECTS, dentry, 0)
-            while index >= 0:
-                _see(index)
-                index = lib.pysc_file_unseen(OBJECTS, dentry, index + 1)
-
-    def withdraw_name(self, parent: int, name: bytes, reason: int) -> None:
-        """Do so with the name in a directory."""
-        dentry = self.enter(parent, name)
-        if dentry >= 0:
-            self.withdraw(dentry, reason)
-            self.leave(dentry)
-
-    def give_back(self, parent: int, name: bytes) -> None:
-        """The upper side has nothing of this name any more."""
-        dentry = self.enter(parent, name)
-        if dentry >= 0:
-            lib.pysc_dentry_return(OBJECTS, dentry, NAME)
-            self.leave(dentry)
-
-    def merge(self, dentry: int, inode: Inode) -> None:
-        """A directory has an upper side, and these attributes now."""
-        lib.pysc_dentry_merge(OBJECTS, dentry, inode.mode, inode.uid, inode.gid)
-
     def place(self, dentry: int, mount_id: int) -> Path:
         """Return the place that fast paths found; EIO if the host has lost it."""
         here = self._top
@@ -132,9 +97,41 @@ class Dcache:
         return Path(mounts.get(mount_id) or Mount(here.inode.fs, self._top or here), here)
 
 
+def enter(parent: int, name: bytes) -> int:
+    """Return the dentry of a name, in use; negative: none, and all of the tree is handed over from now on."""
+    return lib.pysc_dentry_enter(OBJECTS, parent, name, len(name))
+
+
+def leave(dentry: int) -> None:
+    """Do not use it any more."""
+    lib.pysc_dentry_leave(OBJECTS, dentry)
+
+
+def withdraw(parent: int, name: bytes, reason: int) -> None:
+    """Let nothing be answered for a name in a directory; what was opened by it becomes objects of ours."""
+    dentry = enter(parent, name)
+    if dentry >= 0:
+        if lib.pysc_dentry_withdraw(OBJECTS, dentry, reason) > 1:
+            referenced.see_at(dentry)
+        leave(dentry)
+
+
+def give_back(parent: int, name: bytes) -> None:
+    """The upper side has nothing of this name any more."""
+    dentry = enter(parent, name)
+    if dentry >= 0:
+        lib.pysc_dentry_return(OBJECTS, dentry, NAME)
+        leave(dentry)
+
+
+def merge(dentry: int, inode: Inode) -> None:
+    """A directory has an upper side, and these attributes now."""
+    lib.pysc_dentry_merge(OBJECTS, dentry, inode.mode, inode.uid, inode.gid)
+
+
 def show(parent: Dentry, child: Dentry) -> None:
     """Show a child of a dentry that is shown."""
-    index = lib.pysc_dentry_enter(OBJECTS, parent.index, child.name, len(child.name))
+    index = enter(parent.index, child.name)
     if index >= 0:
         child.index = index
         lib.pysc_dentry_show(OBJECTS, index, child.inode.show().index)
@@ -181,7 +178,7 @@ def stand(file: DirectoryFile) -> None:
     dentry = find(file.place)
     if dentry >= 0:
         file.stand(dentry)
-        lib.pysc_dentry_leave(OBJECTS, dentry)
+        leave(dentry)
 
 
 def note_crossing(mount: Mount, point: Dentry, below: Mount, root: Dentry) -> None:
@@ -204,16 +201,6 @@ def _attributes(dentry: int) -> HostAttributes:
     return HostAttributes.unpack_from(ffi.buffer(buffer))
 
 
-def _entries(fd: int) -> list[Entry]:
-    entries: list[Entry] = []
-    cookie, end = 0, False
-    while not end:
-        with answered_by_host():
-            part, cookie, end = host.list_directory(fd, cookie, LIST_BYTES)
-        entries += [Entry(entry.name, entry.ino, entry.type << 12) for entry in part]
-    return entries
-
-
 def _see(index: int) -> FileDescription:
     """Return the object for a description that a fast path opened: it takes over all that the structure has."""
     c = lib.pysc_file_at(OBJECTS, index)
@@ -229,7 +216,7 @@ def _see(index: int) -> FileDescription:
         file = listed = DirectoryFile(place, c.flags, Path(place.mount, place.mount.root), index)
         if fd >= 0:
             if c.offset:  # a part was listed: what comes next is by the host's order
-                listed.start(_entries(fd))
+                listed.start([entry for part in listing(fd) for entry in part])
             os.close(fd)
     if c.owns:
         c.owns = False

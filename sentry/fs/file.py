@@ -6,7 +6,7 @@ A type overrides what it supports; the defaults are the errors that Linux gives 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pysc.cabi import objects
 from pysc.cabi._dispatch import lib
@@ -50,6 +50,13 @@ class Referenced(dict[int, "FileDescription"]):
     def __missing__(self, index: int) -> FileDescription:
         return self.see(index)
 
+    def see_at(self, dentry: int) -> None:
+        """Make objects of all that fast paths opened at a dentry of theirs."""
+        index = lib.pysc_file_unseen(objects.OBJECTS, dentry, 0)
+        while index >= 0:
+            self.see(index)
+            index = lib.pysc_file_unseen(objects.OBJECTS, dentry, index + 1)
+
 
 referenced: Final = Referenced()
 
@@ -62,6 +69,9 @@ class FileDescription:
     """
 
     __slots__ = ("_c", "epoll_items", "index", "path")
+
+    is_place: ClassVar[bool] = False
+    """Whether it is what O_PATH opens."""
 
     def __init__(self, flags: int, path: Path | None = None, index: int | None = None) -> None:
         """``index`` is that of a structure that exists already."""
@@ -152,12 +162,12 @@ class FileDescription:
     @property
     def readable(self) -> bool:
         """Whether it is open for reading."""
-        return self.flags & O_ACCMODE in (O_RDONLY, O_RDWR) and not self.flags & O_PATH
+        return self.flags & O_ACCMODE in (O_RDONLY, O_RDWR) and not self.is_place
 
     @property
     def writable(self) -> bool:
         """Whether it is open for writing."""
-        return self.flags & O_ACCMODE in (O_WRONLY, O_RDWR) and not self.flags & O_PATH
+        return self.flags & O_ACCMODE in (O_WRONLY, O_RDWR) and not self.is_place
 
     @property
     def nonblock(self) -> bool:

@@ -19,8 +19,9 @@ from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import EACCES, EIO, ENOENT, EOPNOTSUPP, EPERM, LinuxError, answered_by_host, linux_error
 from pysc.cabi.linux.fcntl import RENAME_EXCHANGE, RENAME_NOREPLACE
 from pysc.cabi.linux.stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
+from pysc.sentry.fs import dcache
 from pysc.sentry.fs.data import Data
-from pysc.sentry.fs.dcache import INODE, Dcache
+from pysc.sentry.fs.dcache import Dcache
 from pysc.sentry.fs.inode import (
     Attributes,
     Changes,
@@ -187,15 +188,16 @@ class HostInode(Inode):
 
     def withdraw(self) -> None:
         super().withdraw()
-        cache = self.fs.dcache
-        if cache is None or not cache.has_tree:
+        cache = self.fs.tree_cache
+        if cache is None:
             return
         if self is self.fs.root:
             cache.disable()
         for directory, name in self.places:
             parent = directory.entered(cache)
-            cache.withdraw_name(parent, name, INODE)
-            cache.leave(parent)
+            if parent >= 0:
+                dcache.withdraw(parent, name, dcache.INODE)
+                dcache.leave(parent)
 
     def lose(self, place: Place) -> None:
         """It is no longer found at ``place``."""
@@ -291,11 +293,13 @@ class HostDirectory(HostInode):
         return path + b"/" + name if path else name
 
     def entered(self, cache: Dcache) -> int:
-        """Return its dentry in the cache, in use."""
+        """Return its dentry in the cache, in use; negative: nothing is answered from there any more."""
         index = cache.top()
         for name in self.path().split(b"/") if self is not self.fs.root else ():
-            below = cache.enter(index, name)
-            cache.leave(index)
+            below = dcache.enter(index, name)
+            dcache.leave(index)
+            if below < 0:
+                return below
             index = below
         return index
 
@@ -307,8 +311,7 @@ class HostDirectory(HostInode):
     async def entries(self) -> list[Entry]:
         if self.listing is not None:
             return list(self.listing.values())
-        found = await self.fs.tree.list(self.path(), self.host)
-        entries = [Entry(entry.name, entry.ino, entry.type << 12) for entry in found]
+        entries = await self.fs.tree.list(self.path(), self.host)
         if not self.fs.revalidates:
             self.listing = {entry.name: entry for entry in entries}
         return entries

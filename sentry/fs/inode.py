@@ -122,6 +122,11 @@ class Filesystem:
         self.dcache: Dcache | None = None
         """What fast paths may answer from; made when it is first needed, if ``showable``."""
 
+    @property
+    def tree_cache(self) -> Dcache | None:
+        """The cache, if fast paths look at a tree of the host's by themselves."""
+        return self.dcache if self.dcache is not None and self.dcache.has_tree else None
+
     async def statistics(self) -> FsStatistics:
         """statfs(2)."""
         return FsStatistics(self.magic)

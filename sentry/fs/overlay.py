@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 from pysc.cabi.linux.errors import EIO, ENOENT, ENOTEMPTY, EPERM, EXDEV, LinuxError
 from pysc.cabi.linux.mount import OVERLAYFS_SUPER_MAGIC
 from pysc.cabi.linux.stat import PERMISSIONS, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
+from pysc.sentry.fs import dcache
 from pysc.sentry.fs.data import Data
 from pysc.sentry.fs.dcache import INODE, NAME, Dcache
 from pysc.sentry.fs.hostfs import HostDirectory, HostFilesystem
@@ -88,11 +89,6 @@ class Overlay(Filesystem):
         if isinstance(lower, HostFilesystem) and not lower.revalidates and lower.tree.fd >= 0:
             self.dcache = Dcache(self, lower.tree.fd, self.dev, overlaid=True)
             self.root.merge()
-
-    @property
-    def tree_cache(self) -> Dcache | None:
-        """The cache, if it looks at the lower side by itself."""
-        return self.dcache if self.dcache is not None and self.dcache.has_tree else None
 
     def found(self, directory: OverlayDirectory, name: bytes, attributes: HostAttributes) -> OverlayInode:
         """Return the inode of a name that fast paths have found on the lower side."""
@@ -395,9 +391,8 @@ class OverlayDirectory(OverlayInode):
         self._dentry = -1
 
     def __del__(self) -> None:
-        cache = self.fs.tree_cache
-        if self._dentry >= 0 and cache is not None:
-            cache.leave(self._dentry)
+        if self._dentry >= 0:
+            dcache.leave(self._dentry)
 
     def _entered(self) -> int:
         """Return its dentry in the cache; negative: fast paths never come here."""
@@ -409,20 +404,20 @@ class OverlayDirectory(OverlayInode):
                 parent, name = self.places[-1]
                 above = parent._entered()
                 if above >= 0:
-                    self._dentry = cache.enter(above, name)
+                    self._dentry = dcache.enter(above, name)
         return self._dentry
 
     def merge(self) -> None:
         """It has an upper side, or other permissions, now."""
         dentry = self._entered()
-        if dentry >= 0 and self.fs.dcache is not None:
-            self.fs.dcache.merge(dentry, self)
+        if dentry >= 0:
+            dcache.merge(dentry, self)
 
     def take(self, name: bytes, reason: int = NAME) -> None:
         """Answer for ``name`` here alone."""
         dentry = self._entered()
-        if dentry >= 0 and self.fs.dcache is not None:
-            self.fs.dcache.withdraw_name(dentry, name, reason)
+        if dentry >= 0:
+            dcache.withdraw(dentry, name, reason)
 
     @contextmanager
     def taking(self, name: bytes) -> Iterator[None]:
@@ -432,8 +427,8 @@ class OverlayDirectory(OverlayInode):
             yield
         finally:
             dentry = self._entered()
-            if dentry >= 0 and self.fs.dcache is not None and not self._hides(name):
-                self.fs.dcache.give_back(dentry, name)
+            if dentry >= 0 and not self._hides(name):
+                dcache.give_back(dentry, name)
 
     def _hides(self, name: bytes) -> bool:
         upper = self.upper.children.get(name) if self.upper is not None else None

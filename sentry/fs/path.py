@@ -76,10 +76,8 @@ class Dentry:
         for dentry in shown:
             shown.extend(child for child in dentry.children.values() if child.index >= 0)
         for dentry in reversed(shown):
-            file = lib.pysc_file_unseen(OBJECTS, dentry.index, 0) if dentry.used_by_fast_paths else -1
-            while file >= 0:
-                referenced[file]
-                file = lib.pysc_file_unseen(OBJECTS, dentry.index, file + 1)
+            if dentry.used_by_fast_paths:
+                referenced.see_at(dentry.index)
             index, dentry.index = dentry.index, -1
             hide_dentry(index)
 

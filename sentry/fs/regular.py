@@ -148,31 +148,18 @@ class RegularFile(FileDescription):
 
 
 class PathFile(FileDescription):
-    """What O_PATH opens: a place, and nothing can be done with it but naming it (open(2)): EBADF."""
+    """What O_PATH opens: a place, and nothing can be done with it but naming it (open(2))."""
 
     __slots__ = ("inode",)
+
+    is_place = True
 
     def __init__(self, inode: Inode, flags: int, path: Path) -> None:
         super().__init__(flags, path)
         self.inode = inode
 
-    async def seek(self, offset: int, whence: int) -> int:
-        raise EBADF
-
     async def attributes(self) -> Attributes:
         return await self.inode.attributes()
-
-    async def truncate(self, size: int) -> None:
-        raise EBADF
-
-    async def allocate(self, mode: int, offset: int, length: int) -> None:
-        raise EBADF
-
-    async def sync(self, data_only: bool) -> None:
-        raise EBADF
-
-    async def list(self, size: int) -> bytes:
-        raise EBADF
 
     async def ioctl(self, task: Task, request: int, argument: int) -> int:
         raise EBADF

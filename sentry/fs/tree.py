@@ -6,11 +6,13 @@ Without a tree (``--file-access-direct=off``), and where the tree answers EACCES
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import EACCES, EIO, EROFS, LinuxError, answered_by_host, linux_error
+from pysc.sentry.fs.inode import Entry
 from pysc.sentry.kernel.scheduler import yield_now
 from pysc.urpc.fds import FileFd
 from pysc.urpc.schema import gofer
@@ -21,6 +23,23 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 LIST_BYTES: Final = 32 << 10
+
+
+def listing(fd: int) -> Iterator[list[Entry]]:
+    """Return the entries of an open directory (borrowed) of the host's, part by part: each takes some time.
+
+    They are without attributes, which can be had later for little.
+    """
+    cookie, end = 0, False
+    while not end:
+        with answered_by_host():
+            part, cookie, end = host.list_directory(fd, cookie, LIST_BYTES)
+        yield as_entries(part)
+
+
+def as_entries(found: Iterable[host.Entry]) -> list[Entry]:
+    """Return what was found in a directory as getdents64(2) shows it."""
+    return [Entry(entry.name, entry.ino, entry.type << 12) for entry in found]
 
 
 class Caller(Protocol):
@@ -112,9 +131,9 @@ class Tree:
         """Open a regular file for reading and writing; the caller owns the descriptor."""
         return (await self.call(gofer.Open(self.file(path, attributes), os.O_RDWR))).file.take()
 
-    async def list(self, path: bytes, attributes: HostAttributes) -> list[host.Entry]:
-        """Return all entries of a directory, without attributes if they can be had later for little."""
-        entries: list[host.Entry] = []
+    async def list(self, path: bytes, attributes: HostAttributes) -> list[Entry]:
+        """Return all entries of a directory."""
+        entries: list[Entry] = []
         if self.fd >= 0:
             try:
                 fd = host.open_read_at(self.fd, path, os.O_DIRECTORY | os.O_NONBLOCK)
@@ -124,22 +143,19 @@ class Tree:
                     raise refusal from None
             else:
                 try:
-                    cookie, end = 0, False
-                    while not end:
-                        with answered_by_host():
-                            part, cookie, end = host.list_directory(fd, cookie, LIST_BYTES)
-                        entries += part
-                        if not end:
+                    for part in listing(fd):
+                        if entries:
                             await yield_now()
+                        entries += part
                 finally:
                     os.close(fd)
                 return entries
         cookie, end = 0, False
         while not end:
-            listing = await self.call(gofer.ListDirectory(self.file(path, attributes), cookie))
+            listed = await self.call(gofer.ListDirectory(self.file(path, attributes), cookie))
             with answered_by_host():
-                entries += host.parse_listing_untrusted(listing.records)
-            cookie, end = listing.cookie, listing.end
+                entries += as_entries(host.parse_listing_untrusted(listed.records))
+            cookie, end = listed.cookie, listed.end
         return entries
 
     async def warm(self, fd: int, size: int, offset: int) -> None:

@@ -65,7 +65,7 @@ def start_of(task: Task, dirfd: int, path: bytes, how: int = 0) -> Path:
         return task.fs.root
     if dirfd == AT_FDCWD:
         return task.fs.cwd
-    place = task.fds.get(dirfd).path
+    place = task.fds.get_raw(dirfd).path
     if place is None or (path and place.dentry.inode.mode & S_IFMT != S_IFDIR):
         raise ENOTDIR
     return place

@@ -64,7 +64,14 @@ class FDTable:
         c.bounded = bool((self.users > 1 and c.bounded) or fsize != RLIM_INFINITY)
 
     def get(self, fd: int) -> FileDescription:
-        """Return the description (borrowed: take a reference before any await).  EBADF."""
+        """Return the description (borrowed: take a reference before any await), which O_PATH has none of.  EBADF."""
+        file = self.get_raw(fd)
+        if file.is_place:
+            raise EBADF
+        return file
+
+    def get_raw(self, fd: int) -> FileDescription:
+        """Return what a number stands for, be it only a place (O_PATH).  EBADF."""
         index = lib.pysc_table_get(self._c, fd)
         if index < 0:
             raise EBADF

@@ -10,19 +10,14 @@ import fcntl
 import os
 from collections.abc import Sequence
 from itertools import pairwise
-from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.errors import EACCES, EAGAIN, LinuxError, answered_by_host
-from pysc.cabi.linux.fcntl import F_OFD_GETLK, F_OFD_SETLK
+from pysc.cabi.linux.fcntl import F_OFD_GETLK, F_OFD_SETLK, F_RDLCK, F_UNLCK, F_WRLCK, FLOCK
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.locks import RecordLock
 
-FLOCK: Final = Struct("<hh4xqqi4x")
-F_RDLCK: Final = 0
-F_WRLCK: Final = 1
-F_UNLCK: Final = 2
 END: Final = (1 << 63) - 1
 """The last byte that a lock can hold: "to the end, however long it grows"."""
 ANOTHER: Final = -1
@@ -64,7 +59,7 @@ class HostLocks:
         """Return first and last byte of another user's lock that stands in the way, and whether it is exclusive."""
         kind = F_WRLCK if exclusive else F_RDLCK
         with answered_by_host():
-            answer = fcntl.fcntl(self._fd, F_OFD_GETLK, FLOCK.pack(kind, 0, start, _length(start, end), 0))
+            answer = fcntl.fcntl(self._fd, F_OFD_GETLK, FLOCK.pack(kind, 0, start, length_of(start, end), 0))
         kind, _whence, start, length, _pid = FLOCK.unpack(answer)
         return None if kind == F_UNLCK else (start, start + length - 1 if length else END, kind == F_WRLCK)
 
@@ -83,13 +78,14 @@ class HostLocks:
         kind = (F_UNLCK, F_RDLCK, F_WRLCK if self.writable else F_RDLCK)[strength]
         try:
             with answered_by_host():
-                fcntl.fcntl(self._fd, F_OFD_SETLK, FLOCK.pack(kind, 0, start, _length(start, end), 0))
+                fcntl.fcntl(self._fd, F_OFD_SETLK, FLOCK.pack(kind, 0, start, length_of(start, end), 0))
         except LinuxError as error:
             return error.errno not in (EAGAIN.errno, EACCES.errno)  # a file system without locks has no other users
         return True
 
 
-def _length(start: int, end: int) -> int:
+def length_of(start: int, end: int) -> int:
+    """Return l_len of a struct flock for the bytes from ``start`` to ``end``."""
     return 0 if end == END else end - start + 1
 
 

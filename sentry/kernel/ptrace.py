@@ -31,7 +31,7 @@ def may_attach(tracer: Task, task: Task) -> bool:
     group = task.group
     if tracer.group is group or creds.has_capability(CAP_SYS_PTRACE) or group.ptracer == ANY_TRACER:
         return True
-    return _descends(group, tracer.group) or bool(group.ptracer and _is_below(tracer.group, group.ptracer))
+    return _is_below(group, tracer.group.tgid) or bool(group.ptracer and _is_below(tracer.group, group.ptracer))
 
 
 def _may_access(tracer: Task, task: Task, uid: int, gid: int, capabilities: int) -> bool:
@@ -40,13 +40,6 @@ def _may_access(tracer: Task, task: Task, uid: int, gid: int, capabilities: int)
     other = task.creds
     same = {uid} == {other.uid, other.euid, other.suid} and {gid} == {other.gid, other.egid, other.sgid}
     return same and task.memory.dumpable and not other.permitted & ~capabilities
-
-
-def _descends(group: ThreadGroup, ancestor: ThreadGroup) -> bool:
-    walker: ThreadGroup | None = group
-    while walker is not None and walker is not ancestor:
-        walker = walker.parent
-    return walker is not None
 
 
 def _is_below(group: ThreadGroup, tgid: int) -> bool:

@@ -54,7 +54,7 @@ def parse_control(task: Task, control: bytes, message: Message) -> None:
 def _sendable(task: Task, fd: int) -> FileDescription:
     if fd < 0:
         raise EBADF
-    return task.fds.get(fd)
+    return task.fds.get_raw(fd)
 
 
 def _checked(task: Task, pid: int, uid: int, gid: int) -> PeerCredentials:

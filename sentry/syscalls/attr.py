@@ -23,7 +23,6 @@ from pysc.cabi.linux.fcntl import (
     AT_SYMLINK_NOFOLLOW,
     FALLOC_FL_KEEP_SIZE,
     FALLOC_FL_PUNCH_HOLE,
-    O_PATH,
 )
 from pysc.cabi.linux.resource import RLIMIT_FSIZE
 from pysc.cabi.linux.stat import (
@@ -66,13 +65,6 @@ _TIMES: Final = struct.Struct("<qqqq")
 _SECONDS: Final = struct.Struct("<qq")
 
 
-def _place_of(task: Task, fd: int) -> Place | None:
-    file = task.fds.get(fd)
-    if file.flags & O_PATH:
-        raise EBADF
-    return file.path
-
-
 async def _at(task: Task, dirfd: int, path: bytes, flags: int) -> Place:
     if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH):
         raise EINVAL
@@ -102,7 +94,7 @@ async def chmod(task: Task, path: Path, mode: Mode) -> None:
 
 async def fchmod(task: Task, fd: Fd, mode: Mode) -> None:
     """fchmod(2)."""
-    await _chmod(task, _place_of(task, fd), mode)
+    await _chmod(task, task.fds.get(fd).path, mode)
 
 
 async def fchmodat(task: Task, dirfd: Fd, path: Path, mode: Mode) -> None:
@@ -146,7 +138,7 @@ async def lchown(task: Task, path: Path, uid: U32, gid: U32) -> None:
 
 async def fchown(task: Task, fd: Fd, uid: U32, gid: U32) -> None:
     """fchown(2)."""
-    await _chown(task, _place_of(task, fd), uid, gid)
+    await _chown(task, task.fds.get(fd).path, uid, gid)
 
 
 async def fchownat(task: Task, dirfd: Fd, path: Path, uid: U32, gid: U32, flags: U32) -> None:
@@ -200,7 +192,7 @@ async def utimensat(task: Task, dirfd: Fd, path: Addr, times: Addr, flags: U32) 
     if path:
         place: Place | None = await _at(task, dirfd, await task.copy_in_string(path), flags)
     else:
-        place = _place_of(task, dirfd)
+        place = task.fds.get(dirfd).path
     await _utimens(task, place, data)
 
 
@@ -225,7 +217,7 @@ async def futimesat(task: Task, dirfd: Fd, path: Addr, times: Addr) -> None:
     if path:
         place: Place | None = await resolve(task, dirfd, await task.copy_in_string(path))
     else:
-        place = _place_of(task, dirfd)
+        place = task.fds.get(dirfd).path
     await _utimens(task, place, data)
 
 
@@ -270,8 +262,6 @@ async def ftruncate(task: Task, fd: Fd, length: I64) -> None:
     if length < 0:
         raise EINVAL
     file = task.fds.get(fd)
-    if file.flags & O_PATH:
-        raise EBADF
     if not file.writable:
         raise EINVAL
     if isinstance(file, RegularFile):

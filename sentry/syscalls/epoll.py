@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pysc.cabi.linux.errors import EBADF, EINTR, EINVAL, EPERM
+from pysc.cabi.linux.errors import EINTR, EINVAL, EPERM
 from pysc.cabi.linux.poll import EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLL_EVENT
 from pysc.sentry.fs.epoll import EpollFile
-from pysc.sentry.fs.file import O_PATH
 from pysc.sentry.kernel.scheduler import Interrupted, Reason, now, park
 from pysc.sentry.syscalls.descriptors import install
 from pysc.sentry.syscalls.table import I32, U32, Addr, Fd, Size
@@ -42,8 +41,6 @@ async def epoll_ctl(task: Task, epfd: Fd, op: I32, fd: Fd, event: Addr) -> None:
         events, data = EPOLL_EVENT.unpack(await task.copy_in(event, EPOLL_EVENT.size))
     epoll = task.fds.get(epfd)
     file = task.fds.get(fd)
-    if (epoll.flags | file.flags) & O_PATH:
-        raise EBADF
     if not file.queues():
         raise EPERM
     if file is epoll or not isinstance(epoll, EpollFile):

@@ -29,11 +29,11 @@ from pysc.cabi.linux.fcntl import (
     F_SETOWN,
     F_SETPIPE_SZ,
     F_SETSIG,
+    F_UNLCK,
     FD_CLOEXEC,
     O_CLOEXEC,
     O_NOATIME,
     O_NONBLOCK,
-    O_PATH,
     SETFL_FLAGS,
 )
 from pysc.cabi.linux.resource import RLIMIT_NOFILE
@@ -67,12 +67,12 @@ def close(task: Task, fd: Fd) -> None:
 
 def dup(task: Task, fd: Fd) -> int:
     """dup(2)."""
-    return task.fds.install(task.fds.get(fd), task.group.limit(RLIMIT_NOFILE))
+    return task.fds.install(task.fds.get_raw(fd), task.group.limit(RLIMIT_NOFILE))
 
 
 def dup2(task: Task, old: Fd, new: Fd) -> int:
     """dup2(2)."""
-    file = task.fds.get(old)
+    file = task.fds.get_raw(old)
     if old != new:
         task.fds.replace(task, new, file, task.group.limit(RLIMIT_NOFILE))
     return new
@@ -82,7 +82,7 @@ def dup3(task: Task, old: Fd, new: Fd, flags: U32) -> int:
     """dup3(2)."""
     if flags & ~O_CLOEXEC or old == new:
         raise EINVAL
-    file = task.fds.get(old)
+    file = task.fds.get_raw(old)
     task.fds.replace(task, new, file, task.group.limit(RLIMIT_NOFILE), cloexec=bool(flags & O_CLOEXEC))
     return new
 
@@ -105,8 +105,8 @@ def close_range(task: Task, first: U32, last: U32, flags: U32) -> None:
 
 async def fcntl(task: Task, fd: Fd, cmd: U32, arg: U64) -> int:
     """fcntl(2)."""
-    file = task.fds.get(fd)
-    if file.flags & O_PATH and cmd not in _ALLOWED_ON_PATH:
+    file = task.fds.get_raw(fd)
+    if file.is_place and cmd not in _ALLOWED_ON_PATH:
         raise EBADF
     if cmd in (F_DUPFD, F_DUPFD_CLOEXEC):
         limit = task.group.limit(RLIMIT_NOFILE)
@@ -138,9 +138,9 @@ async def fcntl(task: Task, fd: Fd, cmd: U32, arg: U64) -> int:
             contents.add_seals(arg & 0xFFFF_FFFF)
         return 0
     if cmd == F_DUPFD_QUERY:
-        return int(task.fds.get(arg & 0x7FFF_FFFF) is file)
+        return int(task.fds.get_raw(arg & 0x7FFF_FFFF) is file)
     if cmd == F_GETLEASE:
-        return 2  # F_UNLCK
+        return F_UNLCK
     if cmd in (F_GETOWN, F_SETOWN, F_GETSIG, F_SETSIG):
         return 0  # nothing of ours sends SIGIO
     raise EINVAL
@@ -161,8 +161,6 @@ def _sealable(file: FileDescription) -> Contents:
 async def ioctl(task: Task, fd: Fd, request: U32, argument: U64) -> int:
     """ioctl(2): what holds for all files here, the rest is the file's."""
     file = task.fds.get(fd)
-    if file.flags & O_PATH:
-        raise EBADF
     if request in (FIOCLEX, FIONCLEX):
         task.fds.set_cloexec(fd, request == FIOCLEX)
         return 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from struct import Struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.errors import EAGAIN, EBADF, EINVAL, EOVERFLOW
@@ -12,24 +13,21 @@ from pysc.cabi.linux.fcntl import (
     F_OFD_GETLK,
     F_OFD_SETLK,
     F_OFD_SETLKW,
+    F_RDLCK,
     F_SETLKW,
-    O_PATH,
+    F_UNLCK,
+    F_WRLCK,
+    FLOCK,
 )
 from pysc.sentry.fs import special
 from pysc.sentry.fs.hostfs import HostRegular
-from pysc.sentry.kernel.host_locks import END, HostLocks
+from pysc.sentry.kernel.host_locks import END, HostLocks, length_of
 from pysc.sentry.kernel.locks import FileLocks, RecordLock
 from pysc.sentry.syscalls.table import U32, Fd
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.kernel.task import Task
-
-FLOCK: Final = Struct("<hh4xqqi4x")
-"""struct flock: type, whence, start, len, pid."""
-F_RDLCK: Final = 0
-F_WRLCK: Final = 1
-F_UNLCK: Final = 2
 
 LOCK_SH: Final = 1
 LOCK_EX: Final = 2
@@ -64,28 +62,35 @@ async def _show_to_host(file: FileDescription, locks: FileLocks) -> None:
         raise EAGAIN
 
 
+@asynccontextmanager
+async def _asking(file: FileDescription, locks: FileLocks) -> AsyncIterator[None]:
+    """While a call takes or asks for locks, other users of the host's file see them."""
+    locks.callers += 1
+    try:
+        await _show_to_host(file, locks)
+        yield
+    finally:
+        locks.leave()
+
+
 async def flock(task: Task, fd: Fd, operation: U32) -> None:
     """flock(2)."""
-    file = task.fds.get(fd)
     wait = not operation & LOCK_NB
     operation &= ~LOCK_NB
     if operation not in (LOCK_SH, LOCK_EX, LOCK_UN):
         raise EINVAL
-    if file.flags & O_PATH:
-        raise EBADF
+    file = task.fds.get(fd)
     locks = locks_of(file)
     if locks is None:
         return
+    if operation == LOCK_UN:
+        locks.unflock(file)
+        return
     file.get()
-    locks.callers += 1
     try:
-        if operation == LOCK_UN:
-            locks.unflock(file)
-        else:
-            await _show_to_host(file, locks)
+        async with _asking(file, locks):
             await locks.flock(file, operation == LOCK_EX, wait=wait)
     finally:
-        locks.leave()
         file.put()
 
 
@@ -102,12 +107,8 @@ async def record_lock(task: Task, file: FileDescription, command: int, address: 
     if command in (F_GETLK, F_OFD_GETLK):
         if kind not in (F_RDLCK, F_WRLCK):
             raise EINVAL
-        locks.callers += 1
-        try:
-            await _show_to_host(file, locks)
+        async with _asking(file, locks):
             found = locks.conflict(wanted) or locks.host_conflict(wanted)
-        finally:
-            locks.leave()
         task.put(address, _found(found, whence, start, length, pid))
         return 0
     if kind == F_UNLCK:
@@ -118,12 +119,10 @@ async def record_lock(task: Task, file: FileDescription, command: int, address: 
     if not (file.writable if kind == F_WRLCK else file.readable):
         raise EBADF
     file.get()
-    locks.callers += 1
     try:
-        await _show_to_host(file, locks)
-        await locks.lock(wanted, wait=command in (F_SETLKW, F_OFD_SETLKW))
+        async with _asking(file, locks):
+            await locks.lock(wanted, wait=command in (F_SETLKW, F_OFD_SETLKW))
     finally:
-        locks.leave()
         file.put()
     return 0
 
@@ -131,7 +130,7 @@ async def record_lock(task: Task, file: FileDescription, command: int, address: 
 def _found(lock: RecordLock | None, whence: int, start: int, length: int, pid: int) -> bytes:
     if lock is None:
         return FLOCK.pack(F_UNLCK, whence, start, length, pid)
-    size = 0 if lock.end == END else lock.end - lock.start + 1
+    size = length_of(lock.start, lock.end)
     return FLOCK.pack(F_WRLCK if lock.exclusive else F_RDLCK, 0, lock.start, size, lock.pid)
 
 

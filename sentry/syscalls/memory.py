@@ -12,7 +12,6 @@ from pysc.cabi.linux import mman as abi
 from pysc.cabi.linux.capability import CAP_IPC_LOCK
 from pysc.cabi.linux.errors import (
     EACCES,
-    EBADF,
     EEXIST,
     EFAULT,
     EINVAL,
@@ -24,7 +23,6 @@ from pysc.cabi.linux.errors import (
 )
 from pysc.cabi.linux.mount import MS_NOEXEC
 from pysc.cabi.linux.resource import RLIM_INFINITY, RLIMIT_DATA, RLIMIT_MEMLOCK
-from pysc.sentry.fs.file import O_PATH
 from pysc.sentry.kernel.exec import note_mapped
 from pysc.sentry.loader.elf import PAGE, page_up
 from pysc.sentry.platform.interface import LIMIT, TASK_SIZE
@@ -115,7 +113,7 @@ def _kept(flags: int) -> int:
     return flags & _PASSED
 
 
-async def _map_low(task: Task, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
+async def _map_low(task: Task, length: int, prot: int, flags: int, fd: int, offset: int) -> int | Prepared:
     """MAP_32BIT: the host places by itself nowhere low, so places are tried."""
     for _ in range(_TRIES):
         room = _LOW_END - _LOW - length
@@ -129,7 +127,7 @@ async def _map_low(task: Task, length: int, prot: int, flags: int, fd: int, offs
                 return result
         else:
             try:
-                return await _map_file_now(task, address, length, prot, kept, fd, offset)
+                return await _map_file(task, address, length, prot, kept, fd, offset, now=True)
             except EEXIST:
                 continue
     raise ENOMEM
@@ -137,8 +135,6 @@ async def _map_low(task: Task, length: int, prot: int, flags: int, fd: int, offs
 
 def _file_to_map(task: Task, length: int, prot: int, flags: int, fd: int, offset: int) -> FileDescription:
     file = task.fds.get(fd)
-    if file.flags & O_PATH:
-        raise EBADF
     if offset + length >= 1 << 63:
         raise EOVERFLOW
     if not file.readable:
@@ -153,26 +149,17 @@ def _file_to_map(task: Task, length: int, prot: int, flags: int, fd: int, offset
 
 
 async def _map_file(
-    task: Task, address: int, length: int, prot: int, flags: int, fd: int, offset: int
+    task: Task, address: int, length: int, prot: int, flags: int, fd: int, offset: int, *, now: bool = False
 ) -> int | Prepared:
+    """Map a file; with the verdict, if that is possible and the result is not wanted ``now``."""
     file = _file_to_map(task, length, prot, flags, fd, offset)
     file.get()
     try:
         host_fd = await file.mapping_fd(prot, flags)
-        executable = file.path is None or not file.path.mount.flags & MS_NOEXEC
-        if task.thread.prepare_map_file(address, length, prot, flags, host_fd, offset, (file.index, executable)):
+        again = (file.index, file.path is None or not file.path.mount.flags & MS_NOEXEC)
+        if not now and task.thread.prepare_map_file(address, length, prot, flags, host_fd, offset, again):
             note_mapped(task, task.memory, file, host_fd)
             return PREPARED
-    finally:
-        file.put()
-    return await _map_file_now(task, address, length, prot, flags, fd, offset)
-
-
-async def _map_file_now(task: Task, address: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
-    file = _file_to_map(task, length, prot, flags, fd, offset)
-    file.get()
-    try:
-        host_fd = await file.mapping_fd(prot, flags)
         result = await task.thread.map_file(address, length, prot, flags, host_fd, offset)
         if result < 0:
             raise linux_error(-result)

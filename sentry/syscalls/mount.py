@@ -92,7 +92,7 @@ def _is_busy(task: Task, wanted: Mount) -> bool:
         if wanted in (other.fs.root.mount, other.fs.cwd.mount):
             return True
         for fd in other.fds:
-            path = other.fds.get(fd).path
+            path = other.fds.get_raw(fd).path
             if path is not None and path.mount is wanted:
                 return True
     return False

@@ -81,4 +81,4 @@ def pidfd_getfd(task: Task, pidfd: Fd, target: Fd, flags: U32) -> int:
         raise EPERM
     if target < 0:
         raise EBADF
-    return task.fds.install(other.fds.get(target), task.group.limit(RLIMIT_NOFILE), cloexec=True)
+    return task.fds.install(other.fds.get_raw(target), task.group.limit(RLIMIT_NOFILE), cloexec=True)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 from pysc.cabi.linux.errors import EBADF, EINVAL
 from pysc.cabi.linux.poll import POLLFD, POLLNVAL, SELECT_EX, SELECT_IN, SELECT_OUT, UNASKED
 from pysc.cabi.linux.resource import RLIMIT_NOFILE
-from pysc.sentry.fs.file import O_PATH
 from pysc.sentry.kernel.scheduler import Interrupted, WaitQueue, now, park, yield_now
 from pysc.sentry.syscalls.table import I32, U32, Addr, Restart, Size, restarts
 from pysc.sentry.syscalls.waiting import (
@@ -64,14 +63,6 @@ async def wait_ready(watched: Watched, deadline: int | None, unasked: int = UNAS
             file.put()
 
 
-def _opened(task: Task, fd: int) -> FileDescription:
-    """Return a description; what is only a place (O_PATH) is none here.  EBADF."""
-    file = task.fds.get(fd)
-    if file.flags & O_PATH:
-        raise EBADF
-    return file
-
-
 # poll
 
 
@@ -86,7 +77,7 @@ async def _poll(task: Task, fds: int, nfds: int, deadline: int | None) -> int:
         if fd < 0:
             continue
         try:
-            file = _opened(task, fd)
+            file = task.fds.get(fd)
         except EBADF:
             file = None
         watched.append((file, events & 0xFFFF))
@@ -156,7 +147,8 @@ async def _select(task: Task, nfds: int, sets: tuple[int, int, int], deadline: i
                 if fd < nfds:
                     asked[fd] = asked.get(fd, 0) | events
     numbers = sorted(asked)
-    watched: Watched = [(_opened(task, fd), asked[fd]) for fd in numbers]
+    files = map(task.fds.get_raw, numbers)
+    watched: Watched = [(None if file.is_place else file, asked[fd]) for fd, file in zip(numbers, files, strict=True)]
     results = dict(zip(numbers, await wait_ready(watched, deadline, 0), strict=True))
     count = 0
     for address, events in zip(sets, _SELECT, strict=True):
@@ -164,7 +156,7 @@ async def _select(task: Task, nfds: int, sets: tuple[int, int, int], deadline: i
             continue
         found = bytearray(size)
         for fd, ready in results.items():
-            if ready & events & asked[fd]:
+            if events & asked[fd] and ready & (events | POLLNVAL):
                 found[fd // 8] |= 1 << fd % 8
                 count += 1
         await task.copy_out(address, found)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux import socket as abi
-from pysc.cabi.linux.errors import EBADF, EINVAL, ENODATA, ENOTSOCK, EOPNOTSUPP
-from pysc.cabi.linux.fcntl import O_NONBLOCK, O_PATH
+from pysc.cabi.linux.errors import EINVAL, ENODATA, ENOTSOCK, EOPNOTSUPP
+from pysc.cabi.linux.fcntl import O_NONBLOCK
 from pysc.sentry.net.families import make_socket
 from pysc.sentry.net.socket import Socket
 from pysc.sentry.net.unix import UnixSocket
@@ -22,8 +22,6 @@ _TYPE_FLAGS: Final = abi.SOCK_NONBLOCK | abi.SOCK_CLOEXEC
 def socket_of(task: Task, fd: int) -> Socket:
     """Return the socket of a descriptor (borrowed).  EBADF, ENOTSOCK."""
     file = task.fds.get(fd)
-    if file.flags & O_PATH:
-        raise EBADF
     if not isinstance(file, Socket):
         raise ENOTSOCK
     return file

@@ -49,12 +49,10 @@ from pysc.sentry.fs.inode import Attributes
 from pysc.sentry.fs.path import Mount
 from pysc.sentry.fs.path import Path as Place
 from pysc.sentry.fs.permissions import check
-from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.fs.walk import EMPTY, FOLLOW, resolve
 from pysc.sentry.syscalls.table import I32, U32, Addr, Fd, Path
 
 if TYPE_CHECKING:
-    from pysc.sentry.fs.inode import Inode
     from pysc.sentry.kernel.credentials import Credentials
     from pysc.sentry.kernel.task import Task
 
@@ -118,7 +116,7 @@ def pack_statx(a: Attributes, mount: Mount | None, root: bool) -> bytes:
 async def _attributes_at(task: Task, dirfd: int, path: bytes, flags: int) -> tuple[Attributes, Place | None]:
     """Return what is at a path, or what a descriptor refers to if that is empty (AT_EMPTY_PATH)."""
     if not path and flags & AT_EMPTY_PATH and dirfd != AT_FDCWD:
-        file = task.fds.get(dirfd)
+        file = task.fds.get_raw(dirfd)
         return await file.attributes(), file.path
     wanted = (0 if flags & AT_SYMLINK_NOFOLLOW else FOLLOW) | (EMPTY if flags & AT_EMPTY_PATH else 0)
     place = await resolve(task, dirfd, path, wanted)
@@ -128,25 +126,25 @@ async def _attributes_at(task: Task, dirfd: int, path: bytes, flags: int) -> tup
 async def stat(task: Task, path: Path, buf: Addr) -> None:
     """stat(2)."""
     place = await resolve(task, AT_FDCWD, path)
-    _show(task, buf, await place.dentry.inode.attributes(), place.dentry.inode)
+    _show(task, buf, await place.dentry.inode.attributes(), place)
 
 
 async def lstat(task: Task, path: Path, buf: Addr) -> None:
     """lstat(2)."""
     place = await resolve(task, AT_FDCWD, path, 0)
-    _show(task, buf, await place.dentry.inode.attributes(), place.dentry.inode)
+    _show(task, buf, await place.dentry.inode.attributes(), place)
 
 
 async def fstat(task: Task, fd: Fd, buf: Addr) -> None:
     """fstat(2)."""
-    file = task.fds.get(fd)
-    _show(task, buf, await file.attributes(), file.inode if isinstance(file, RegularFile) else None)
+    file = task.fds.get_raw(fd)
+    _show(task, buf, await file.attributes(), file.path)
 
 
-def _show(task: Task, buf: int, attributes: Attributes, inode: Inode | None) -> None:
+def _show(task: Task, buf: int, attributes: Attributes, place: Place | None) -> None:
     """Write a struct stat; what fast paths know of a regular file answers it from now on."""
     packed = pack_stat(attributes)
-    data = inode.data() if inode is not None else None
+    data = place.inode.data() if place is not None else None
     if data is not None:
         data.keep(packed)
     task.put(buf, packed)
@@ -156,13 +154,7 @@ async def newfstatat(task: Task, dirfd: Fd, path: Path, buf: Addr, flags: U32) -
     """fstatat(2)."""
     if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT):
         raise EINVAL
-    file = task.fds.get(dirfd) if not path and flags & AT_EMPTY_PATH and dirfd != AT_FDCWD else None
-    attributes, place = await _attributes_at(task, dirfd, path, flags)
-    if file is None:
-        inode = place.inode if place is not None else None
-    else:
-        inode = file.inode if isinstance(file, RegularFile) else None
-    _show(task, buf, attributes, inode)
+    _show(task, buf, *await _attributes_at(task, dirfd, path, flags))
 
 
 async def statx(task: Task, dirfd: Fd, path: Path, flags: U32, mask: U32, buf: Addr) -> None:
@@ -183,7 +175,7 @@ async def _access(task: Task, dirfd: int, path: bytes, mode: int, flags: int) ->
     creds = task.creds if flags & AT_EACCESS else _real(task.creds)
     wanted = (0 if flags & AT_SYMLINK_NOFOLLOW else FOLLOW) | (EMPTY if flags & AT_EMPTY_PATH else 0)
     if not path and flags & AT_EMPTY_PATH and dirfd != AT_FDCWD:
-        found = task.fds.get(dirfd).path
+        found = task.fds.get_raw(dirfd).path
         if found is None:
             return
         place = found
@@ -224,7 +216,7 @@ async def readlinkat(task: Task, dirfd: Fd, path: Path, buf: Addr, size: I32) ->
     """readlinkat(2): an empty path is the link that an O_PATH descriptor refers to."""
     if size <= 0:
         raise EINVAL
-    if not path and dirfd != AT_FDCWD and task.fds.get(dirfd).path is None:
+    if not path and dirfd != AT_FDCWD and task.fds.get_raw(dirfd).path is None:
         raise ENOENT
     place = await resolve(task, dirfd, path, EMPTY)
     inode = place.dentry.inode
@@ -261,7 +253,7 @@ async def statfs(task: Task, path: Path, buf: Addr) -> None:
 
 async def fstatfs(task: Task, fd: Fd, buf: Addr) -> None:
     """fstatfs(2)."""
-    file = task.fds.get(fd)
+    file = task.fds.get_raw(fd)
     if file.path is None:
         data = STATFS.pack(ANON_INODE_FS_MAGIC, 4096, 0, 0, 0, 0, 0, 0, 0, 255, 4096, ST_VALID)
     else:

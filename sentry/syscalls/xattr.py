@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from pysc.cabi.linux.capability import CAP_SYS_ADMIN
 from pysc.cabi.linux.errors import (
     E2BIG,
-    EBADF,
     EINVAL,
     ENAMETOOLONG,
     ENODATA,
@@ -16,7 +15,7 @@ from pysc.cabi.linux.errors import (
     ERANGE,
     EROFS,
 )
-from pysc.cabi.linux.fcntl import AT_FDCWD, O_PATH
+from pysc.cabi.linux.fcntl import AT_FDCWD
 from pysc.cabi.linux.stat import (
     S_IFDIR,
     S_IFMT,
@@ -72,8 +71,6 @@ def _check(task: Task, inode: Inode, name: bytes, *, write: bool) -> None:
 
 def _descriptor(task: Task, fd: int) -> Place:
     file = task.fds.get(fd)
-    if file.flags & O_PATH:
-        raise EBADF
     if file.path is None:
         raise EOPNOTSUPP
     return file.path

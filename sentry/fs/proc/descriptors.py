@@ -22,7 +22,7 @@ def _file(task: Task, name: bytes) -> tuple[int, FileDescription]:
     fd = int(name)
     if task.group.exited or fd not in task.fds:
         raise ENOENT
-    return fd, task.fds.get(fd)
+    return fd, task.fds.get_raw(fd)
 
 
 class FdDirectory(PseudoInode):
@@ -67,7 +67,7 @@ class FdLink(PseudoInode):
     def _file(self) -> FileDescription:
         if self._task.group.exited or self._fd not in self._task.fds:
             raise ENOENT
-        return self._task.fds.get(self._fd)
+        return self._task.fds.get_raw(self._fd)
 
     async def readlink(self, task: Task) -> bytes:
         file = self._file()
@@ -122,7 +122,7 @@ class FdInfoDirectory(PseudoInode):
         def read(reader: Task) -> bytes:
             if task.group.exited or fd not in task.fds:
                 raise EACCES
-            file = task.fds.get(fd)
+            file = task.fds.get_raw(fd)
             flags = file.flags | (O_CLOEXEC if task.fds.cloexec(fd) else 0)
             mount = file.path.mount.id if file.path is not None else 15
             more: bytes = getattr(file, "info", b"")

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pysc.cabi.linux.errors import EAGAIN, EDEADLK
+from pysc.cabi.linux.fcntl import FLOCK
 from pysc.sentry.fs.file import O_RDWR, FileDescription
 from pysc.sentry.kernel.fd_table import FDTable
 from pysc.sentry.kernel.host_locks import END, HostLocks
 from pysc.sentry.kernel.locks import FileLocks, RecordLock
 from pysc.sentry.kernel.scheduler import Interrupted
-from pysc.sentry.syscalls.locks import FLOCK
 from tests.unit.sentry.ipc.helpers import Runner
 
 F_OFD_GETLK, F_OFD_SETLK = 36, 37
