@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from pysc.cabi.linux.errors import EBADF
 from pysc.cabi.linux.resource import RLIMIT_NOFILE
-from pysc.sentry.fs.file import O_NONBLOCK, O_RDWR, POLLHUP, POLLIN, POLLRDNORM, FileDescription
+from pysc.sentry.fs.anonymous import AnonymousFile
+from pysc.sentry.fs.file import O_NONBLOCK, O_RDWR, POLLHUP, POLLIN, POLLRDNORM
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.scheduler import WaitQueue
@@ -14,14 +15,22 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.thread_group import ThreadGroup
 
 
-class PidFile(FileDescription):
+class PidFile(AnonymousFile):
     """A reference to a process that its number's reuse cannot redirect."""
 
     __slots__ = ("group",)
 
+    kind = b"anon_inode:[pidfd]"
+
     def __init__(self, group: ThreadGroup, flags: int) -> None:
         super().__init__(flags)
         self.group = group
+
+    @property
+    def info(self) -> bytes:
+        """More lines of /proc/PID/fdinfo."""
+        pid = -1 if self.group.reaped else self.group.tgid
+        return b"Pid:\t%d\nNSpid:\t%d\n" % (pid, pid)
 
     def poll(self) -> int:
         """Readable when it has exited, hung up too when it was waited for."""

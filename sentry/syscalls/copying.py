@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.errors import EAGAIN, EBADF, EINVAL, EISDIR, ESPIPE, EXDEV, LinuxError
 from pysc.cabi.linux.stat import S_IFDIR, S_IFMT, S_IFREG
-from pysc.sentry.fs.file import O_APPEND, O_NONBLOCK, FileDescription
+from pysc.sentry.fs.anonymous import AnonymousFile
+from pysc.sentry.fs.directory import DirectoryFile
+from pysc.sentry.fs.file import O_APPEND, FileDescription
+from pysc.sentry.fs.hostfile import HostFile
+from pysc.sentry.fs.memory_devices import NullFile
 from pysc.sentry.fs.pipe import PipeFile
 from pysc.sentry.fs.regular import RegularFile
+from pysc.sentry.kernel.pidfd import PidFile
 from pysc.sentry.kernel.scheduler import Interrupted, park, yield_now
-from pysc.sentry.net.socket import Socket
 from pysc.sentry.syscalls.buffers import MAX_RW_COUNT, STEP, gather, scatter, total, vector
 from pysc.sentry.syscalls.rw import IDLE_SEEK, has_positions
 from pysc.sentry.syscalls.table import U32, Addr, Fd, Size
@@ -25,6 +29,8 @@ SPLICE_F_MORE: Final = 4
 SPLICE_F_GIFT: Final = 8
 SPLICE_FLAGS: Final = 15
 PIPE_STEP: Final = 1 << 16
+UNSPLICED: Final = (*IDLE_SEEK, PidFile, DirectoryFile, NullFile)
+"""What is read of them goes to the caller's memory only (no splice_read)."""
 _OFFSET: Final = struct.Struct("<q")
 
 
@@ -77,6 +83,19 @@ async def _move(
     return done
 
 
+def _check_room(target: PipeFile, flags: int = 0) -> None:
+    """Refuse a pipe that is full, before the source is looked at.  EAGAIN."""
+    if target.pipe.readers and not target.pipe.room and (target.nonblock or flags & SPLICE_F_NONBLOCK):
+        raise EAGAIN
+
+
+async def _is_seekable(source: FileDescription) -> bool:
+    """Whether it can be sent to any file: what is read of others would be lost (FMODE_LSEEK)."""
+    if isinstance(source, HostFile):
+        return (await source.attributes()).mode & S_IFMT == S_IFREG
+    return not isinstance(source, AnonymousFile) or isinstance(source, IDLE_SEEK)
+
+
 async def sendfile(task: Task, out_fd: Fd, in_fd: Fd, offset: Addr, count: Size) -> int:
     """sendfile(2)."""
     start = await _offset(task, offset)
@@ -88,14 +107,17 @@ async def sendfile(task: Task, out_fd: Fd, in_fd: Fd, offset: Addr, count: Size)
     target = task.fds.get(out_fd)
     if not target.writable:
         raise EBADF
-    from_socket = isinstance(source, Socket) and isinstance(target, PipeFile)
-    regular = isinstance(source, RegularFile) or (await source.attributes()).mode & S_IFMT == S_IFREG
-    nothing = not count and (isinstance(target, PipeFile) or isinstance(source, IDLE_SEEK))
-    if not regular and not from_socket and not nothing:
-        raise EINVAL
-    if target.flags & O_APPEND:
-        raise EINVAL
     if count >> 63:
+        raise EINVAL
+    if isinstance(target, PipeFile):
+        _check_room(target)
+    elif target.flags & O_APPEND or not await _is_seekable(source):
+        raise EINVAL
+    if not count:
+        return 0
+    if isinstance(source, UNSPLICED) or (
+        isinstance(target, IDLE_SEEK) and await source.pread(1, source.offset if start is None else start)
+    ):
         raise EINVAL
     source.get()
     target.get()
@@ -161,7 +183,7 @@ async def splice(task: Task, in_fd: Fd, in_offset: Addr, out_fd: Fd, out_offset:
         raise EINVAL
     if isinstance(target, IDLE_SEEK):
         raise EINVAL  # they have no splice_write
-    if target.flags & O_APPEND or source is target:
+    if target.flags & O_APPEND and not isinstance(target, PipeFile):
         raise EINVAL
     if isinstance(source, PipeFile) and isinstance(target, PipeFile) and source.pipe is target.pipe:
         raise EINVAL
@@ -169,8 +191,9 @@ async def splice(task: Task, in_fd: Fd, in_offset: Addr, out_fd: Fd, out_offset:
     nonblocking = bool(flags & SPLICE_F_NONBLOCK)
     count = min(count, MAX_RW_COUNT)
     if isinstance(target, PipeFile) and not isinstance(source, PipeFile):
-        if target.pipe.readers and not target.pipe.room and (nonblocking or target.flags & O_NONBLOCK):
-            raise EAGAIN
+        _check_room(target, flags)
+        if isinstance(source, UNSPLICED):
+            raise EINVAL
         count = min(count, target.pipe.room or PIPE_STEP)
     if isinstance(source, PipeFile):
         if nonblocking and not len(source.pipe) and source.pipe.writers:
