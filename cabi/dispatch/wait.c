@@ -24,7 +24,8 @@
 #define PAID 16             /* a dense time with so many good spins has paid */
 #define SPIN_NS 100000      /* spin for so long before sleeping */
 #define WAKE_NS 200000      /* and for so long after waking a caller on another core */
-#define PLACE_NS 5000000    /* move at most so often */
+#define MISPLACED_NS 25000  /* to wake a sleeper of another core costs so much more, at least */
+#define MOVE_NS 50000       /* to move to another core */
 #define LOOK_AT_FILES_NS 100000 /* watched descriptors are looked at at least so often while reports are dense */
 
 struct batch {
@@ -233,10 +234,11 @@ look_at_files(struct pysc_engine *engine, int64_t timeout_ns, struct batch *batc
     return 0;
 }
 
-/* Move this thread to the caller's core (near), or away from it.  A move costs some 50 us, so there are few.  Returns
- * whether it is there; where the host forbids it, it is wherever the host likes, and nothing is lost but time. */
+/* Be on the caller's core (near), or on another one.  To be on the wrong one costs MISPLACED_NS each time and to move
+ * MOVE_NS: it moves once it has paid as much for staying, so never more than twice what was needed.  Returns whether it
+ * is there; where the host forbids it, it is wherever the host likes, and nothing is lost but time. */
 static int
-place(struct pysc_engine *engine, int near, int64_t now)
+place(struct pysc_engine *engine, int near)
 {
     uint32_t cpu = engine->caller_cpu;
     int64_t wanted = near ? (int64_t)cpu + 1 : -(int64_t)cpu - 1;
@@ -244,15 +246,20 @@ place(struct pysc_engine *engine, int near, int64_t now)
 
     if (engine->placed == wanted)
         return 1;
-    if (cpu >= CPU_SETSIZE || !CPU_ISSET(cpu, &engine->cpus) || now - engine->last_placed < PLACE_NS)
+    if (cpu >= CPU_SETSIZE || !CPU_ISSET(cpu, &engine->cpus))
         return 0;
+    if (!near && sched_getcpu() != (int)cpu)
+        return 1;
+    engine->misplaced += MISPLACED_NS;
+    if (engine->misplaced < MOVE_NS)
+        return 0;
+    engine->misplaced = 0;
     if (near) {
         CPU_ZERO(&set);
         CPU_SET(cpu, &set);
     } else {
         CPU_CLR(cpu, &set);
     }
-    engine->last_placed = now;
     engine->placed = sched_setaffinity(0, sizeof set, &set) == 0 ? wanted : 0;
     return engine->placed == wanted;
 }
@@ -323,7 +330,7 @@ note_arrival(struct pysc_engine *engine, int64_t idle_since)
     if (now - idle_since < QUICK_NS) {
         if (!engine->dense && ++engine->quick >= engine->quick_enough && engine->n_cpus > 1 &&
             now >= engine->crowded_until) {
-            engine->dense = place(engine, 0, now);
+            engine->dense = place(engine, 0);
             engine->good_spins = 0;
             engine->shared->spin_cycles = engine->dense ? engine->spin_cycles : 0;
         }
@@ -343,7 +350,7 @@ sleep_until(struct pysc_engine *engine, int64_t timeout_ns, struct batch *batch)
     engine->dense = 0;
     engine->shared->spin_cycles = 0;
     if (engine->n_cpus > 1)
-        place(engine, 1, now_ns());
+        place(engine, 1);
     __atomic_store_n(&engine->shared->asleep, 1, __ATOMIC_SEQ_CST);
     scan_hot(engine, batch);
     failed = look_at_files(engine, batch->n ? 0 : timeout_ns, batch);
