@@ -166,7 +166,8 @@ def _suspend(request: object) -> Generator[object, bool, bool]:
 async def park(*queues: WaitQueue, deadline: int | None = None, events: int = -1) -> bool:
     """Wait until one of ``queues`` is woken for one of ``events``; false if ``deadline`` (absolute ns) came first.
 
-    A wake is a hint: look at the condition again.  No queues at all is a sleep.
+    A wake is a hint: look at the condition again.  No queues at all is a sleep.  A signal wakes who waits on queues, and
+    raises when it parks again: what has come true meanwhile goes before it, as in wait_event_interruptible().
 
     Raises:
         Interrupted: a signal is deliverable, the sandbox freezes, or the owner is being killed.
@@ -215,11 +216,12 @@ class Routine:
         return self._parked_on is not None
 
     def interrupt(self, reason: Reason) -> bool:
-        """Throw :class:`Interrupted` into a parked routine; false if it is not parked (try again at its next park)."""
+        """End the park of a routine; false if it is not parked (try again at its next park)."""
         if self._parked_on is None:
             return False
+        looks_again = reason is Reason.SIGNAL and self._parked_on
         self._unpark()
-        self._ready(Interrupted(reason))
+        self._ready(True if looks_again else Interrupted(reason))
         return True
 
     def _wake(self, woken: bool) -> None:

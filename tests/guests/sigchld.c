@@ -47,6 +47,13 @@ int main(void)
     expect("no stop was told, the end", child, 5);
     CHECK(reap(child) == -SIGTERM);
 
+    sigprocmask(SIG_UNBLOCK, &chld, NULL); /* the signal does not hide from a wait what it is about */
+    for (int i = 0; i < 20; i++) {
+        child = CHILD(if (i % 2) usleep(2000); _exit(i));
+        CHECK(waitpid(child, &status, 0) == child && WEXITSTATUS(status) == i);
+    }
+    sigprocmask(SIG_BLOCK, &chld, NULL);
+
     handle(SIGCHLD, SA_SIGINFO | SA_NOCLDWAIT, note);
     child = CHILD(_exit(1));
     TRY(waitpid(child, &status, 0));

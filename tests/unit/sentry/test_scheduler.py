@@ -122,13 +122,37 @@ def test_a_wake_cancels_the_deadline(outcomes: Outcomes, monkeypatch: pytest.Mon
 def test_an_interrupt_is_raised_out_of_park(outcomes: Outcomes) -> None:
     queue = WaitQueue()
     routine = outcomes.start(waiter("x", queue))
-    assert routine.interrupt(Reason.SIGNAL)
+    assert routine.interrupt(Reason.FREEZE)
     assert not routine.interrupt(Reason.KILL), "it is not parked any more"
     outcomes.run()
     (error,) = outcomes.values
     assert isinstance(error, Interrupted)
-    assert error.reason is Reason.SIGNAL
+    assert error.reason is Reason.FREEZE
     assert not queue
+
+
+def test_a_signal_lets_the_condition_be_looked_at_first(outcomes: Outcomes) -> None:
+    queue, condition = WaitQueue(), []
+
+    async def wait() -> str:
+        while not condition:
+            await park(queue)
+        return "true by now"
+
+    pending = {}
+    outcomes.scheduler.pending_interrupt = pending.get
+    first = outcomes.start(wait(), owner="first")
+    pending["first"] = Reason.SIGNAL
+    assert first.interrupt(Reason.SIGNAL)
+    outcomes.run()
+    second = outcomes.start(wait(), owner="second")
+    pending["second"] = Reason.SIGNAL
+    assert second.interrupt(Reason.SIGNAL)
+    condition.append(True)
+    outcomes.run()
+    error, value = outcomes.values
+    assert isinstance(error, Interrupted)
+    assert value == "true by now"
 
 
 def test_who_must_not_park_does_not(outcomes: Outcomes) -> None:

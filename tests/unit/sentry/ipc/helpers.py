@@ -58,8 +58,13 @@ class Runner:
         return self.start(coroutine, owner).result()
 
     def interrupt(self, outcome: Outcome, reason: Reason = Reason.SIGNAL) -> None:
-        assert outcome.routine.interrupt(reason)
+        """Interrupt what waits, as a signal does that stays pending."""
+        routine = outcome.routine
+        owner = routine.owner = routine.owner or self
+        self.scheduler.pending_interrupt = lambda asked: reason if asked is owner else None
+        assert routine.interrupt(reason)
         self.settle()
+        self.scheduler.pending_interrupt = lambda asked: None
 
 
 class Limits:
