@@ -60,6 +60,7 @@ class _Lib:
     PYSC_CMD_KEEP: Final[int]
     PYSC_CMD_FORGET: Final[int]
     PYSC_CMD_WAKE_OP: Final[int]
+    PYSC_CMD_BRK: Final[int]
     PYSC_VERDICT: Final[int]
     PYSC_CMD_REPLY: Final[int]
     PYSC_CMD_RESUME: Final[int]

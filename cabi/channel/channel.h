@@ -7,7 +7,7 @@
  * A slot is one thread's.  `turn` says who may write to it: the guest half fills in a report and sets turn to
  * PYSC_TURN_SENTRY; the sentry fills in commands and sets it back.
  */
-#define PYSC_CHANNEL_VERSION 3
+#define PYSC_CHANNEL_VERSION 4
 #define PYSC_SLOTS 4096
 #define PYSC_DATA_SIZE 65536
 #define PYSC_DATA_ROOM 61440     /* for commands; paths that came as hints are above */
@@ -76,6 +76,7 @@
 #define PYSC_CMD_FORGET 15       /* place: close it */
 #define PYSC_CMD_WAKE_OP 16      /* the six arguments of futex(2) with FUTEX_WAKE_OP; its result */
 #define PYSC_VERDICT 32
+#define PYSC_CMD_BRK 18          /* address; where the heap ends now */
 #define PYSC_CMD_REPLY 32        /* result */
 #define PYSC_CMD_RESUME 33
 #define PYSC_CMD_RESTART 34      /* number */
@@ -159,11 +160,13 @@ struct pysc_channel {
     uint64_t base;               /* where the guest maps this; the places of all else follow from it */
     uint64_t token;              /* random: names the space in its birth notification */
     uint64_t table;              /* where the jump table begins */
-    uint64_t exited;             /* spare */
+    uint64_t heap_start;         /* where brk(2) begins, before the first instruction of a program */
     uint32_t polled;             /* the sentry looks at `pending` by itself: ring only when it is asleep */
     uint32_t filter_length;
     uint64_t pending[64];        /* a bit per slot: PYSC_SLOTS / 64 words */
     uint64_t filter[PYSC_FILTER_LENGTH];
-    uint8_t padding[3536];
+    uint64_t heap_end;           /* where it is now: for show */
+    uint64_t heap_limit;         /* bytes; RLIMIT_DATA */
+    uint8_t padding[3520];
     struct pysc_slot slots[PYSC_SLOTS];
 };

@@ -231,6 +231,8 @@ run_command(struct context *c, struct pysc_command *command)
         return fork_space(c);
     case PYSC_CMD_CLONE:
         return clone_into(c, command);
+    case PYSC_CMD_BRK:
+        return move_heap(c, a[0]);
     case PYSC_CMD_WAKE_OP:
         return futex_wake_op(a);
     default:

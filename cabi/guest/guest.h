@@ -48,6 +48,9 @@ struct space {
         int32_t file;    /* 0: none */
         uint32_t users;  /* threads that read from it now */
     } kept[PYSC_KEPT];
+    struct heap {
+        uint64_t start, end; /* of brk(2); 0: as the channel says */
+    } heap;
     struct site sites[PYSC_SITES];
 };
 #define SPACE_SIZE 0x10000UL
@@ -256,6 +259,9 @@ int64_t copy_strings(uint8_t *data, uint64_t limit, uint64_t address, uint64_t f
 int64_t run_command(struct context *c, struct pysc_command *command);
 int64_t receive_files(struct record *r);
 int64_t close_files(struct record *r);
+
+/* heap.c */
+int64_t move_heap(struct context *c, uint64_t end);
 
 /* kept.c */
 int64_t keep_file(struct context *c, uint64_t place, uint64_t serial);

@@ -1,5 +1,5 @@
-/* Calls that never leave the guest process when fast paths are on: ids, clocks, anonymous memory, futexes, what a thread
- * says of itself, and rseq, which this kernel was built without.
+/* Calls that never leave the guest process when fast paths are on: ids, clocks, anonymous memory, the heap, futexes, what
+ * a thread says of itself, and rseq, which this kernel was built without.
  *
  * Each is private to the process and harmless to forge.  Whatever is not quite ordinary goes to the sentry. */
 
@@ -188,6 +188,8 @@ answer_natively(struct context *c, int64_t nr, const uint64_t *args)
         return gettimeofday(c, args);
     case __NR_sched_yield:
         return answer(c, host(__NR_sched_yield, 0));
+    case __NR_brk:
+        return c->r->channel->heap_start && answer(c, move_heap(c, args[0]));
     case __NR_mmap:
     case __NR_mprotect:
     case __NR_munmap:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from pysc.cabi.linux.errors import EAGAIN
 from pysc.cabi.linux.fcntl import AT_FDCWD
-from pysc.cabi.linux.resource import RLIM_INFINITY, RLIMIT_AS
+from pysc.cabi.linux.resource import RLIM_INFINITY, RLIMIT_AS, RLIMIT_DATA
 from pysc.cabi.linux.signals import SIGCHLD
 from pysc.sentry.fs.open import open_exec
 from pysc.sentry.kernel.delivery import return_to_guest
@@ -165,7 +165,9 @@ def _adopt(task: Task, program: Program, thread: Thread) -> None:
     """Give the task its new memory, credentials and name."""
     memory = Memory(thread.space, program.exe)
     stack = program.stack
-    memory.brk_start = memory.brk = memory.brk_mapped = program.brk
+    memory.brk_start = program.brk
+    memory.space.set_heap(program.brk)
+    memory.space.limit_heap(task.group.limit(RLIMIT_DATA))
     memory.arg_start, memory.arg_end = stack.arg_start, stack.arg_end
     memory.env_start, memory.env_end = stack.env_start, stack.env_end
     memory.auxv = stack.auxv

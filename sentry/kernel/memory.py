@@ -30,8 +30,6 @@ class Memory:
         "arg_end",
         "arg_start",
         "auxv",
-        "brk",
-        "brk_mapped",
         "brk_start",
         "donated",
         "dumpable",
@@ -53,9 +51,6 @@ class Memory:
         if exe is not None:
             exe.get()
         self.brk_start = 0
-        self.brk = 0
-        """The end that brk(2) reports; ``brk_mapped`` is where the mapping of whole pages ends."""
-        self.brk_mapped = 0
         self.arg_start = 0
         """Where argv's strings lie (/proc/PID/cmdline); ``env_*`` envp's."""
         self.arg_end = 0
@@ -78,7 +73,7 @@ class Memory:
         """Return what a fork knows of ``space``, its copy of this one."""
         other = Memory(space, self.exe)
         for name in (
-            "brk_start", "brk", "brk_mapped", "arg_start", "arg_end", "env_start", "env_end", "auxv", "stack_top",
+            "brk_start", "arg_start", "arg_end", "env_start", "env_end", "auxv", "stack_top",
             "scratch", "shares", "dumpable",
         ):  # fmt: skip
             setattr(other, name, getattr(self, name))

@@ -166,8 +166,8 @@ def _suspend(request: object) -> Generator[object, bool, bool]:
 async def park(*queues: WaitQueue, deadline: int | None = None, events: int = -1) -> bool:
     """Wait until one of ``queues`` is woken for one of ``events``; false if ``deadline`` (absolute ns) came first.
 
-    A wake is a hint: look at the condition again.  No queues at all is a sleep.  A signal wakes who waits on queues, and
-    raises when it parks again: what has come true meanwhile goes before it, as in wait_event_interruptible().
+    A wake is a hint: look at the condition again.  No queues at all is a sleep.  A signal wakes who waits on queues,
+    and raises when it parks again: what has come true meanwhile goes before it (wait_event_interruptible()).
 
     Raises:
         Interrupted: a signal is deliverable, the sandbox freezes, or the owner is being killed.

@@ -180,6 +180,9 @@ class Thread(Protocol):
     async def host_call(self, nr: int, *args: int) -> int:
         """Let the thread make one host call of the keyhole, and return its result, maybe -errno."""
 
+    async def move_heap(self, end: int) -> int:
+        """Move the end of the heap (brk(2)), and return where it is now, changed or not."""
+
     async def futex_wake_op(self, uaddr: int, op: int, wake: int, wake2: int, uaddr2: int, operation: int) -> int:
         """futex(2) with FUTEX_WAKE_OP, which the keyhole lacks: the number of the woken, or -errno."""
 
@@ -283,6 +286,16 @@ class Space(Protocol):
     """A host thread group: memory."""
 
     host_pid: int
+
+    def set_heap(self, start: int) -> None:
+        """Say where brk(2) begins, before a program runs there; copies have theirs from what they are copies of."""
+
+    @property
+    def heap_end(self) -> int:
+        """Where brk(2) is now, as the guest says: for show."""
+
+    def limit_heap(self, limit: int) -> None:
+        """Let brk(2) make the heap no larger than ``limit`` bytes (RLIMIT_DATA); 2**64-1 is no limit."""
 
     def limit_memory(self, limit: int) -> None:
         """Let memory calls fail with ENOMEM that would make the guest's part larger (RLIMIT_AS; copies inherit it).

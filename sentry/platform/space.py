@@ -74,17 +74,21 @@ class Turn:
         self.taken()
 
 
+def _random_base() -> int:
+    return _BASES[0] + secrets.randbelow((_BASES[1] - _BASES[0]) // _ALIGN) * _ALIGN
+
+
 class SystrapSpace:
     """Invariant: ``number`` names it in the engine until :meth:`close`; slots of ``threads`` are in use."""
 
-    def __init__(self, platform: Systrap, base: int | None = None, table: int | None = None) -> None:
-        """Of a fork, base and table are the parent's."""
+    def __init__(self, platform: Systrap, parent: SystrapSpace | None = None) -> None:
+        """``parent`` is what it is going to be a copy of."""
         self.platform = platform
-        self.base = base or _BASES[0] + secrets.randbelow((_BASES[1] - _BASES[0]) // _ALIGN) * _ALIGN
+        self.base: int = parent.base if parent else _random_base()
         self.host_pid = 0
         self.pidfd = -1
         self.token = secrets.randbits(62)
-        self.table = table or lib.PYSC_TABLE_START + secrets.randbelow(_TABLES) * _PAGE
+        self.table: int = parent.table if parent else lib.PYSC_TABLE_START + secrets.randbelow(_TABLES) * _PAGE
         self.threads: dict[int, SystrapThread] = {}
         self.leaving: set[int] = set()
         """Slots whose threads have been told to end; free once the host has zeroed their ``tid``."""
@@ -105,15 +109,18 @@ class SystrapSpace:
         self.socket, self.guest_socket = ends.socket, ends.guest_socket
         self.donation = Turn(platform.engine, self.number)
         self.channel: Any = lib.pysc_space_channel(platform.engine, self.number)
-        self._fill_header()
+        self._fill_header(parent)
 
-    def _fill_header(self) -> None:
+    def _fill_header(self, parent: SystrapSpace | None) -> None:
         channel, program = self.channel, self.platform.filter
         channel.version = lib.PYSC_CHANNEL_VERSION
         channel.fastpath = self.platform.fastpath
         channel.base = self.base
         channel.token = self.token
         channel.table = self.table
+        channel.heap_start = parent.channel.heap_start if parent else 0
+        channel.heap_end = parent.channel.heap_end if parent else 0
+        channel.heap_limit = parent.channel.heap_limit if parent else _UNLIMITED
         channel.filter_length = len(program) // 8
         ffi.buffer(channel.filter, len(program))[:] = program
 
@@ -195,6 +202,21 @@ class SystrapSpace:
         """Send descriptors (borrowed) in one message.  ENOMEM: the host will not, or the last has not been taken."""
         if lib.pysc_donate(self.socket, files, len(files)) != 0:
             raise ENOMEM
+
+    def set_heap(self, start: int) -> None:
+        """Say where brk(2) begins."""
+        self.channel.heap_start = self.channel.heap_end = start
+
+    @property
+    def heap_end(self) -> int:
+        """Where it is now, as the guest says."""
+        end: int = 0 if self.dead else self.channel.heap_end
+        return end
+
+    def limit_heap(self, limit: int) -> None:
+        """Let brk(2) make it no larger than ``limit`` bytes; 2**64-1 is no limit."""
+        if not self.dead:
+            self.channel.heap_limit = limit
 
     def limit_memory(self, limit: int) -> None:
         """Let memory calls fail with ENOMEM that would make the guest's part larger; 2**64-1 is no limit."""

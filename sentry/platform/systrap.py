@@ -131,9 +131,9 @@ class Systrap:
             lib.pysc_expect(self.engine, pid, flags, change)
 
     # Blanks
-    def new_space(self, base: int | None = None, table: int | None = None) -> SystrapSpace:
-        """Make a space without a process.  EAGAIN, ENOMEM."""
-        return SystrapSpace(self, base, table)
+    def new_space(self, parent: SystrapSpace | None = None) -> SystrapSpace:
+        """Make a space without a process, maybe for a copy of ``parent``.  EAGAIN, ENOMEM."""
+        return SystrapSpace(self, parent)
 
     def _order(self) -> None:
         """Have one more blank made.  EAGAIN, ENOMEM."""

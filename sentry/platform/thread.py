@@ -331,6 +331,12 @@ class SystrapThread:
         await self._batch()
         return self._result(index)
 
+    async def move_heap(self, end: int) -> int:
+        """Move the end of the heap, and return where it is now, changed or not."""
+        index = self._command(lib.PYSC_CMD_BRK, end)
+        await self._batch()
+        return self._result(index)
+
     async def futex_wake_op(self, uaddr: int, op: int, wake: int, wake2: int, uaddr2: int, operation: int) -> int:
         """futex(2) with FUTEX_WAKE_OP, which the keyhole lacks: the number of the woken, or -errno."""
         index = self._command(lib.PYSC_CMD_WAKE_OP, uaddr, op, wake, wake2, uaddr2, operation)
@@ -435,7 +441,7 @@ class SystrapThread:
         async with space.donation:
             if self.gone:
                 raise ThreadGone
-            child = space.platform.new_space(space.base, space.table)
+            child = space.platform.new_space(space)
             try:
                 thread = SystrapThread(child, self.slot)
                 space.platform.births[child.token] = child

@@ -22,7 +22,7 @@ from pysc.cabi.linux.errors import (
     linux_error,
 )
 from pysc.cabi.linux.mount import MS_NOEXEC
-from pysc.cabi.linux.resource import RLIM_INFINITY, RLIMIT_DATA, RLIMIT_MEMLOCK
+from pysc.cabi.linux.resource import RLIMIT_MEMLOCK
 from pysc.sentry.kernel.exec import note_mapped
 from pysc.sentry.loader.elf import PAGE, page_up
 from pysc.sentry.platform.interface import LIMIT, TASK_SIZE
@@ -222,27 +222,7 @@ def madvise(task: Task, address: Addr, length: Size, advice: I32) -> int | HostC
 
 async def brk(task: Task, address: Addr) -> int:
     """Move the end of the heap; return where it is now, changed or not."""
-    memory = task.memory
-    if address < memory.brk_start or address >= TASK_SIZE:
-        return memory.brk
-    limit = task.group.limit(RLIMIT_DATA)
-    if limit != RLIM_INFINITY and address - memory.brk_start > limit:
-        return memory.brk
-    end = page_up(address)
-    mapped = memory.brk_mapped
-    if end > mapped:
-        flags = abi.MAP_PRIVATE | abi.MAP_ANONYMOUS | abi.MAP_FIXED_NOREPLACE
-        prot = abi.PROT_READ | abi.PROT_WRITE
-        result = await task.thread.host_call(NR_MMAP, mapped, end - mapped, prot, flags, 0xFFFF_FFFF_FFFF_FFFF, 0)
-        if result != mapped:
-            return memory.brk
-    elif end < mapped:
-        result = await task.thread.host_call(NR_MUNMAP, end, mapped - end)
-        if result < 0:
-            return memory.brk
-    memory.brk_mapped = end
-    memory.brk = address
-    return address
+    return await task.thread.move_heap(address)
 
 
 async def _check_mapped(task: Task, address: int, length: int) -> None:

@@ -13,6 +13,7 @@ from pysc.cabi.linux.resource import (
     RLIMIT,
     RLIMIT_AS,
     RLIMIT_CPU,
+    RLIMIT_DATA,
     RLIMIT_FSIZE,
     RLIMIT_NOFILE,
     RUSAGE_CHILDREN,
@@ -130,6 +131,9 @@ def _set_limit(task: Task, group: ThreadGroup, resource: int, soft: int, hard: i
     elif resource == RLIMIT_AS:
         for memory in {id(member.memory): member.memory for member in group.tasks.values()}.values():
             limit_space(group, memory)
+    elif resource == RLIMIT_DATA:
+        for member in group.tasks.values():
+            member.memory.space.limit_heap(soft)
     elif resource in (RLIMIT_NOFILE, RLIMIT_FSIZE):
         for member in group.tasks.values():
             member.publish_files()

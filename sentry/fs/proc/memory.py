@@ -93,7 +93,7 @@ def _range(task: Task, start: int, end: int, fields: list[bytes]) -> Range:
     if donated is not None:
         return Range(start, end, fields[1], int(fields[2], 16), donated.device, donated.inode, donated.path)
     name = b""
-    if memory.brk_start <= start < max(memory.brk, memory.brk_start + 1):
+    if memory.brk_start <= start < max(memory.space.heap_end, memory.brk_start + 1):
         name = b"[heap]"
     elif start < memory.stack_top <= end:
         name = b"[stack]"

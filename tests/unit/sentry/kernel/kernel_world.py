@@ -52,6 +52,13 @@ class FakeSpace:
         self.host_pid = 0
         self.memory = bytearray(SIZE) if memory is None else bytearray(memory)
         self.killed = False
+        self.heap_end = 0
+
+    def set_heap(self, start: int) -> None:
+        self.heap_end = start
+
+    def limit_heap(self, limit: int) -> None:
+        """The fake guest half has no heap."""
 
     def kill(self) -> None:
         self.killed = True

@@ -81,21 +81,6 @@ def test_advice_that_is_not_built_in(world: World, advice: int) -> None:
     assert world.call(world.init, "madvise", BASE, 4096, advice) == -EINVAL.errno
 
 
-def test_brk_grows_and_shrinks(world: World) -> None:
-    init = world.init
-    start = world.call(init, "brk", 0)
-    fake = init.thread
-    fake.host_results[9] = start  # type: ignore[attr-defined]
-    assert world.call(init, "brk", start + 5000) == start + 5000
-    assert fake.host_calls[-1][:3] == (9, start, 8192)  # type: ignore[attr-defined]
-    assert world.call(init, "brk", start + 6000) == start + 6000
-    assert world.call(init, "brk", start + 100) == start + 100
-    assert fake.host_calls[-1] == (11, start + 4096, 4096)  # type: ignore[attr-defined]
-    fake.host_results[9] = -ENOMEM.errno  # type: ignore[attr-defined]
-    assert world.call(init, "brk", start + 100_000) == start + 100
-    assert world.call(init, "brk", start - 1) == start + 100
-
-
 def test_locking_obeys_the_limit(world: World) -> None:
     child = world.fork(world.init)
     child.creds = Credentials.of(1000, 1000)
