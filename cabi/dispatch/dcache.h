@@ -37,6 +37,8 @@ struct view {
 int pysc_dentry_view(const struct pysc_objects *objects, const struct pysc_dentry *dentry, struct view *view);
 /* Where a covered dentry leads, or NULL. */
 const struct crossing *pysc_crossing_find(struct pysc_objects *objects, uint32_t mount, uint32_t dentry);
+/* Whether programs may be run by it. */
+int pysc_mount_executes(const struct pysc_objects *objects, uint32_t mount);
 /* The dentry `name` in `parent` if there is one, or NULL. */
 struct pysc_dentry *pysc_dentry_find(struct pysc_objects *objects, uint32_t parent, const char *name, size_t length);
 /* The dentry `name` in the directory `parent`, asked for if need be; NULL if the answer is not ours to give. */

@@ -78,6 +78,14 @@ void pysc_engine_serve(struct pysc_engine *engine, struct pysc_objects *objects)
 /* The descriptor table that calls of a thread refer to; negative: none, so nothing is answered here. */
 int64_t pysc_thread_use_table(struct pysc_engine *engine, uint32_t thread, int64_t table);
 
+/* A file that a fast path has mapped: the host's device and inode, and what it was opened by. */
+struct pysc_mapped {
+    uint64_t device, inode;
+    uint32_t dentry, mount;
+};
+
+/* Take the next one that Python has not heard of, whose dentry the caller leaves: 1; 0: there is none. */
+int32_t pysc_space_take_mapped(struct pysc_engine *engine, uint32_t space, struct pysc_mapped *mapped);
 /* The single thread of a space may map the description of that index again, privately, by `fd` (borrowed). */
 int64_t pysc_space_note_mapping(struct pysc_engine *engine, uint32_t space, uint32_t index, int32_t fd, int32_t may_execute);
 

@@ -69,13 +69,15 @@ struct thread {
     uint64_t sigmask; /* blocked signals */
 };
 
-/* A file that was mapped last by Python's leave. */
+/* The file that was mapped last. */
 struct mapping {
     uint32_t file; /* the description: index + 1; 0: none */
     uint32_t generation;
     int32_t fd; /* the space's own */
     int32_t may_execute;
 };
+
+#define N_MAPPED 16
 
 struct space {
     struct pysc_channel *channel; /* NULL: free */
@@ -90,6 +92,8 @@ struct space {
     uint64_t serial; /* of the last that was sent */
     struct kept kept[PYSC_KEPT];
     struct mapping mapping;
+    struct pysc_mapped mapped[N_MAPPED]; /* what fast paths have mapped and Python has not heard of; dentries in use */
+    uint32_t n_mapped;
 };
 
 /* A clone that a process has been told to make; `pid` 0: none. */

@@ -178,6 +178,7 @@ void serve_signal(void);
 /* fast_mmap.c */
 void serve_mmap(void);
 void forget_mapping(struct space *space);
+void forget_mapped(struct pysc_engine *engine, struct space *space);
 
 /* fast_fd.c */
 int fast_close(struct call *call);

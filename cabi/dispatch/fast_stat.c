@@ -183,12 +183,12 @@ access_path(struct call *call, uint64_t dirfd, uint64_t path, uint32_t mode, uin
     struct found found;
     int may, said;
 
-    /* Mounts may be read-only or noexec, which Python knows. */
+    /* Mounts may be read-only, which Python knows. */
     if (mode & ~(MAY_READ | MAY_EXEC) || !real_rights(call, flags, &access))
         return HAND_OVER;
     if (!find_path(call, dirfd, path, flags & AT_SYMLINK_NOFOLLOW_ ? 0 : WALK_FOLLOW, &access, &found, &said))
         return said;
-    if (mode & MAY_EXEC && S_ISREG(found.view.mode))
+    if (mode & MAY_EXEC && S_ISREG(found.view.mode) && !pysc_mount_executes(call->objects, found.mount))
         return HAND_OVER;
     may = is_permitted(&access, &found.view, mode);
     return may < 0 ? HAND_OVER : answer(call, may ? 0 : -EACCES);

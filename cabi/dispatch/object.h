@@ -22,6 +22,7 @@
 #define MANY_DENTRIES 65536 /* from here on some are given up for each that is added */
 #define MAX_INODES 1048576
 #define CROSSINGS 256 /* a power of two */
+#define MOUNTS_NOTED 4096
 #define DENTRY_BUCKETS 65536 /* a power of two */
 #define MAX_BUDGET_DEPTH 8
 #define MAX_REDIRECTIONS 4
@@ -92,6 +93,7 @@ struct pysc_objects {
     struct pysc_item items[MAX_ITEMS];
     uint32_t buckets[DENTRY_BUCKETS]; /* index + 1 */
     struct crossing crossings[CROSSINGS];
+    uint64_t executes[MOUNTS_NOTED / 64]; /* bits by mount */
     uint32_t hand; /* where the search for dentries to be given up goes on */
     uint64_t seed;
     int32_t watched;

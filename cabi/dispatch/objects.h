@@ -288,6 +288,8 @@ void pysc_dentry_cover(struct pysc_objects *objects, uint32_t dentry);
 void pysc_crossing_note(struct pysc_objects *objects, uint32_t mount, uint32_t dentry, uint32_t below, uint32_t root);
 /* Mounts have changed. */
 void pysc_crossings_forget(struct pysc_objects *objects);
+/* Programs may be run, and mapped, from files that are reached by a mount, or may not; not known is not. */
+void pysc_mount_note(struct pysc_objects *objects, uint32_t mount, int32_t executes);
 /* A directory that Python opened is there. */
 void pysc_file_place(struct pysc_objects *objects, struct pysc_file *file, uint32_t dentry, uint32_t mount);
 struct pysc_inode *pysc_inode_at(struct pysc_objects *objects, uint32_t index);

@@ -93,6 +93,25 @@ pysc_crossing_find(struct pysc_objects *objects, uint32_t mount, uint32_t dentry
     return mount && crossing->mount == mount && crossing->dentry == dentry ? crossing : NULL;
 }
 
+void
+pysc_mount_note(struct pysc_objects *objects, uint32_t mount, int32_t executes)
+{
+    uint64_t bit = 1ULL << mount % 64;
+
+    if (mount >= MOUNTS_NOTED)
+        return;
+    if (executes)
+        objects->executes[mount / 64] |= bit;
+    else
+        objects->executes[mount / 64] &= ~bit;
+}
+
+int
+pysc_mount_executes(const struct pysc_objects *objects, uint32_t mount)
+{
+    return mount < MOUNTS_NOTED && (objects->executes[mount / 64] >> mount % 64 & 1);
+}
+
 int
 pysc_dentry_view(const struct pysc_objects *objects, const struct pysc_dentry *dentry, struct view *view)
 {

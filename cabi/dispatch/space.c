@@ -127,6 +127,7 @@ pysc_space_remove(struct pysc_engine *engine, uint32_t number)
     epoll_ctl(engine->epoll, EPOLL_CTL_DEL, space->ends.doorbell, NULL);
     close_ends(&space->ends);
     forget_mapping(space);
+    forget_mapped(engine, space);
     munmap(space->channel, sizeof *space->channel);
     space->channel = NULL;
     space->next_free = engine->free_space;

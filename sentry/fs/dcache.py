@@ -97,6 +97,11 @@ class Dcache:
         return Path(mounts.get(mount_id) or Mount(here.inode.fs, self._top or here), here)
 
 
+def place(dentry: int, mount_id: int) -> Path:
+    """Return the place that fast paths found; EIO if the host has lost it."""
+    return caches[lib.pysc_dentry_cache(OBJECTS, dentry)].place(dentry, mount_id)
+
+
 def enter(parent: int, name: bytes) -> int:
     """Return the dentry of a name, in use; negative: none, and all of the tree is handed over from now on."""
     return lib.pysc_dentry_enter(OBJECTS, parent, name, len(name))
@@ -204,16 +209,16 @@ def _attributes(dentry: int) -> HostAttributes:
 def _see(index: int) -> FileDescription:
     """Return the object for a description that a fast path opened: it takes over all that the structure has."""
     c = lib.pysc_file_at(OBJECTS, index)
-    place = caches[lib.pysc_dentry_cache(OBJECTS, c.dentry - 1)].place(c.dentry - 1, c.mount)
+    where = place(c.dentry - 1, c.mount)
     file: FileDescription
     data, fd = (c.object, lib.pysc_data_at(OBJECTS, c.object).file) if c.owns else (-1, -1)
     if c.type == lib.PYSC_FILE_REGULAR:
         if c.owns:
-            place.inode.adopt_reader(fd)
-        file = RegularFile(place.inode, c.flags, place, index)
+            where.inode.adopt_reader(fd)
+        file = RegularFile(where.inode, c.flags, where, index)
     else:
         c.type = lib.PYSC_FILE_OTHER
-        file = listed = DirectoryFile(place, c.flags, Path(place.mount, place.mount.root), index)
+        file = listed = DirectoryFile(where, c.flags, Path(where.mount, where.mount.root), index)
         if fd >= 0:
             if c.offset:  # a part was listed: what comes next is by the host's order
                 listed.start([entry for part in listing(fd) for entry in part])

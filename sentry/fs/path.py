@@ -194,23 +194,32 @@ def prune(count: int = 64) -> None:
 class Mount:
     """A file system, or a part of one, at a place in a namespace.
 
-    ``flags`` are the MS_* that a mount has for itself.  Invariant: ``parent.children[point] is self``; the root of a
-    namespace has no parent.
+    Invariant: ``parent.children[point] is self``; the root of a namespace has no parent.
     """
 
-    __slots__ = ("__weakref__", "children", "flags", "fs", "id", "namespace", "parent", "point", "root", "source")
+    __slots__ = ("__weakref__", "_flags", "children", "fs", "id", "namespace", "parent", "point", "root", "source")
 
     def __init__(self, fs: Filesystem, root: Dentry, flags: int = 0, source: bytes = b"none") -> None:
         self.fs = fs
         self.root = root
-        self.flags = flags
         self.source = source
         self.id = next(_mount_ids)
+        self.flags = flags
         self.parent: Mount | None = None
         self.point: Dentry | None = None
         self.children: dict[Dentry, Mount] = {}
         self.namespace: MountNamespace | None = None
         mounts[self.id] = self
+
+    @property
+    def flags(self) -> int:
+        """The MS_* that it has for itself."""
+        return self._flags
+
+    @flags.setter
+    def flags(self, flags: int) -> None:
+        self._flags = flags
+        lib.pysc_mount_note(OBJECTS, self.id, not flags & MS_NOEXEC)
 
     @property
     def readonly(self) -> bool:

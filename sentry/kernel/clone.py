@@ -28,6 +28,7 @@ from pysc.cabi.linux.sched import (
 )
 from pysc.sentry.kernel.delivery import return_to_guest
 from pysc.sentry.kernel.limits import watch_cpu
+from pysc.sentry.kernel.mapped_files import hear_of_mapped
 from pysc.sentry.kernel.scheduler import Completion
 from pysc.sentry.kernel.task import Return, Task, TaskState
 from pysc.sentry.kernel.thread_group import ThreadGroup
@@ -134,6 +135,7 @@ def _new_task(task: Task, tid: int, args: CloneArgs, thread: Thread) -> Task:
         memory = task.memory
         memory.users += 1
     else:
+        hear_of_mapped(task)
         memory = task.memory.copy(thread.space)
     if flags & CLONE_FS:
         fs = task.fs

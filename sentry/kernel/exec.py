@@ -18,7 +18,8 @@ from pysc.sentry.kernel.delivery import return_to_guest
 from pysc.sentry.kernel.exit import kill_task, note_usage
 from pysc.sentry.kernel.fd_table import FDTable
 from pysc.sentry.kernel.limits import limit_space, watch_cpu
-from pysc.sentry.kernel.memory import Donated, Memory
+from pysc.sentry.kernel.mapped_files import note_mapped
+from pysc.sentry.kernel.memory import Memory
 from pysc.sentry.kernel.scheduler import Completion
 from pysc.sentry.kernel.session import Session
 from pysc.sentry.kernel.task import Return, Task
@@ -189,21 +190,6 @@ def _adopt(task: Task, program: Program, thread: Thread) -> None:
     task.group.did_exec = True
     task.group.exit_signal = SIGCHLD
     task.attach(thread)
-
-
-def note_mapped(task: Task, memory: Memory, file: FileDescription, host_fd: int) -> None:
-    """Remember what a mapped host file is called inside, for /proc/PID/maps."""
-    import os
-
-    from pysc.sentry.fs.path import display
-
-    try:
-        status = os.fstat(host_fd)
-    except OSError:
-        return
-    name = display(file.path, task.fs.root) if file.path is not None else b"/anonymous"
-    inode = 0 if file.path is None else file.path.inode.ino
-    memory.donated[status.st_dev, status.st_ino] = Donated(name, 0, inode)
 
 
 def _discard(thread: Thread) -> None:

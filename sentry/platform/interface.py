@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -282,10 +282,22 @@ class Thread(Protocol):
         """
 
 
+class Mapped(NamedTuple):
+    """A file that fast paths have mapped: the host's device and inode, and what it was opened by (cabi)."""
+
+    device: int
+    inode: int
+    dentry: int
+    mount: int
+
+
 class Space(Protocol):
     """A host thread group: memory."""
 
     host_pid: int
+
+    def take_mapped(self) -> Sequence[Mapped]:
+        """Return what fast paths have mapped since the last time; the caller leaves the dentries."""
 
     def set_heap(self, start: int) -> None:
         """Say where brk(2) begins, before a program runs there; copies have theirs from what they are copies of."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, ENOMEM
 from pysc.sentry.kernel.scheduler import Completion
-from pysc.sentry.platform.interface import ThreadGone
+from pysc.sentry.platform.interface import Mapped, ThreadGone
 
 if TYPE_CHECKING:
     from pysc.sentry.platform.systrap import Systrap
@@ -202,6 +202,13 @@ class SystrapSpace:
         """Send descriptors (borrowed) in one message.  ENOMEM: the host will not, or the last has not been taken."""
         if lib.pysc_donate(self.socket, files, len(files)) != 0:
             raise ENOMEM
+
+    def take_mapped(self) -> list[Mapped]:
+        """Return what fast paths have mapped since the last time; the caller leaves the dentries."""
+        found, mapped = [], ffi.new("struct pysc_mapped *")
+        while not self.dead and lib.pysc_space_take_mapped(self.platform.engine, self.number, mapped):
+            found.append(Mapped(mapped.device, mapped.inode, mapped.dentry, mapped.mount))
+        return found
 
     def set_heap(self, start: int) -> None:
         """Say where brk(2) begins."""

@@ -23,7 +23,7 @@ from pysc.cabi.linux.errors import (
 )
 from pysc.cabi.linux.mount import MS_NOEXEC
 from pysc.cabi.linux.resource import RLIMIT_MEMLOCK
-from pysc.sentry.kernel.exec import note_mapped
+from pysc.sentry.kernel.mapped_files import hear_of_mapped, note_mapped
 from pysc.sentry.loader.elf import PAGE, page_up
 from pysc.sentry.platform.interface import LIMIT, TASK_SIZE
 from pysc.sentry.syscalls.table import I32, PREPARED, U32, U64, Addr, Fd, HostCall, Prepared, Size
@@ -154,6 +154,7 @@ async def _map_file(
     """Map a file; with the verdict, if that is possible and the result is not wanted ``now``."""
     file = _file_to_map(task, length, prot, flags, fd, offset)
     file.get()
+    hear_of_mapped(task)
     try:
         host_fd = await file.mapping_fd(prot, flags)
         again = (file.index, file.path is None or not file.path.mount.flags & MS_NOEXEC)

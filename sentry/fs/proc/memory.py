@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pysc.sentry.fs import hostproc
+from pysc.sentry.kernel.mapped_files import hear_of_mapped
 from pysc.sentry.platform.interface import LIMIT
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def ranges(task: Task) -> Iterator[Range]:
     memory = task.memory
     if task.group.exited or memory.ended:
         return
+    hear_of_mapped(task)
     try:
         text = hostproc.read(f"{memory.space.host_pid}/maps")
     except OSError:

@@ -54,6 +54,9 @@ class FakeSpace:
         self.killed = False
         self.heap_end = 0
 
+    def take_mapped(self) -> tuple[()]:
+        return ()
+
     def set_heap(self, start: int) -> None:
         self.heap_end = start
 

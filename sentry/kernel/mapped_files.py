@@ -1,0 +1,39 @@
+"""What the files that are mapped are called inside, for /proc/PID/maps."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pysc.cabi.linux.errors import LinuxError
+from pysc.sentry.fs import dcache
+from pysc.sentry.fs.path import display
+from pysc.sentry.kernel.memory import Donated, Memory
+
+if TYPE_CHECKING:
+    from pysc.sentry.fs.file import FileDescription
+    from pysc.sentry.kernel.task import Task
+
+
+def note_mapped(task: Task, memory: Memory, file: FileDescription, host_fd: int) -> None:
+    """Remember a file that is mapped by a descriptor of the host's."""
+    try:
+        status = os.fstat(host_fd)
+    except OSError:
+        return
+    name = display(file.path, task.fs.root) if file.path is not None else b"/anonymous"
+    inode = 0 if file.path is None else file.path.inode.ino
+    memory.donated[status.st_dev, status.st_ino] = Donated(name, 0, inode)
+
+
+def hear_of_mapped(task: Task) -> None:
+    """Remember what fast paths have mapped, too: before maps are shown or copied."""
+    for found in task.memory.space.take_mapped():
+        try:
+            place = dcache.place(found.dentry, found.mount)
+        except LinuxError:  # the host has lost it
+            continue
+        finally:
+            dcache.leave(found.dentry)
+        name = display(place, task.fs.root)
+        task.memory.donated[found.device, found.inode] = Donated(name, 0, place.inode.ino)
