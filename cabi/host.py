@@ -157,6 +157,51 @@ def statfs(fd: int) -> tuple[int, int, int, int, int, int, int, int, int, int]:
     return tuple(out)
 
 
+# --- Owners ----------------------------------------------------------------------------------------------------
+
+OWNER: Final = b"user.pysc.owner"
+"""The extended attribute in which a caller without root keeps owner and mode of a file (cabi/shim/owner.cdef.h)."""
+
+
+class Owner(msgspec.Struct, frozen=True, gc=False):
+    """What it says; the mode is without the type."""
+
+    uid: int
+    gid: int
+    mode: int
+
+    def text(self) -> bytes:
+        """Return the attribute's value."""
+        return b"%d:%d:%04o" % (self.uid, self.gid, self.mode)
+
+
+def parse_owner_untrusted(text: bytes) -> Owner | None:
+    """Parse the value of :data:`OWNER`, as the functions below do; None: it is malformed."""
+    owner = ffi.new("struct pysc_owner *")
+    if lib.pysc_parse_owner(text, len(text), owner) < 0:
+        return None
+    return Owner(owner.uid, owner.gid, owner.mode)
+
+
+def show_owner(fd: int) -> bytes:
+    """Return the packed attributes of an open file, not O_PATH, with the owner and mode that are kept with it."""
+    attributes = ffi.new("struct pysc_attributes *")
+    _check(lib.pysc_statx(fd, b"", 0, attributes))
+    _check(lib.pysc_show_owner(fd, attributes))
+    return bytes(ffi.buffer(attributes))
+
+
+def show_owner_at(packed: bytes, dirfd: int, path: bytes) -> bytes:
+    """Return packed attributes with the owner and mode that are kept with their file, which is found at ``path``.
+
+    ESTALE: another one is.
+    """
+    attributes = ffi.new("struct pysc_attributes *")
+    ffi.memmove(attributes, packed, ATTRIBUTES_SIZE)
+    _check(lib.pysc_show_owner_at(dirfd, path, len(path), attributes), path)
+    return bytes(ffi.buffer(attributes))
+
+
 # --- Data ------------------------------------------------------------------------------------------------------
 
 
