@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pysc.cabi import host
-from pysc.cabi.linux.errors import EACCES, EINVAL, EISDIR, ENODATA, ENOSYS, EOPNOTSUPP, EPERM
-from pysc.gofer.making import own
+from pysc.cabi.linux.errors import EINVAL, EISDIR, ENODATA, EOPNOTSUPP, EPERM
 from pysc.gofer.mounts import Mounts, Place
-from pysc.gofer.reading import resize
 from pysc.urpc.schema.gofer import (
     ATIME_NOW,
     MTIME_NOW,
@@ -43,18 +41,17 @@ class Changing:
         """Change owner, mode, size and times of a file, or of a link itself."""
         changes = request.changes
         with self._mounts.found_writable(request.file) as place:
+            owners = place.mount.owners
             _check_size(changes, place.kind)
-            _set_owner(place.fd, changes)
             if changes.size is not None:
                 fd = place.reopen(os.O_WRONLY)
                 try:
-                    resize(fd, changes.size)
+                    owners.resize(fd, changes.size)
                 finally:
                     os.close(fd)
-            if changes.mode is not None:
-                _set_mode(place, changes.mode)
+            owners.change(place, changes.uid, changes.gid, changes.mode)
             _set_times(place.fd, changes)
-            return Made(host.stat_packed_at(place.fd, b""))
+            return Made(place.show())
 
     def set_open_attributes(self, request: SetOpenAttributes) -> Made:
         """The same by descriptor.
@@ -68,13 +65,11 @@ class Changing:
         if attributes.mnt_id not in mount.host_ids or not attributes.mnt_id:
             raise EPERM("not opened by this gofer")
         _check_size(changes, stat.S_IFMT(attributes.mode))
-        _set_owner(fd, changes)
         if changes.size is not None:
-            resize(fd, changes.size)  # EINVAL unless it was opened for writing
-        if changes.mode is not None:
-            os.fchmod(fd, changes.mode)
+            mount.owners.resize(fd, changes.size)  # EINVAL unless it was opened for writing
+        mount.owners.change_open(fd, attributes, changes.uid, changes.gid, changes.mode)
         _set_times(fd, changes)
-        return Made(host.stat_packed_at(fd, b""))
+        return Made(mount.owners.show(fd))
 
     def allocate(self, request: Allocate) -> None:
         """fallocate(2); EBADF unless it was opened for writing."""
@@ -150,30 +145,6 @@ def _for_xattrs(place: Place, otherwise: type[Exception]) -> Iterator[int]:
 def _check_size(changes: Changes, kind: int) -> None:
     if changes.size is not None and kind != stat.S_IFREG:
         raise EISDIR if kind == stat.S_IFDIR else EINVAL
-
-
-def _set_owner(fd: int, changes: Changes) -> None:
-    if changes.uid is not None or changes.gid is not None:
-        uid = host.UNCHANGED if changes.uid is None else changes.uid
-        gid = host.UNCHANGED if changes.gid is None else changes.gid
-        own(fd, b"", uid, gid)
-
-
-def _set_mode(place: Place, mode: int) -> None:
-    # fchmodat2 (Linux 6.6) takes an O_PATH descriptor; before it, what can be opened without effect is.
-    if place.kind == stat.S_IFLNK:
-        raise EOPNOTSUPP
-    try:
-        host.chmod(place.fd, b"", mode)
-    except OSError as error:
-        # EACCES: a filter that was compiled by a libseccomp without fchmodat2.
-        if error.errno not in (ENOSYS.errno, EACCES.errno) or place.kind not in (stat.S_IFREG, stat.S_IFDIR):
-            raise
-        fd = place.reopen(os.O_RDONLY)
-        try:
-            os.fchmod(fd, mode)
-        finally:
-            os.close(fd)
 
 
 def _set_times(fd: int, changes: Changes) -> None:

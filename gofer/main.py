@@ -12,7 +12,7 @@ import socket
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pysc.gofer import confinement, tree
+from pysc.gofer import confinement, owners, tree
 from pysc.gofer.handlers import handlers
 from pysc.gofer.mounts import ServedMount
 from pysc.urpc.blocking import serve as serve_peer
@@ -21,17 +21,22 @@ from pysc.urpc.schema.gofer import GOFER
 
 
 def set_up(
-    exports: Sequence[tree.Export], *, trees: bool, private: bool = True
+    exports: Sequence[tree.Export], *, trees: bool, private: bool = True, map_owners: bool = False
 ) -> tuple[list[ServedMount], dict[int, int]]:
     """Make what is served, in the order of ``exports``, and, with ``trees``, the descriptors for the sentry by mount.
 
     ``private``: the process has a mount namespace of its own.  Without one nothing can be cloned or covered: sources
-    are served as they are, and there is no tree for the sentry.
+    are served as they are, and there is no tree for the sentry.  ``map_owners``: keep owners and modes beside the
+    host's inodes; then there is no tree either, in which the sentry would see those.
 
     Raises:
         SetUpError: one line that names the source and the cause.
     """
-    made = tree.clone(exports, readable=trees) if private else tree.plain(exports)
+    if map_owners:
+        tree.check_attributes(exports)
+    made = tree.clone(exports, readable=trees and not map_owners) if private else tree.plain(exports)
+    for mount in made.mounts:
+        mount.owners = owners.MAPPED if map_owners else owners.HOST
     return made.mounts, made.readable
 
 

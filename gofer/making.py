@@ -44,9 +44,9 @@ class Making:
         with self._mounts.writable_directory(request.directory) as parent:
             file = FileFd(host.open_beneath(parent.fd, request.name, flags, 0o600))
             with _removed_on_failure(parent, request.name):
-                own(file.fileno(), b"", request.uid, request.gid)
-                os.fchmod(file.fileno(), request.mode)
-                return Opened(host.stat_packed_at(file.fileno(), b""), file)
+                owners = parent.mount.owners
+                owners.give(file.fileno(), request.uid, request.gid, request.mode)
+                return Opened(owners.show(file.fileno()), file)
 
     def make_directory(self, request: MakeDirectory) -> Made:
         """mkdir(2)."""
@@ -56,9 +56,9 @@ class Making:
             with _removed_on_failure(parent, request.name, is_directory=True):
                 fd = host.open_beneath(parent.fd, request.name, os.O_RDONLY | os.O_DIRECTORY)
                 try:
-                    own(fd, b"", request.uid, request.gid)
-                    os.fchmod(fd, request.mode)
-                    return Made(host.stat_packed_at(fd, b""))
+                    owners = parent.mount.owners
+                    owners.give(fd, request.uid, request.gid, request.mode)
+                    return Made(owners.show(fd))
                 finally:
                     os.close(fd)
 
@@ -70,7 +70,7 @@ class Making:
         with self._mounts.writable_directory(request.directory) as parent:
             os.symlink(request.target, request.name, dir_fd=parent.fd)
             with _removed_on_failure(parent, request.name):
-                own(parent.fd, request.name, request.uid, request.gid)
+                parent.mount.owners.give_name(parent.fd, request.name, request.uid, request.gid)
                 return Made(host.stat_packed_at(parent.fd, request.name))
 
     def make_node(self, request: MakeNode) -> Made:
@@ -79,9 +79,10 @@ class Making:
         if request.kind not in (stat.S_IFIFO, stat.S_IFSOCK):
             raise EPERM
         with self._mounts.writable_directory(request.directory) as parent:
-            os.mknod(request.name, request.kind | request.mode, dir_fd=parent.fd)  # the umask is 0
+            owners = parent.mount.owners
+            os.mknod(request.name, request.kind | owners.node_mode(request.mode), dir_fd=parent.fd)  # the umask is 0
             with _removed_on_failure(parent, request.name):
-                own(parent.fd, request.name, request.uid, request.gid)
+                owners.give_name(parent.fd, request.name, request.uid, request.gid)
                 return Made(host.stat_packed_at(parent.fd, request.name))
 
     def link(self, request: Link) -> Made:
@@ -105,7 +106,7 @@ class Making:
                 attributes = host.stat_at(parent.fd, request.name)
                 if not place.is_same(attributes):
                     raise ESTALE
-                return Made(attributes.pack())
+                return Made(parent.mount.owners.show_at(attributes.pack(), parent.fd, request.name))
 
     def rename(self, request: Rename) -> None:
         """renameat2(2)."""
@@ -131,16 +132,6 @@ class Making:
                 os.rmdir(request.name, dir_fd=parent.fd)
             else:
                 os.unlink(request.name, dir_fd=parent.fd)
-
-
-def own(fd: int, name: bytes, uid: int, gid: int) -> None:
-    """Give a file to its owner.  EPERM: an id that the host's user namespace does not map."""
-    try:
-        host.chown(fd, name, uid, gid)
-    except OSError as error:
-        if error.errno == EINVAL.errno:
-            raise EPERM("an id that is not mapped") from None
-        raise
 
 
 def _expect(parent: Place, name: bytes, dev: int, ino: int) -> None:

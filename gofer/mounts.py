@@ -15,6 +15,7 @@ from typing import Final
 from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import EACCES, EINVAL, EROFS, ESTALE
+from pysc.gofer import owners
 from pysc.urpc.schema.gofer import File
 
 DEVICES: Final = (stat.S_IFCHR, stat.S_IFBLK)
@@ -23,7 +24,7 @@ DEVICES: Final = (stat.S_IFCHR, stat.S_IFBLK)
 class ServedMount:
     """One tree: a directory descriptor (O_PATH, borrowed for the life of the process) and what may be done below it."""
 
-    __slots__ = ("host_ids", "id", "path", "readonly", "root", "sockets")
+    __slots__ = ("host_ids", "id", "owners", "path", "readonly", "root", "sockets")
 
     def __init__(self, number: int, root: int, *, readonly: bool, path: bytes = b"", sockets: bool = False) -> None:
         self.id = number
@@ -31,6 +32,8 @@ class ServedMount:
         self.readonly = readonly
         self.path = path
         """Of the mount's root below ``root``: not empty if that is a single file."""
+        self.owners = owners.HOST
+        """Where owners and modes are kept."""
         self.sockets = sockets
         """Whether host sockets may be connected to."""
         self.host_ids = {host.stat_at(root).mnt_id}
@@ -52,6 +55,10 @@ class Place:
     def kind(self) -> int:
         """S_IF*."""
         return stat.S_IFMT(self.attributes.mode)
+
+    def show(self) -> bytes:
+        """Return the packed attributes that it has now, as guests see them.  ESTALE: it lost its name."""
+        return self.mount.owners.show_at(host.stat_packed_at(self.fd, b""), self.mount.root, self.path)
 
     def is_same(self, other: HostAttributes) -> bool:
         """Whether ``other`` is of this very file."""

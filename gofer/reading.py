@@ -8,8 +8,9 @@ from typing import Final
 
 from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import ECONNREFUSED, EINVAL, EISDIR, ENOTDIR, EROFS
+from pysc.cabi.linux.errors import ECONNREFUSED, EINVAL, EISDIR, ENOTDIR, EROFS, ESTALE
 from pysc.gofer.mounts import Mounts, Place, check_name
+from pysc.gofer.owners import Owners
 from pysc.urpc.fds import FileFd
 from pysc.urpc.schema.gofer import (
     Attach,
@@ -33,6 +34,8 @@ OPEN_FLAGS: Final = (
     | os.O_NONBLOCK
 )  # fmt: skip
 
+TRIES: Final = 3
+
 
 class Reading:
     """Handlers; each takes a request and returns its reply."""
@@ -45,7 +48,8 @@ class Reading:
     def attach(self, request: Attach) -> Attached:
         """Say what a mount's root is."""
         mount = self._mounts.get(request.mount)
-        return Attached(host.stat_packed_at(mount.root, mount.path), mount.readonly, mount.path)
+        root = mount.owners.show_at(host.stat_packed_at(mount.root, mount.path), mount.root, mount.path)
+        return Attached(root, mount.readonly, mount.path, mount.owners.maps)
 
     def walk(self, request: Walk) -> Walked:
         """Step from name to name, each opened below the one before: a rename meanwhile cannot lead us elsewhere."""
@@ -56,10 +60,9 @@ class Reading:
             fd = os.dup(start.fd)
             try:
                 for name in request.names:
-                    below = host.open_beneath(fd, name, os.O_PATH)
+                    below, packed = _step(start.mount.owners, fd, name)
                     os.close(fd)
                     fd = below
-                    packed = host.stat_packed_at(fd, b"")
                     attributes.append(packed)
                     mode = HostAttributes.unpack_from(packed).mode
                     if stat.S_ISLNK(mode):
@@ -85,7 +88,7 @@ class Reading:
             file = FileFd(fd)
             if flags & os.O_TRUNC and place.kind == stat.S_IFREG:
                 truncate(place, fd, flags)
-            return Opened(host.stat_packed_at(fd, b""), file)
+            return Opened(place.mount.owners.show(fd), file)
 
     def read_link(self, request: ReadLink) -> LinkTarget:
         """readlink(2)."""
@@ -99,7 +102,7 @@ class Reading:
         with self._mounts.directory(request.directory) as place:
             fd = place.reopen(os.O_RDONLY | os.O_DIRECTORY)
             try:
-                return Listing(*host.list_packed(fd, request.cookie, request.max_bytes, attributes=True))
+                return Listing(*place.mount.owners.list(fd, request.cookie, request.max_bytes))
             finally:
                 os.close(fd)
 
@@ -113,6 +116,18 @@ class Reading:
         raise ECONNREFUSED
 
 
+def _step(owners: Owners, directory: int, name: bytes, tries: int = TRIES) -> tuple[int, bytes]:
+    """Open a name in a directory (O_PATH) and look at it, again if the name becomes another file's meanwhile."""
+    fd = host.open_beneath(directory, name, os.O_PATH)
+    try:
+        return fd, owners.show_at(host.stat_packed_at(fd, b""), directory, name)
+    except OSError as error:
+        os.close(fd)
+        if error.errno != ESTALE.errno or tries == 1:
+            raise
+    return _step(owners, directory, name, tries - 1)
+
+
 def check_flags(flags: int) -> int:
     """Return the flags of an open.  EINVAL: one that is not for a gofer."""
     if flags & ~OPEN_FLAGS or flags & os.O_ACCMODE == os.O_ACCMODE:
@@ -123,21 +138,10 @@ def check_flags(flags: int) -> int:
 def truncate(place: Place, fd: int, flags: int) -> None:
     """Empty the file; by a descriptor of its own if ``fd`` cannot write."""
     if flags & os.O_ACCMODE != os.O_RDONLY:
-        resize(fd, 0)
+        place.mount.owners.resize(fd, 0)
         return
     writer = place.reopen(os.O_WRONLY)
     try:
-        resize(writer, 0)
+        place.mount.owners.resize(writer, 0)
     finally:
         os.close(writer)
-
-
-def resize(fd: int, size: int) -> None:
-    """ftruncate(2) that leaves setuid and setgid bits: whether they are cleared is for the sentry to say.
-
-    The host clears them for everybody who has not CAP_FSETID in its first user namespace (fs/attr.c).
-    """
-    mode = stat.S_IMODE(host.stat_at(fd).mode)
-    os.ftruncate(fd, size)
-    if mode & (stat.S_ISUID | stat.S_ISGID) and stat.S_IMODE(host.stat_at(fd).mode) != mode:
-        os.fchmod(fd, mode)

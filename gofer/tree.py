@@ -18,6 +18,7 @@ from typing import Final, Protocol
 import msgspec
 
 from pysc.cabi import confine, host
+from pysc.cabi.linux.errors import EOPNOTSUPP
 from pysc.gofer.mounts import ServedMount
 
 OF_THE_HOST: Final = frozenset(
@@ -62,6 +63,24 @@ class Trees(msgspec.Struct):
 
 class SetUpError(Exception):
     """The trees cannot be made here; the message is one line with the cause."""
+
+
+def check_attributes(exports: Iterable[Export]) -> None:
+    """Make sure that owners can be kept in extended attributes, at least on each export's own file system.
+
+    Raises:
+        SetUpError: they cannot.
+    """
+    for export in exports:
+        try:
+            if not export.readonly:
+                os.getxattr(export.source, host.OWNER)
+        except OSError as error:
+            if error.errno == EOPNOTSUPP.errno:
+                raise SetUpError(
+                    f"--map-owners: the file system of {os.fsdecode(export.source)} has no user attributes (xattr(7)): "
+                    "use another one, make it read-only, or leave the flag out"
+                ) from None
 
 
 def plain(exports: Sequence[Export]) -> Trees:

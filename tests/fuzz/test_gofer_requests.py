@@ -17,6 +17,7 @@ from pysc.cabi import host
 from pysc.cabi.linux.errors import LinuxError
 from pysc.gofer.handlers import handlers
 from pysc.gofer.mounts import ServedMount
+from pysc.gofer.owners import MAPPED
 from pysc.urpc.blocking import Client, serve
 from pysc.urpc.codec import HEADER, BadFrame, Codec, Type
 from pysc.urpc.fds import FileFd
@@ -47,7 +48,9 @@ class Tree:
         self.fd = os.open(self.root, os.O_PATH)
         self.file = os.open(self.root / "file", os.O_RDWR)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        table = handlers([ServedMount(0, self.fd, readonly=False), ServedMount(1, self.fd, readonly=True)])
+        mapped = ServedMount(2, self.fd, readonly=False)
+        mapped.owners = MAPPED
+        table = handlers([ServedMount(0, self.fd, readonly=False), ServedMount(1, self.fd, readonly=True), mapped])
         self.thread = threading.Thread(target=serve, args=(theirs, GOFER, table))
         self.thread.start()
         self.client = Client(ours, GOFER)

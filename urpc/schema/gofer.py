@@ -53,6 +53,11 @@ class Attached(Message):
     readonly: bool
     path: Path = b""
     """The root's path, which all others of this mount begin with; b"" but for the bind mount of a single file."""
+    maps_owners: bool = False
+    """Owners and modes are kept beside the host's inodes: only this peer knows them.
+
+    Of links, FIFOs and sockets they are not kept: a change of owner is accepted, and they stay root's.
+    """
 
 
 class Attach(Request[Attached], tag=1):
@@ -119,7 +124,10 @@ class Listing(Message):
 
 
 class ListDirectory(Request[Listing], tag=5):
-    """List a directory from ``cookie`` on (0: the beginning), with attributes; never ``.`` or ``..``."""
+    """List a directory from ``cookie`` on (0: the beginning); never ``.`` or ``..``.
+
+    With attributes, but for mounts that map owners.
+    """
 
     directory: File
     cookie: U63 = 0
@@ -261,7 +269,7 @@ MTIME_NOW: Final = 2
 
 
 class Changes(Message):
-    """What to change; None leaves as it is.  Done in the order owner, size, mode, times."""
+    """What to change; None leaves as it is.  Done in the order size, owner, mode, times."""
 
     uid: Id | None = None
     gid: Id | None = None

@@ -48,11 +48,13 @@ def _become_user(uid: int) -> None:
     Path("/proc/self/gid_map").write_text(f"0 {uid} 1")
 
 
-def _serve(sock: socket.socket, exports: Sequence[Export], *, trees: bool, files: int | None, user: int) -> None:
+def _serve(
+    sock: socket.socket, exports: Sequence[Export], *, trees: bool, files: int | None, user: int, map_owners: bool
+) -> None:
     if user:
         _become_user(user)
     confine.unshare(confine.CLONE_NEWNS)
-    mounts, readable = main.set_up(exports, trees=trees)
+    mounts, readable = main.set_up(exports, trees=trees, map_owners=map_owners)
     confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
     socket.send_fds(sock, [b"x"], list(readable.values()))
     for fd in readable.values():
@@ -72,13 +74,20 @@ def requests(*made: Request[Any]) -> tuple[Request[Any], ...]:
 class Gofer:
     """A gofer process, its client and the trees that it has handed out."""
 
-    def __init__(self, *exports: Export, trees: bool = True, files: int | None = None, user: int = 0) -> None:
+    def __init__(
+        self,
+        *exports: Export,
+        trees: bool = True,
+        files: int | None = None,
+        user: int = 0,
+        map_owners: bool = False,
+    ) -> None:
         self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pid = os.fork()
         if not self.pid:
             try:
                 self.sock.close()
-                _serve(theirs, exports, trees=trees, files=files, user=user)
+                _serve(theirs, exports, trees=trees, files=files, user=user, map_owners=map_owners)
             except BaseException:
                 traceback.print_exc()
             finally:
