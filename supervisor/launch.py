@@ -359,7 +359,9 @@ class Launcher:
 
         direct, private = self._plan.boot.flags.file_access_direct, not self._plan.unsafe_no_namespaces
         try:
-            mounts, trees = main.set_up(self._plan.exports, trees=direct, private=private)
+            mounts, trees = main.set_up(
+                self._plan.exports, trees=direct, private=private, map_owners=self._plan.map_owners
+            )
         except tree.SetUpError as error:
             raise Failure(str(error)) from None
         self._root(procfs=False)

@@ -14,6 +14,8 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakValueDictionary
 
+from msgspec.structs import replace
+
 from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import EACCES, EIO, ENOENT, EOPNOTSUPP, EPERM, LinuxError, answered_by_host, linux_error
@@ -122,9 +124,13 @@ class Place(NamedTuple):
 
 
 class HostInode(Inode):
-    """What all types share.  ``host`` is what was last heard; ``stale`` that something was changed since."""
+    """What all types share.  ``host`` is what was last heard; ``stale`` that something was changed since.
 
-    __slots__ = ("host", "places", "stale")
+    ``given`` is the owner that a guest gave to a link, FIFO or socket with which the gofer cannot keep one: it is
+    remembered as long as this inode is.
+    """
+
+    __slots__ = ("given", "host", "places", "stale")
 
     fs: HostFilesystem
 
@@ -133,6 +139,7 @@ class HostInode(Inode):
         self.host = attributes
         self.places: list[Place] = []
         self.stale = False
+        self.given: Owner | None = None
 
     def path(self) -> bytes:
         """Return the path below the mount's root.  ENOENT: it has no name any more."""
@@ -152,6 +159,8 @@ class HostInode(Inode):
 
     def update(self, attributes: HostAttributes) -> None:
         """Take what was heard."""
+        if self.given is not None:
+            attributes = replace(attributes, uid=self.given.uid, gid=self.given.gid)
         self.host = attributes
         self.mode = attributes.mode
         self.uid = attributes.uid
@@ -163,6 +172,12 @@ class HostInode(Inode):
     def made(self, reply: gofer.Made) -> None:
         """Take the attributes that a request answered with."""
         self.update(HostAttributes.unpack_from(reply.attributes))
+
+    def give(self, owner: Owner) -> None:
+        """A guest has made it this owner's."""
+        if self.fs.tree.maps_owners and self.mode & S_IFMT not in (S_IFREG, S_IFDIR):
+            self.given = owner
+            self.update(self.host)
 
     async def refresh(self) -> None:
         """Ask for the attributes again."""
@@ -241,6 +256,9 @@ class HostInode(Inode):
             mtime=changes.mtime,
         )
         self.made(await self.fs.tree.call(gofer.SetAttributes(self.file(), wanted)))
+        if changes.uid is not None or changes.gid is not None:
+            uid, gid = changes.uid, changes.gid
+            self.give(Owner(self.uid if uid is None else uid, self.gid if gid is None else gid))
 
     async def open(self, task: Task, path: Path, flags: int) -> FileDescription | None:
         if self.mode & S_IFMT in (S_IFCHR, S_IFBLK):
@@ -351,11 +369,15 @@ class HostDirectory(HostInode):
         if kind not in (S_IFIFO, S_IFSOCK):
             raise EPERM
         request = gofer.MakeNode(self.file(), name, kind, mode & 0o7777, owner.uid, owner.gid)
-        return self._added(name, (await self.fs.tree.call(request)).attributes)
+        inode = self._added(name, (await self.fs.tree.call(request)).attributes)
+        inode.give(owner)
+        return inode
 
     async def symlink(self, name: bytes, target: bytes, owner: Owner) -> Inode:
         request = gofer.MakeSymlink(self.file(), name, target, owner.uid, owner.gid)
-        return self._added(name, (await self.fs.tree.call(request)).attributes)
+        inode = self._added(name, (await self.fs.tree.call(request)).attributes)
+        inode.give(owner)
+        return inode
 
     async def link(self, name: bytes, target: Inode) -> None:
         assert isinstance(target, HostInode)
@@ -507,11 +529,26 @@ class HostRegular(HostInode):
         return self.write_fd if self.write_fd >= 0 else self.read_fd
 
     async def refresh(self) -> None:
-        if self.fd >= 0:
-            with answered_by_host():
-                self.update(host.stat_at(self.fd))
-        else:
+        belongs = await self._belongs() if self.fs.tree.maps_owners else None
+        if self.fd < 0:
             await super().refresh()
+            return
+        with answered_by_host():
+            found = host.stat_at(self.fd)
+        if belongs is not None:
+            found = replace(found, mode=belongs.mode, uid=belongs.uid, gid=belongs.gid)
+        self.update(found)
+
+    async def _belongs(self) -> HostAttributes:
+        """Return attributes with the owner and mode that only the gofer knows."""
+        if self.fs.revalidates and self.places and self.fd >= 0:
+            try:
+                there = await self.fs.tree.stat(self.path())
+            except LinuxError:
+                return self.host  # it has lost its name on the host
+            if (there.dev, there.ino) == (self.host.dev, self.host.ino):
+                return there
+        return self.host
 
     async def size(self) -> int:
         if self.stale or self.fs.revalidates:

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 STEP: Final = 1 << 18
 UPPER_INO: Final = 1 << 48
 """Numbers of files that only the upper side has start here."""
-PRIVATE: Final = b"trusted.overlay."
+PRIVATE: Final = (b"trusted.overlay.", b"user.pysc.")
+"""Attributes that are not the guests': this file system's own, and those of the gofer on the lower side."""
 OPAQUE: Final = b"trusted.overlay.opaque"
 ORIGIN: Final = b"trusted.overlay.origin"
 ROOT: Final = Owner(0, 0)

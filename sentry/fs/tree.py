@@ -52,13 +52,15 @@ class Caller(Protocol):
 class Tree:
     """A mount: its number at the gofer, the tree (-1: none; owned), and the gofer (None: nothing can be changed)."""
 
-    __slots__ = ("_client", "_workers", "base", "fd", "mount")
+    __slots__ = ("_client", "_workers", "base", "fd", "maps_owners", "mount")
 
     def __init__(self, mount: int, fd: int, client: Caller | None, workers: WorkerClient | None = None) -> None:
         self.mount = mount
         self.fd = fd
         self.base = b""
         """The root's path in the tree: not empty if the mount is a single file."""
+        self.maps_owners = False
+        """Owners and modes are the gofer's to tell: the host's inodes have others."""
         self._client = client
         self._workers = workers
 
@@ -68,6 +70,7 @@ class Tree:
             return await self.stat(b""), True
         attached = await self._client.call(gofer.Attach(self.mount))
         self.base = attached.path
+        self.maps_owners = attached.maps_owners
         return HostAttributes.unpack_from(attached.root), attached.readonly
 
     async def call(self, request: Request[R]) -> R:

@@ -95,13 +95,16 @@ def test_no_bundle(runtime: Runtime) -> None:
         (["delete", "nothing"], ["container does not exist"]),
         (["--log=/nowhere/log", "list"], ["cannot open the log"]),
         (["--platform=kvm", "list"], ["--platform=kvm is not there yet", "systrap"]),
-        (["--map-owners", "list"], ["--map-owners"]),
         (["debug", "box"], ["--confinement"]),
         (["do", "--user=me", "--", "exit", "0"], ["invalid user"]),
     ],
 )
 def test_a_bad_command_line(runtime: Runtime, arguments: list[str], words: list[str]) -> None:
     complains(runtime.run(*arguments), *words)
+
+
+def test_a_map_of_owners_for_root(runtime: Runtime, root_user: None) -> None:
+    complains(runtime.run("--map-owners", "list"), "--map-owners is for callers without root", "file system itself")
 
 
 def test_an_id_in_use(runtime: Runtime) -> None:

@@ -124,6 +124,7 @@ def test_flags_reach_the_sentry(tmp_path: Path) -> None:
     assert boot.root.shared
     assert not boot.flags.file_access_direct
     assert boot.flags.log_format == "json"
+    assert make(tmp_path, GlobalOptions(map_owners=True)).map_owners
 
 
 KEYS = ["process", "args", "root", "path", "mounts", "destination", "linux", "hooks", "cwd", "env", "user"]

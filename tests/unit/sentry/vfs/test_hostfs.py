@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 
 from pysc.cabi.linux.errors import EACCES, ENOENT, EROFS
+from pysc.cabi.linux.stat import STAT
+from pysc.gofer import owners
 from pysc.gofer import tree as gofer_tree
 from pysc.gofer.handlers import handlers
 from pysc.sentry.fs.hostfs import HostFilesystem
 from pysc.sentry.fs.tmpfs import Tmpfs
 from pysc.sentry.fs.tree import Tree
+from pysc.sentry.syscalls.attr import NO_ID
 from pysc.urpc.schema import gofer
 from tests.support.vfs_world import BUFFER, World
 
@@ -22,10 +25,12 @@ from tests.support.vfs_world import BUFFER, World
 class Gofer:
     """The gofer's handlers, called in place; ``asked`` are the requests."""
 
-    def __init__(self, source: Path, *, readonly: bool = False) -> None:
+    def __init__(self, source: Path, *, readonly: bool = False, map_owners: bool = False) -> None:
         self.source = os.fsencode(source)
         self.readonly = readonly
         self.trees = gofer_tree.plain([self])
+        if map_owners:
+            self.trees.mounts[0].owners = owners.MAPPED
         self.asked: list[Any] = []
         self._handlers = handlers(self.trees.mounts)
 
@@ -47,9 +52,15 @@ class Mounts:
         self._gofers: list[Gofer] = []
 
     def world(
-        self, *, shared: bool = False, direct: bool = True, source: Path | None = None, readonly: bool = False
+        self,
+        *,
+        shared: bool = False,
+        direct: bool = True,
+        source: Path | None = None,
+        readonly: bool = False,
+        map_owners: bool = False,
     ) -> tuple[World, Gofer]:
-        server = Gofer(source or self.folder, readonly=readonly)
+        server = Gofer(source or self.folder, readonly=readonly, map_owners=map_owners)
         self._gofers.append(server)
         fd = -1
         if direct:
@@ -187,3 +198,59 @@ def test_devices_of_the_host_stay_shut(mounts: Mounts) -> None:
     world, _server = mounts.world()
     assert world.open(b"/null") == -EACCES.errno
     assert world.stat(b"/null")[3] & 0o170000 == 0o020000
+
+
+# --- Owners that only the gofer knows (--map-owners)
+
+
+def belongs(world: World, what: bytes | int) -> tuple[int, int, int]:
+    """Return mode, owner and group of a path, not followed, or of a descriptor."""
+    name = "fstat" if isinstance(what, int) else "lstat"
+    assert world.call(name, what, BUFFER) == 0
+    mode, uid, gid = STAT.unpack(world.peek(144))[3:6]
+    return mode & 0o7777, uid, gid
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["exclusive", "shared"])
+def test_owners_beside_the_inodes(root_user: None, mounts: Mounts, shared: bool) -> None:
+    world, _server = mounts.world(shared=shared, direct=False, map_owners=True)
+    assert world.call("chown", b"/d/f", 5, 6) == 0
+    assert world.call("chmod", b"/d/f", 0o4711) == 0
+    fd = world.open(b"/d/f", 2)
+    assert world.write(fd, b"longer than before") == 18
+    assert belongs(world, b"/d/f") == belongs(world, fd) == (0o4711, 5, 6)
+    assert (mounts.folder / "d/f").stat().st_mode & 0o7777 == 0o711
+    assert world.call("mkdir", b"/e", 0o1777) == 0
+    assert belongs(world, b"/e") == (0o1755, 0, 0)
+    world.call("unlink", b"/d/f")
+    assert world.call("fchown", fd, 7, 7) == 0
+    assert world.write(fd, b"more") == 4
+    assert belongs(world, fd)[1:] == (7, 7)
+
+
+def test_owners_on_a_shared_mount_are_asked_for(root_user: None, mounts: Mounts) -> None:
+    """Another sandbox may have changed them, while the file is open here."""
+    world, _server = mounts.world(shared=True, direct=False, map_owners=True)
+    other, _other_server = mounts.world(shared=True, direct=False, map_owners=True)
+    fd = world.open(b"/d/f", 2)
+    assert other.call("chown", b"/d/f", 5, 6) == 0
+    assert belongs(world, fd) == belongs(world, b"/d/f") == (0o644, 5, 6)
+    (mounts.folder / "d/g").write_bytes(b"another")
+    (mounts.folder / "d/g").rename(mounts.folder / "d/f")
+    assert belongs(world, fd) == (0o644, 5, 6)
+    assert belongs(world, b"/d/f") == (0o644, 0, 0)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["exclusive", "shared"])
+def test_owners_of_what_cannot_have_one_are_remembered(root_user: None, mounts: Mounts, shared: bool) -> None:
+    world, _server = mounts.world(shared=shared, direct=False, map_owners=True)
+    world.call("symlink", b"target", b"/link")
+    world.call("mknod", b"/fifo", 0o010620, 0)
+    assert world.call("lchown", b"/link", 5, NO_ID) == 0
+    assert world.call("chown", b"/fifo", 5, 6) == 0
+    assert world.call("chmod", b"/fifo", 0o600) == 0
+    assert world.call("rename", b"/fifo", b"/d/fifo") == 0
+    assert belongs(world, b"/link") == (0o777, 5, 0)
+    assert belongs(world, b"/d/fifo") == (0o600, 5, 6)
+    fresh, _other_server = mounts.world(shared=shared, direct=False, map_owners=True)
+    assert belongs(fresh, b"/d/fifo") == (0o600, 0, 0)

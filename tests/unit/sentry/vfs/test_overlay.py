@@ -118,6 +118,8 @@ def test_a_directory_made_again_is_empty(world: World) -> None:
 def test_marks_cannot_be_seen_or_made(world: World) -> None:
     world.call("chmod", b"/d/f", 0o600)
     assert world.call("listxattr", b"/d/f", BUFFER, 100) == 0
-    name = world.poke(b"trusted.overlay.opaque\0", BUFFER + 100)
-    assert world.call("setxattr", b"/d", name, BUFFER, 1, 0) == -EPERM.errno
+    for attribute in (b"trusted.overlay.opaque", b"user.pysc.owner"):
+        name = world.poke(attribute + b"\0", BUFFER + 100)
+        assert world.call("setxattr", b"/d", name, BUFFER, 1, 0) == -EPERM.errno
+        assert world.call("removexattr", b"/d", name) == -EPERM.errno
     assert world.call("mknod", b"/w", 0o020000, 0) == -EPERM.errno
