@@ -89,6 +89,9 @@ int32_t pysc_space_take_mapped(struct pysc_engine *engine, uint32_t space, struc
 /* The single thread of a space may map the description of that index again, privately, by `fd` (borrowed). */
 int64_t pysc_space_note_mapping(struct pysc_engine *engine, uint32_t space, uint32_t index, int32_t fd, int32_t may_execute);
 
+/* The dispositions that rt_sigaction(2) of a thread sets; negative: Python's alone. */
+int64_t pysc_thread_use_handlers(struct pysc_engine *engine, uint32_t thread, int64_t handlers);
+
 /* Whose files a thread may use (permissions.py). */
 struct pysc_access {
     uint32_t fsuid, fsgid;

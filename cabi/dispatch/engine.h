@@ -64,6 +64,8 @@ struct thread {
     uint32_t table_generation;
     uint32_t context; /* root and working directory: index + 1 */
     uint32_t context_generation;
+    uint32_t handlers; /* what signals do: index + 1 */
+    uint32_t handlers_generation;
     struct pysc_access access;
     struct pending pending;
     uint64_t sigmask; /* blocked signals */

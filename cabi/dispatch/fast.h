@@ -177,6 +177,8 @@ void serve_signal(void);
 
 /* fast_mmap.c */
 void serve_mmap(void);
+/* Whether the space has one thread. */
+int is_alone(const struct space *space);
 void forget_mapping(struct space *space);
 void forget_mapped(struct pysc_engine *engine, struct space *space);
 

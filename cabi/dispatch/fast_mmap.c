@@ -15,16 +15,6 @@
 #define PROT_ALL (PROT_READ | PROT_WRITE | PROT_EXEC)
 #define PASSED (MAP_PRIVATE | MAP_FIXED | MAP_FIXED_NOREPLACE | MAP_NORESERVE)
 
-static int
-is_alone(const struct space *space)
-{
-    uint32_t threads = 0;
-
-    for (uint32_t slot = 0; slot < space->slots && threads < 2; slot++)
-        threads += space->threads[slot] != 0;
-    return threads == 1;
-}
-
 /* Whether the mapping goes where nobody has to be asked; `length` is whole pages. */
 static int
 is_plain_place(uint64_t address, uint64_t length, uint64_t flags)

@@ -16,6 +16,7 @@
 #define MAX_BUDGETS 4096
 #define MAX_EPOLLS 131072
 #define MAX_ITEMS 1048576
+#define MAX_HANDLERS 65536
 #define MAX_CONTEXTS 65536
 #define MAX_DCACHES 4096
 #define MAX_DENTRIES 1048576
@@ -91,6 +92,7 @@ struct pysc_objects {
     struct pysc_inode inodes[MAX_INODES];
     struct pysc_epoll epolls[MAX_EPOLLS];
     struct pysc_item items[MAX_ITEMS];
+    struct pysc_handlers handlers[MAX_HANDLERS];
     uint32_t buckets[DENTRY_BUCKETS]; /* index + 1 */
     struct crossing crossings[CROSSINGS];
     uint64_t executes[MOUNTS_NOTED / 64]; /* bits by mount */

@@ -24,6 +24,7 @@ static const struct {
     [PYSC_OBJECT_INODE] = {offsetof(struct pysc_objects, inodes), sizeof(struct pysc_inode), MAX_INODES},
     [PYSC_OBJECT_EPOLL] = {offsetof(struct pysc_objects, epolls), sizeof(struct pysc_epoll), MAX_EPOLLS},
     [PYSC_OBJECT_ITEM] = {offsetof(struct pysc_objects, items), sizeof(struct pysc_item), MAX_ITEMS},
+    [PYSC_OBJECT_HANDLERS] = {offsetof(struct pysc_objects, handlers), sizeof(struct pysc_handlers), MAX_HANDLERS},
 };
 
 struct pysc_objects *
@@ -205,4 +206,10 @@ struct pysc_dentry *
 pysc_dentry_at(struct pysc_objects *objects, uint32_t index)
 {
     return (struct pysc_dentry *)find(objects, PYSC_OBJECT_DENTRY, index);
+}
+
+struct pysc_handlers *
+pysc_handlers_at(struct pysc_objects *objects, uint32_t index)
+{
+    return (struct pysc_handlers *)find(objects, PYSC_OBJECT_HANDLERS, index);
 }

@@ -18,7 +18,8 @@ struct pysc_objects;
 #define PYSC_OBJECT_INODE 9
 #define PYSC_OBJECT_EPOLL 10
 #define PYSC_OBJECT_ITEM 11
-#define PYSC_OBJECT_KINDS 12
+#define PYSC_OBJECT_HANDLERS 12
+#define PYSC_OBJECT_KINDS 13
 
 struct pysc_header {
     uint32_t lock;
@@ -156,6 +157,16 @@ struct pysc_counter {
     uint32_t waits;
 };
 
+/* What signals do (sighand_struct): CLONE_SIGHAND shares it. */
+struct pysc_action {
+    uint64_t handler, flags, restorer, mask; /* as rt_sigaction(2) has them */
+};
+
+struct pysc_handlers {
+    struct pysc_header header;
+    struct pysc_action actions[64]; /* by signal - 1 */
+};
+
 /* An epoll instance: its ready list. */
 struct pysc_epoll {
     struct pysc_header header;
@@ -195,6 +206,13 @@ struct pysc_counter *pysc_counter_at(struct pysc_objects *objects, uint32_t inde
 struct pysc_budget *pysc_budget_at(struct pysc_objects *objects, uint32_t index);
 struct pysc_epoll *pysc_epoll_at(struct pysc_objects *objects, uint32_t index);
 struct pysc_item *pysc_item_at(struct pysc_objects *objects, uint32_t index);
+struct pysc_handlers *pysc_handlers_at(struct pysc_objects *objects, uint32_t index);
+
+/* The index of a copy, or -ENFILE; of what is ignored only, the rest is default, if `renewed`. */
+int64_t pysc_handlers_copy(struct pysc_objects *objects, const struct pysc_handlers *handlers, int32_t renewed);
+/* The signals that are ignored, or those that have a handler: a bit each. */
+uint64_t pysc_handlers_ignored(const struct pysc_handlers *handlers);
+uint64_t pysc_handlers_caught(const struct pysc_handlers *handlers);
 
 /* Ready lists: put an item at the end, where it is not on it yet; take it off; the first one, or -1. */
 void pysc_epoll_add(struct pysc_objects *objects, struct pysc_epoll *epoll, struct pysc_item *item);

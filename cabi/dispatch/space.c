@@ -107,6 +107,16 @@ pysc_space_close_guest_ends(struct pysc_engine *engine, uint32_t number)
     close_end(&space->ends.guest_socket);
 }
 
+int
+is_alone(const struct space *space)
+{
+    uint32_t threads = 0;
+
+    for (uint32_t slot = 0; slot < space->slots && threads < 2; slot++)
+        threads += space->threads[slot] != 0;
+    return threads == 1;
+}
+
 int64_t
 pysc_space_remove(struct pysc_engine *engine, uint32_t number)
 {

@@ -406,9 +406,8 @@ class LineDiscipline:
                 self._rub_out()
 
     def _rub_out(self) -> None:
-        self.echoes += RUBOUT
-        if self._column:
-            self._column -= 1
+        for char in RUBOUT:
+            self._echo_raw(char)
 
     def _echo_erase_tab(self) -> None:
         """Go back to where the tab began: that depends on what stands before it."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 
+from pysc.cabi import objects
+from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.signals import (
     IGNORED_BY_DEFAULT,
     NSIG,
@@ -11,7 +16,6 @@ from pysc.cabi.linux.signals import (
     SIG_IGN,
     SIGRTMIN,
     SYNCHRONOUS,
-    sigmask,
 )
 from pysc.sentry.kernel.siginfo import SigInfo
 
@@ -26,53 +30,52 @@ class SigAction(msgspec.Struct, frozen=True):
 
 
 DEFAULT_ACTION = SigAction()
-IGNORE_ACTION = SigAction(handler=SIG_IGN)
 
 
 class SignalHandlers:
-    """The dispositions of a process: a table that CLONE_SIGHAND shares."""
+    """The dispositions of a process, which CLONE_SIGHAND shares: the face of a struct pysc_handlers."""
 
-    __slots__ = ("_actions",)
+    __slots__ = ("_c", "index")
 
-    def __init__(self) -> None:
-        self._actions: dict[int, SigAction] = {}
+    def __init__(self, index: int | None = None) -> None:
+        """ENFILE."""
+        self.index = objects.new(objects.HANDLERS) if index is None else index
+        self._c: Any = lib.pysc_handlers_at(objects.OBJECTS, self.index)
+
+    def __del__(self, free: Callable[[int], None] = objects.free_handlers) -> None:
+        if hasattr(self, "index"):  # not if there was none left
+            free(self.index)
 
     def __getitem__(self, signo: int) -> SigAction:
-        return self._actions.get(signo, DEFAULT_ACTION)
+        c = self._c.actions[signo - 1]
+        return SigAction(c.handler, c.flags, c.restorer, c.mask)
 
     def __setitem__(self, signo: int, action: SigAction) -> None:
-        self._actions[signo] = action
+        c = self._c.actions[signo - 1]
+        c.handler, c.flags, c.restorer, c.mask = action.handler, action.flags, action.restorer, action.mask
 
     def copy(self) -> SignalHandlers:
-        """Return an unshared copy (fork)."""
-        other = SignalHandlers()
-        other._actions = dict(self._actions)
-        return other
+        """Return an unshared copy (fork).  ENFILE."""
+        return SignalHandlers(objects.answered(lib.pysc_handlers_copy(objects.OBJECTS, self._c, False)))
 
     def after_exec(self) -> SignalHandlers:
-        """Return the table of a new program: what was ignored stays ignored, the rest is default."""
-        other = SignalHandlers()
-        other._actions = {signo: IGNORE_ACTION for signo, action in self._actions.items() if action.handler == SIG_IGN}
-        return other
-
-    def reset_handled(self) -> None:
-        """Reset to default all that is not ignored (CLONE_CLEAR_SIGHAND)."""
-        self._actions = self.after_exec()._actions
+        """Return the table of a new program: what was ignored stays ignored, the rest is default.  ENFILE."""
+        return SignalHandlers(objects.answered(lib.pysc_handlers_copy(objects.OBJECTS, self._c, True)))
 
     def ignores(self, signo: int) -> bool:
         """Whether the signal would be discarded on delivery."""
-        handler = self[signo].handler
+        handler = self._c.actions[signo - 1].handler
         return handler == SIG_IGN or (handler == SIG_DFL and bool(IGNORED_BY_DEFAULT >> (signo - 1) & 1))
 
     @property
     def caught(self) -> int:
         """The set of signals with a handler (SigCgt)."""
-        return sigmask(*(signo for signo, action in self._actions.items() if action.handler > SIG_IGN))
+        return lib.pysc_handlers_caught(self._c)
 
     @property
     def ignored(self) -> int:
         """The set of explicitly ignored signals (SigIgn)."""
-        return sigmask(*(signo for signo, action in self._actions.items() if action.handler == SIG_IGN))
+        return lib.pysc_handlers_ignored(self._c)
 
 
 class PendingSignals:

@@ -67,12 +67,12 @@ class Task:
         "_creds",
         "_fds",
         "_fs",
+        "_handlers",
         "altstack",
         "attention",
         "comm",
         "exit_code",
         "group",
-        "handlers",
         "kernel",
         "killed",
         "memory",
@@ -123,7 +123,7 @@ class Task:
         self.start_time = now()
 
         # Signals
-        self.handlers = SignalHandlers()
+        self._handlers = SignalHandlers()
         self.saved_mask: int | None = None
         """The mask that comes back when the call in progress ends (rt_sigsuspend, ppoll …)."""
         self.sigwait = 0
@@ -180,6 +180,16 @@ class Task:
         self.thread.sigmask = mask
 
     @property
+    def handlers(self) -> SignalHandlers:
+        """What signals do: shared with CLONE_SIGHAND."""
+        return self._handlers
+
+    @handlers.setter
+    def handlers(self, handlers: SignalHandlers) -> None:
+        self._handlers = handlers
+        self.thread.use_handlers(handlers.index)
+
+    @property
     def fds(self) -> FDTable:
         """Its descriptors: shared with CLONE_FILES."""
         return self._fds
@@ -228,6 +238,7 @@ class Task:
         self.publish_ids()
         self.publish_files()
         thread.use_context(self._fs.index)
+        thread.use_handlers(self._handlers.index)
 
     def detach(self) -> None:
         """Forget each other: the task is dead, the thread ends by itself."""

@@ -638,6 +638,11 @@ class SystrapThread:
         if not self.gone:
             lib.pysc_thread_use_table(self.engine, self.number, table)
 
+    def use_handlers(self, handlers: int) -> None:
+        """Let them set the dispositions of that index (cabi)."""
+        if not self.gone:
+            lib.pysc_thread_use_handlers(self.engine, self.number, handlers)
+
     def use_context(self, context: int) -> None:
         """Let them walk paths from the root and working directory of that index (cabi)."""
         if not self.gone:

@@ -114,7 +114,7 @@ class FakeTask(Task):
         self.tid = 1
         self.creds = Credentials.of(0, 0)
         self.pending = PendingSignals()
-        self.handlers = SignalHandlers()
+        self._handlers = SignalHandlers()
         self.killed = False
         self.attention = False
         self.sigwait = 0

@@ -10,11 +10,11 @@ import pytest
 from pysc.cabi.linux import termios as abi
 from pysc.cabi.linux.errors import EAGAIN, EINVAL, EIO, ENOENT, ENOTTY, EPERM, ESRCH
 from pysc.cabi.linux.poll import POLLERR, POLLHUP, POLLIN, POLLOUT
-from pysc.cabi.linux.signals import SIGCONT, SIGHUP, SIGINT, SIGTTIN, SIGTTOU, SIGWINCH
+from pysc.cabi.linux.signals import SIG_IGN, SIGCONT, SIGHUP, SIGINT, SIGTTIN, SIGTTOU, SIGWINCH
 from pysc.sentry.fs.devpts import DevPts, Master, Slave
 from pysc.sentry.fs.file import O_NONBLOCK, O_RDWR
 from pysc.sentry.kernel.line_discipline import Termios
-from pysc.sentry.kernel.pending import IGNORE_ACTION
+from pysc.sentry.kernel.pending import SigAction
 from pysc.sentry.kernel.scheduler import Interrupted
 from pysc.sentry.kernel.session import ProcessGroup
 from pysc.sentry.kernel.siginfo import SigInfo
@@ -167,7 +167,7 @@ def test_background_readers_are_stopped(world: World) -> None:
     with pytest.raises(EIO):
         world.do(world.slave.read(1))
     world.shell.is_orphan = False
-    world.task.handlers[SIGTTIN] = IGNORE_ACTION
+    world.task.handlers[SIGTTIN] = SigAction(handler=SIG_IGN)
     with pytest.raises(EIO):
         world.do(world.slave.read(1))
 
@@ -180,7 +180,7 @@ def test_background_writers_are_stopped_only_with_tostop(world: World) -> None:
     with pytest.raises(Interrupted):
         world.do(world.slave.write(b"x"))
     assert world.shell.sent == [SIGTTOU]
-    world.task.handlers[SIGTTOU] = IGNORE_ACTION
+    world.task.handlers[SIGTTOU] = SigAction(handler=SIG_IGN)
     assert world.do(world.slave.write(b"x")) == 1
 
 

@@ -148,6 +148,9 @@ class FakeThread:
     def use_files(self, table: int) -> None:
         pass
 
+    def use_handlers(self, handlers: int) -> None:
+        """There are no fast paths."""
+
     def use_context(self, context: int) -> None:
         pass
 
