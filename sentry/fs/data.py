@@ -1,6 +1,7 @@
-"""Where the bytes of a regular file are, as fast paths know it: the face of a struct pysc_data.
+"""Where the bytes of a regular file are, as fast paths know it, and what stat(2) shows: the face of a struct pysc_data.
 
-An inode that fast paths may read has one; without one, or with nothing in it, every call takes the general path.
+An inode that fast paths may read has one; without one, or with nothing in it, every call takes the general path.  A
+directory's never has bytes.
 """
 
 from __future__ import annotations

@@ -260,7 +260,10 @@ class Inode:
 
     # Files
     def data(self) -> Data | None:
-        """Return where fast paths find the bytes of a regular file; None: they leave it alone.  Always the same."""
+        """Return where fast paths find the bytes of a regular file, and what stat(2) shows of a directory, too.
+
+        None: they leave it alone.  Always the same.
+        """
         return None
 
     async def open(self, task: Task, path: Path, flags: int) -> FileDescription | None:

@@ -383,13 +383,32 @@ class OverlayDirectory(OverlayInode):
     one by a whiteout, takes it first.
     """
 
-    __slots__ = ("_dentry",)
+    __slots__ = ("_data", "_dentry")
 
     upper: TmpfsDirectory | None
 
     def __init__(self, fs: Overlay, upper: TmpfsInode | None, lower: Inode | None) -> None:
+        self._data: Data | None = None
         super().__init__(fs, upper, lower)
         self._dentry = -1
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name == "upper" and self._data is not None:
+            self._follow(self._data)
+
+    def data(self) -> Data:
+        if self._data is None:
+            self._data = Data()
+            self._follow(self._data)
+        return self._data
+
+    def _follow(self, data: Data) -> None:
+        """What stat(2) shows is that of the upper side, if there is one; the lower side does not change."""
+        if self.upper is not None:
+            data.set_other(self.upper.data())
+        else:
+            data.touch()
 
     def __del__(self) -> None:
         if self._dentry >= 0:

@@ -20,11 +20,11 @@ from pysc.cabi.linux.stat import (
     XATTR_CREATE,
     XATTR_REPLACE,
 )
+from pysc.sentry.fs.data import Data
 from pysc.sentry.fs.inode import BLOCK, Attributes, Changes, Entry, Filesystem, FsStatistics, Inode, Owner, clock
 from pysc.sentry.fs.memory_file import Budget, Contents
 
 if TYPE_CHECKING:
-    from pysc.sentry.fs.data import Data
     from pysc.sentry.kernel.task import Task
 
 LINK_MAX: Final = 32000
@@ -123,6 +123,10 @@ def _number(text: bytes, base: int) -> int:
     return value
 
 
+_SHOWN: Final = frozenset({"mode", "nlink", "uid", "gid", "atime", "mtime", "ctime"})
+"""What stat(2) shows and does not take from the contents; a change of those comes with one of these."""
+
+
 class TmpfsInode(Inode):
     """What all types share.  Invariant: ``nlink`` counts the names, for a directory as Linux does."""
 
@@ -140,6 +144,14 @@ class TmpfsInode(Inode):
     def __del__(self) -> None:
         if hasattr(self, "fs"):  # not if there was no number left
             self.fs.inodes -= 1
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name in _SHOWN:
+            self.touch()
+
+    def touch(self) -> None:
+        """Something that stat(2) shows has changed."""
 
     def extent(self) -> tuple[int, int]:
         """Return size and 512-byte blocks."""
@@ -215,12 +227,22 @@ class TmpfsInode(Inode):
 class TmpfsDirectory(TmpfsInode):
     """Invariant: no key of ``children`` is empty, ``.``, ``..`` or holds a slash; the walk saw to it."""
 
-    __slots__ = ("children",)
+    __slots__ = ("_data", "children")
 
     def __init__(self, fs: Tmpfs, mode: int, owner: Owner) -> None:
+        self._data: Data | None = None
         super().__init__(fs, mode, owner)
         self.children: dict[bytes, TmpfsInode] = {}
         self.nlink = 2
+
+    def touch(self) -> None:
+        if self._data is not None:
+            self._data.touch()
+
+    def data(self) -> Data:
+        if self._data is None:
+            self._data = Data()
+        return self._data
 
     def extent(self) -> tuple[int, int]:
         return 40 + 20 * len(self.children), 0
@@ -310,10 +332,6 @@ class TmpfsDirectory(TmpfsInode):
         self.mtime = self.ctime = target.mtime = target.ctime = child.ctime = other.ctime = clock()
 
 
-_SHOWN: Final = frozenset({"mode", "nlink", "uid", "gid", "atime", "mtime", "ctime"})
-"""What stat(2) shows and does not take from the contents."""
-
-
 class TmpfsFile(TmpfsInode):
     """A regular file."""
 
@@ -323,9 +341,8 @@ class TmpfsFile(TmpfsInode):
         super().__init__(fs, mode, owner)
         self.contents = Contents(fs.budget, seals)
 
-    def __setattr__(self, name: str, value: object) -> None:
-        super().__setattr__(name, value)
-        if name in _SHOWN and (contents := getattr(self, "contents", None)) is not None:
+    def touch(self) -> None:
+        if (contents := getattr(self, "contents", None)) is not None:
             contents.data.touch()
 
     def data(self) -> Data:

@@ -142,7 +142,7 @@ async def fstat(task: Task, fd: Fd, buf: Addr) -> None:
 
 
 def _show(task: Task, buf: int, attributes: Attributes, place: Place | None) -> None:
-    """Write a struct stat; what fast paths know of a regular file answers it from now on."""
+    """Write a struct stat; fast paths that know of the inode answer it from now on."""
     packed = pack_stat(attributes)
     data = place.inode.data() if place is not None else None
     if data is not None:

@@ -21,7 +21,7 @@ from tests.integration.kernel import harness
 
 LSEEK, DUP, FCNTL, READ, PREAD, WRITE, PWRITE = 8, 32, 72, 0, 17, 1, 18
 READV, WRITEV, PREADV, PWRITEV, PREADV2, PWRITEV2 = 19, 20, 295, 296, 327, 328
-SIGPROCMASK, SIGACTION, MMAP, BRK = 14, 13, 9, 12
+SIGPROCMASK, SIGACTION, MMAP, BRK, NEWFSTATAT = 14, 13, 9, 12, 262
 POLL, SELECT, PSELECT6, PPOLL, EPOLL_WAIT, EPOLL_PWAIT = 7, 23, 270, 271, 232, 281
 
 
@@ -142,6 +142,14 @@ def test_a_library_is_mapped_without_python(
         program = Path(shutil.copy(guest_binary("fork", "dynamic"), folder))
         _output, seen = run(program, monkeypatch, fastpath=True)
     assert not seen[MMAP] + seen[BRK]
+
+
+def test_directories_in_memory_are_looked_at_without_python(
+    outside: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the first time after each change."""
+    _output, seen = run(outside("dirstat"), monkeypatch, fastpath=True)
+    assert seen[NEWFSTATAT] < 80  # of 500
 
 
 def test_dispositions_are_set_without_python(outside: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
