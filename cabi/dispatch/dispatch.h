@@ -92,6 +92,14 @@ int64_t pysc_space_note_mapping(struct pysc_engine *engine, uint32_t space, uint
 /* The dispositions that rt_sigaction(2) of a thread sets; negative: Python's alone. */
 int64_t pysc_thread_use_handlers(struct pysc_engine *engine, uint32_t thread, int64_t handlers);
 
+/* Resource limits, as prlimit64(2) shows them. */
+#define PYSC_LIMITS 16
+struct pysc_limits {
+    uint64_t known;
+    uint64_t pairs[PYSC_LIMITS][2];
+};
+int64_t pysc_thread_set_limits(struct pysc_engine *engine, uint32_t thread, const void *pairs, uint64_t size);
+
 /* Whose files a thread may use (permissions.py). */
 struct pysc_access {
     uint32_t fsuid, fsgid;

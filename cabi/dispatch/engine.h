@@ -67,6 +67,7 @@ struct thread {
     uint32_t handlers; /* what signals do: index + 1 */
     uint32_t handlers_generation;
     struct pysc_access access;
+    struct pysc_limits limits;
     struct pending pending;
     uint64_t sigmask; /* blocked signals */
 };

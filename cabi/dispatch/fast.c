@@ -179,8 +179,10 @@ pysc_engine_serve(struct pysc_engine *engine, struct pysc_objects *objects)
     pysc_fast_paths[SYS_dup2] = fast_dup2;
     pysc_fast_paths[SYS_dup3] = fast_dup3;
     pysc_fast_paths[SYS_fcntl] = fast_fcntl;
+    pysc_fast_paths[SYS_ioctl] = fast_ioctl;
     serve_stat();
     serve_open();
+    serve_self();
     serve_signal();
     serve_mmap();
 }

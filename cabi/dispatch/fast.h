@@ -173,6 +173,7 @@ int read_kept(struct call *call, struct pysc_file *file, struct pysc_data *data,
 void begin_read(struct call *call, struct pysc_file *file, int64_t start, int64_t end, int moves);
 
 /* fast_signal.c */
+void serve_self(void);
 void serve_signal(void);
 
 /* fast_mmap.c */
@@ -188,5 +189,6 @@ int fast_dup(struct call *call);
 int fast_dup2(struct call *call);
 int fast_dup3(struct call *call);
 int fast_fcntl(struct call *call);
+int fast_ioctl(struct call *call);
 
 #endif

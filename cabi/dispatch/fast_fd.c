@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 
 #define DUPFD_CLOEXEC 1030
 #define SETTABLE (O_APPEND_ | O_NONBLOCK_ | O_ASYNC_ | O_DIRECT_ | O_NOATIME_)
@@ -22,6 +23,19 @@ close_unseen(struct call *call, struct pysc_file *file, uint32_t fd)
         return HAND_OVER;
     pysc_table_remove(call->table, fd);
     return answer(call, 0);
+}
+
+/* What is not a terminal. */
+int
+fast_ioctl(struct call *call)
+{
+    const uint64_t *a = call->event->args;
+    const struct pysc_file *file = file_at_fd(call, a[0]);
+
+    if (!file || (uint32_t)a[1] != TCGETS || file->flags & O_PATH_ ||
+        (file->type != PYSC_FILE_REGULAR && file->type != PYSC_FILE_PIPE && file->type != PYSC_FILE_DIRECTORY))
+        return HAND_OVER;
+    return answer(call, -ENOTTY);
 }
 
 int

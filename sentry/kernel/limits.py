@@ -52,7 +52,7 @@ class CpuLimit:
         if used >= soft * SECOND:
             send_signal(group, SigInfo.kernel(SIGXCPU))
             soft += 1  # as Linux does it: getrlimit(2) shows it
-            group.limits[RLIMIT_CPU] = (soft, hard)
+            group.set_limit(RLIMIT_CPU, soft, hard)
         left = (min(soft, hard) * SECOND - used) // group.kernel.cpu_count
         self._timer = group.kernel.scheduler.call_at(now() + max(left, CPU_POLL), self._look)
 

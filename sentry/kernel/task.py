@@ -239,6 +239,7 @@ class Task:
         self.publish_files()
         thread.use_context(self._fs.index)
         thread.use_handlers(self._handlers.index)
+        thread.set_limits(self.group.packed_limits())
 
     def detach(self) -> None:
         """Forget each other: the task is dead, the thread ends by itself."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import chain
+from struct import Struct
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pysc.cabi.linux.resource import DEFAULT_LIMITS
+from pysc.cabi.linux.resource import DEFAULT_LIMITS, RLIM_NLIMITS
 from pysc.cabi.linux.signals import SIGCHLD
 from pysc.sentry.kernel.pending import PendingSignals
 from pysc.sentry.kernel.scheduler import Completion, WaitQueue, now
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.session import ProcessGroup, Session
     from pysc.sentry.kernel.task import Task
     from pysc.sentry.kernel.timers import ItimerTimer, PosixTimer
+
+_LIMITS: Final = Struct(f"<{2 * RLIM_NLIMITS}Q")
 
 
 class Usage(msgspec.Struct):
@@ -146,6 +150,16 @@ class ThreadGroup:
     def session(self) -> Session:
         """The session of its process group."""
         return self.process_group.session
+
+    def set_limit(self, resource: int, soft: int, hard: int) -> None:
+        """Set a limit, and show it to fast paths."""
+        self.limits[resource] = (soft, hard)
+        for task in self.tasks.values():
+            task.thread.set_limits(self.packed_limits())
+
+    def packed_limits(self) -> bytes:
+        """Return all limits, as fast paths show them."""
+        return _LIMITS.pack(*chain.from_iterable(self.limits))
 
     def limit(self, resource: int) -> int:
         """Return the soft limit of RLIMIT_* number ``resource``; RLIM_INFINITY is 2**64-1."""

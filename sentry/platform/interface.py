@@ -264,6 +264,9 @@ class Thread(Protocol):
     def use_files(self, table: int) -> None:
         """Let the calls of this thread that fast paths answer refer to the descriptor table of that index (cabi)."""
 
+    def set_limits(self, limits: bytes) -> None:
+        """Let them show these resource limits: 16 pairs of u64."""
+
     def use_handlers(self, handlers: int) -> None:
         """Let them set the dispositions of that index (cabi)."""
 

@@ -638,6 +638,11 @@ class SystrapThread:
         if not self.gone:
             lib.pysc_thread_use_table(self.engine, self.number, table)
 
+    def set_limits(self, limits: bytes) -> None:
+        """Let them show these resource limits: 16 pairs of u64."""
+        if not self.gone:
+            lib.pysc_thread_set_limits(self.engine, self.number, limits, len(limits))
+
     def use_handlers(self, handlers: int) -> None:
         """Let them set the dispositions of that index (cabi)."""
         if not self.gone:

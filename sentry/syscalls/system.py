@@ -125,7 +125,7 @@ def _set_limit(task: Task, group: ThreadGroup, resource: int, soft: int, hard: i
         raise EPERM
     if hard > group.limits[resource][1] and not task.creds.has_capability(CAP_SYS_RESOURCE):
         raise EPERM
-    group.limits[resource] = (soft, hard)
+    group.set_limit(resource, soft, hard)
     if resource == RLIMIT_CPU:
         watch_cpu(group)
     elif resource == RLIMIT_AS:

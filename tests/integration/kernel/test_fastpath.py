@@ -22,6 +22,7 @@ from tests.integration.kernel import harness
 LSEEK, DUP, FCNTL, READ, PREAD, WRITE, PWRITE = 8, 32, 72, 0, 17, 1, 18
 READV, WRITEV, PREADV, PWRITEV, PREADV2, PWRITEV2 = 19, 20, 295, 296, 327, 328
 SIGPROCMASK, SIGACTION, MMAP, BRK, NEWFSTATAT = 14, 13, 9, 12, 262
+GETCWD, GETRANDOM, PRLIMIT = 79, 318, 302
 POLL, SELECT, PSELECT6, PPOLL, EPOLL_WAIT, EPOLL_PWAIT = 7, 23, 270, 271, 232, 281
 
 
@@ -155,3 +156,13 @@ def test_directories_in_memory_are_looked_at_without_python(
 def test_dispositions_are_set_without_python(outside: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     _output, seen = run(outside("siglongjmp"), monkeypatch, fastpath=True)
     assert not seen[SIGACTION]
+
+
+@pytest.mark.parametrize(("program", "calls"), [("cwd", (GETCWD,)), ("memory", (GETRANDOM, PRLIMIT, BRK))])
+def test_what_a_process_asks_about_itself_is_answered_without_python(
+    outside: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, program: str, calls: tuple[int, ...]
+) -> None:
+    _output, seen = run(outside(program), monkeypatch, fastpath=False)
+    assert all(seen[call] for call in calls)
+    _output, few = run(outside(program), monkeypatch, fastpath=True)
+    assert all(few[call] < seen[call] for call in calls)

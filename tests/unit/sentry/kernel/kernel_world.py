@@ -148,6 +148,9 @@ class FakeThread:
     def use_files(self, table: int) -> None:
         pass
 
+    def set_limits(self, limits: bytes) -> None:
+        """There are no fast paths."""
+
     def use_handlers(self, handlers: int) -> None:
         """There are no fast paths."""
 
