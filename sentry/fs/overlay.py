@@ -133,9 +133,8 @@ class Overlay(Filesystem):
         inode.upper = upper
         mark(upper, ORIGIN, b"%d" % inode.ino)
         self._by_upper[upper] = inode
-        if isinstance(inode, OverlayFile):
-            inode.follow_upper()
-        elif isinstance(inode, OverlayDirectory):
+        inode.follow_upper()
+        if isinstance(inode, OverlayDirectory):
             inode.merge()
         if inode.links > 1:
             self.keep(inode)
@@ -151,6 +150,8 @@ class Overlay(Filesystem):
 
 
 Place = tuple["OverlayDirectory", bytes]
+MISSING_MAX: Final = 1024
+"""Absent names of the lower side that one directory remembers."""
 
 
 class OverlayInode(Inode):
@@ -190,6 +191,13 @@ class OverlayInode(Inode):
         self.mode, self.uid, self.gid = real.mode, real.uid, real.gid
         if self.shown is not None:
             self.shown.update(self)
+
+    def follow_upper(self) -> None:
+        """What fast paths know of it is the upper side's from now on."""
+
+    def relink(self, more: int) -> None:
+        """It has so many names more."""
+        self.links += more
 
     def withdraw(self) -> None:
         super().withdraw()
@@ -284,11 +292,6 @@ class OverlayFile(OverlayInode):
         self.lower_opens = 0
         self._data: Data | None = None
 
-    def __setattr__(self, name: str, value: object) -> None:
-        super().__setattr__(name, value)
-        if name in ("upper", "links") and (data := getattr(self, "_data", None)) is not None:
-            data.touch()
-
     def data(self) -> Data:
         if self._data is None:
             self._data = Data()
@@ -296,9 +299,13 @@ class OverlayFile(OverlayInode):
         return self._data
 
     def follow_upper(self) -> None:
-        """The bytes are those of the upper side from now on."""
         if self._data is not None:
             self._data.set_other(self.real.data())
+
+    def relink(self, more: int) -> None:
+        super().relink(more)
+        if self._data is not None:
+            self._data.touch()
 
     async def _copy(self, directory: TmpfsDirectory, name: bytes, before: Attributes, size: int | None) -> TmpfsInode:
         lower = self.below
@@ -383,32 +390,27 @@ class OverlayDirectory(OverlayInode):
     one by a whiteout, takes it first.
     """
 
-    __slots__ = ("_data", "_dentry")
+    __slots__ = ("_data", "_dentry", "_missing")
 
     upper: TmpfsDirectory | None
 
     def __init__(self, fs: Overlay, upper: TmpfsInode | None, lower: Inode | None) -> None:
-        self._data: Data | None = None
         super().__init__(fs, upper, lower)
+        self._data: Data | None = None
         self._dentry = -1
-
-    def __setattr__(self, name: str, value: object) -> None:
-        super().__setattr__(name, value)
-        if name == "upper" and self._data is not None:
-            self._follow(self._data)
+        self._missing: set[bytes] = set()
+        """Names that the lower side has not, and never will."""
 
     def data(self) -> Data:
         if self._data is None:
             self._data = Data()
-            self._follow(self._data)
+            self.follow_upper()
         return self._data
 
-    def _follow(self, data: Data) -> None:
-        """What stat(2) shows is that of the upper side, if there is one; the lower side does not change."""
-        if self.upper is not None:
-            data.set_other(self.upper.data())
-        else:
-            data.touch()
+    def follow_upper(self) -> None:
+        """The lower side does not change."""
+        if self._data is not None:
+            self._data.set_other(self.upper.data() if self.upper is not None else None)
 
     def __del__(self) -> None:
         if self._dentry >= 0:
@@ -468,11 +470,14 @@ class OverlayDirectory(OverlayInode):
         return upper
 
     async def _lower_has(self, name: bytes) -> Inode | None:
-        if self.lower is None or is_opaque(self.upper):
+        if self.lower is None or name in self._missing or is_opaque(self.upper):
             return None
         try:
             return await self.lower.lookup(name)
         except ENOENT:
+            if len(self._missing) >= MISSING_MAX:
+                self._missing.clear()
+            self._missing.add(name)
             return None
 
     async def lookup(self, name: bytes) -> Inode:
@@ -544,7 +549,7 @@ class OverlayDirectory(OverlayInode):
         upper = await target.copy_up()
         with self.taking(name):
             await (await self._clear(name)).link(name, upper)
-        target.links += 1
+        target.relink(1)
         target.places.append((self, name))
 
     async def unlink(self, name: bytes, child: Inode) -> None:
@@ -570,7 +575,7 @@ class OverlayDirectory(OverlayInode):
         self._lose(name, child)
 
     def _lose(self, name: bytes, child: OverlayInode) -> None:
-        child.links -= 1
+        child.relink(-1)
         if (self, name) in child.places:
             child.places.remove((self, name))
         if child.links > 0:

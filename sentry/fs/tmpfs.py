@@ -123,14 +123,14 @@ def _number(text: bytes, base: int) -> int:
     return value
 
 
-_SHOWN: Final = frozenset({"mode", "nlink", "uid", "gid", "atime", "mtime", "ctime"})
-"""What stat(2) shows and does not take from the contents; a change of those comes with one of these."""
-
-
 class TmpfsInode(Inode):
-    """What all types share.  Invariant: ``nlink`` counts the names, for a directory as Linux does."""
+    """What all types share.
 
-    __slots__ = ("atime", "btime", "ctime", "mtime", "nlink", "xattrs")
+    Invariants: ``nlink`` counts the names, for a directory as Linux does; when anything changes that stat(2) shows,
+    ``ctime`` does, too, before anybody can look.
+    """
+
+    __slots__ = ("_ctime", "atime", "btime", "mtime", "nlink", "xattrs")
 
     fs: Tmpfs
     rdev: ClassVar[int] = 0
@@ -138,20 +138,25 @@ class TmpfsInode(Inode):
     def __init__(self, fs: Tmpfs, mode: int, owner: Owner) -> None:
         super().__init__(fs, fs.new_ino(), mode, owner.uid, owner.gid)
         self.nlink = 1
-        self.atime = self.mtime = self.ctime = self.btime = clock()
+        self.atime = self.mtime = self._ctime = self.btime = clock()
         self.xattrs: dict[bytes, bytes] | None = None
 
     def __del__(self) -> None:
         if hasattr(self, "fs"):  # not if there was no number left
             self.fs.inodes -= 1
 
-    def __setattr__(self, name: str, value: object) -> None:
-        super().__setattr__(name, value)
-        if name in _SHOWN:
-            self.touch()
+    @property
+    def ctime(self) -> int:
+        """When something of it changed last, ns."""
+        return self._ctime
+
+    @ctime.setter
+    def ctime(self, time: int) -> None:
+        self._ctime = time
+        self.touch()
 
     def touch(self) -> None:
-        """Something that stat(2) shows has changed."""
+        """Fast paths do not know any more what stat(2) shows."""
 
     def extent(self) -> tuple[int, int]:
         """Return size and 512-byte blocks."""
@@ -230,8 +235,8 @@ class TmpfsDirectory(TmpfsInode):
     __slots__ = ("_data", "children")
 
     def __init__(self, fs: Tmpfs, mode: int, owner: Owner) -> None:
-        self._data: Data | None = None
         super().__init__(fs, mode, owner)
+        self._data: Data | None = None
         self.children: dict[bytes, TmpfsInode] = {}
         self.nlink = 2
 
@@ -340,10 +345,14 @@ class TmpfsFile(TmpfsInode):
     def __init__(self, fs: Tmpfs, mode: int, owner: Owner, seals: int = F_SEAL_SEAL) -> None:
         super().__init__(fs, mode, owner)
         self.contents = Contents(fs.budget, seals)
+        self._let_write()
+
+    def _let_write(self) -> None:
+        """Fast paths write, unless that would clear setuid or setgid bits."""
+        self.contents.let_write(not self.mode & (S_ISUID | S_ISGID))
 
     def touch(self) -> None:
-        if (contents := getattr(self, "contents", None)) is not None:
-            contents.data.touch()
+        self.contents.data.touch()
 
     def data(self) -> Data:
         return self.contents.data
@@ -360,8 +369,8 @@ class TmpfsFile(TmpfsInode):
 
     async def set_attributes(self, changes: Changes) -> None:
         self._settle()
-        self.contents.let_write(False)
         await super().set_attributes(changes)
+        self._let_write()
 
     def extent(self) -> tuple[int, int]:
         return self.contents.length, self.contents.charged * (BLOCK // 512)
@@ -381,7 +390,6 @@ class TmpfsFile(TmpfsInode):
         with answered_by_host():
             written = self.contents.write(data, offset)
         self.contents.take_modified()
-        self.contents.let_write(not self.mode & (S_ISUID | S_ISGID))
         self.mtime = self.ctime = clock()
         return written, offset + written
 
