@@ -1,8 +1,7 @@
-"""The sentry's log: lines to the descriptor that the supervisor donated.  Also what modules say through logging."""
+"""The sentry's log: lines to the descriptor that the supervisor donated."""
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import Final
 
@@ -47,18 +46,9 @@ class FdLog:
         except OSError:
             pass
 
-
-class LoggingHandler(logging.Handler):
-    """Passes on what uRPC and other modules log."""
-
-    def __init__(self, log: FdLog) -> None:
-        super().__init__()
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, traceback included."""
-        level = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warning"}.get(record.levelno, "error")
-        if level in ("warning", "error"):
-            self._log.write(level, self.format(record))
+    def told(self, level: str, message: str) -> None:
+        """Log what uRPC reports."""
+        if level == "debug":
+            self.debug(message)
         else:
-            self._log.debug(self.format(record))
+            self.write(level, message)

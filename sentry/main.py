@@ -11,7 +11,6 @@ import encodings.latin_1
 import encodings.unicode_escape  # noqa: F401  # codecs are looked up by name, when no file can be opened any more
 import gc
 import linecache  # noqa: F401  # so does traceback
-import logging
 import os
 import signal
 import socket
@@ -29,12 +28,13 @@ from pysc.sentry.kernel.machine import Machine
 from pysc.sentry.kernel.scheduler import Completion, now
 from pysc.sentry.kernel.signals import SigInfo, send_signal
 from pysc.sentry.kernel.workers import WorkerClient
-from pysc.sentry.log import FdLog, LoggingHandler
+from pysc.sentry.log import FdLog
 from pysc.sentry.net import unix_gc  # noqa: F401  # sockets name it in a function, since it knows them
 from pysc.sentry.platform.interface import PlatformError
 from pysc.sentry.platform.systrap import Systrap
 from pysc.sentry.strace import Strace
 from pysc.sentry.syscalls.x86_64 import X86_64
+from pysc.urpc import report
 from pysc.urpc.blocking import Connection
 from pysc.urpc.codec import Codec
 from pysc.urpc.loop import Client, Server
@@ -56,7 +56,7 @@ class Sentry:
         """
         flags = boot.flags
         log = FdLog(boot.fds.log, debug=flags.debug, as_json=flags.log_format == "json")
-        logging.getLogger().addHandler(LoggingHandler(log))
+        report.send_to(log.told)
         self.platform = Systrap(fastpath=flags.fastpath and not flags.strace, guest=_read_all(boot.fds.guest))
         self.platform.start()
         self.kernel = Kernel(self.platform, X86_64, log, machine=Machine(boot.memory_limit, boot.cpus))

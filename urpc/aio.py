@@ -6,7 +6,6 @@ that takes nothing for five seconds is cut off.
 
 from __future__ import annotations
 
-import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,11 +18,11 @@ from pysc.cabi.linux.errors import EIO, LinuxError
 from pysc.urpc.blocking import Disconnected
 from pysc.urpc.codec import Answered, Asked, BadFrame, Codec, Frame, Received, Refused, Told
 from pysc.urpc.message import CREDITS, Event, Request, Service
+from pysc.urpc.report import report
 from pysc.urpc.wire import numbers, receive_frame, release, send_frame
 
 R = TypeVar("R")
 DRAIN_SECONDS: Final = 5
-log: Final = logging.getLogger(__name__)
 
 
 class Connection:
@@ -262,8 +261,8 @@ class Server:
             frame = codec.answer(asked.id, await self._handlers[type(asked.request)](asked.request))
         except LinuxError as error:
             frame = codec.fail(asked.id, error)
-        except Exception:
-            log.exception("a bug while serving %s", type(asked.request).__name__)
+        except Exception as error:
+            report("error", f"a bug while serving {type(asked.request).__name__}", error)
             frame = codec.fail(asked.id, EIO("a bug of the server"))
         try:
             await self._connection.send(frame)

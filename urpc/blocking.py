@@ -6,7 +6,6 @@ A peer that does not take a frame within five seconds is cut off.
 
 from __future__ import annotations
 
-import logging
 import socket
 import struct
 from collections.abc import Callable
@@ -15,11 +14,11 @@ from typing import Any, Final, TypeVar
 from pysc.cabi.linux.errors import EIO, LinuxError
 from pysc.urpc.codec import Answered, Asked, BadFrame, Codec, Frame, Greeted, Received, Refused, Told
 from pysc.urpc.message import Event, Request, Service
+from pysc.urpc.report import report
 from pysc.urpc.wire import numbers, receive_frame, release, send_frame
 
 R = TypeVar("R")
 DRAIN_SECONDS: Final = 5
-log: Final = logging.getLogger(__name__)
 
 
 class Disconnected(Exception):
@@ -189,6 +188,6 @@ def _answer(codec: Codec, asked: Asked, handlers: dict[type[Request[Any]], Handl
         return codec.answer(asked.id, handlers[type(asked.request)](asked.request))
     except LinuxError as error:
         return codec.fail(asked.id, error)
-    except Exception:
-        log.exception("a bug while serving %s", type(asked.request).__name__)
+    except Exception as error:
+        report("error", f"a bug while serving {type(asked.request).__name__}", error)
         return codec.fail(asked.id, EIO("a bug of the server"))

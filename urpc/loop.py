@@ -7,7 +7,6 @@ seconds is cut off.  A wait for an answer is uninterruptible; a lent descriptor 
 
 from __future__ import annotations
 
-import logging
 import socket
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from typing import Any, Final, Protocol, TypeVar
 from pysc.cabi.linux.errors import EIO, ETOOMANYREFS, LinuxError
 from pysc.urpc.codec import Answered, Asked, BadFrame, Codec, Frame, Received, Refused, Told
 from pysc.urpc.message import Event, Request, Service
+from pysc.urpc.report import report
 from pysc.urpc.wire import numbers, receive_frame, release, send_frame
 
 R = TypeVar("R")
@@ -26,7 +26,6 @@ DRAIN_NS: Final = 5_000_000_000
 MAX_QUEUE: Final = 1 << 20
 BATCH: Final = 64
 """Frames taken per turn of the loop, so that a flood leaves room for everything else."""
-log: Final = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
@@ -137,7 +136,7 @@ class Endpoint:
         except OSError as error:
             if error.errno == ETOOMANYREFS.errno:  # descriptors in flight; the peer will take them
                 return False
-            log.debug("send: %s", error)
+            report("debug", f"send: {error}")
         release(frame)
         return True
 
@@ -310,7 +309,7 @@ class Client:
             promise.fail(EIO(reason))
 
     def _peer_lost(self, reason: str) -> None:
-        log.warning("%s: %s; %d requests fail", self._service.name, reason, len(self._asked))
+        report("warning", f"{self._service.name}: {reason}; {len(self._asked)} requests fail")
         self._lost(reason)
         if self._on_lost is not None:
             self._on_lost(reason)
@@ -391,7 +390,7 @@ class Server(Endpoint):
                 error = unsendable
         if frame is None:
             if not isinstance(error, LinuxError):
-                log.error("a bug while serving %s", name, exc_info=error)
+                report("error", f"a bug while serving {name}", error)
                 error = EIO("a bug of the server")
             frame = self.codec.fail(id_, error)
         self.send(frame)
