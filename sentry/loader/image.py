@@ -5,7 +5,6 @@ Everything lies where no host mapping of a fresh process does: below the host's 
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from typing import Final
 
@@ -22,6 +21,7 @@ from pysc.cabi.linux.mman import (
     PROT_READ,
     PROT_WRITE,
 )
+from pysc.sentry.chance import below
 from pysc.sentry.loader.elf import PAGE, Elf, Segment, page_up
 from pysc.sentry.platform.interface import LIMIT, MapEntry
 
@@ -82,7 +82,7 @@ def random_stack_top() -> int:
 
 def random_brk(program_end: int) -> int:
     """Choose where the heap starts."""
-    return page_up(program_end) + secrets.randbelow(BRK_SPREAD // PAGE) * PAGE
+    return page_up(program_end) + below(BRK_SPREAD // PAGE) * PAGE
 
 
 def program_maps(placed: Placed, file: int) -> list[MapEntry]:
@@ -144,5 +144,5 @@ def stack_size(limit: int, image_size: int) -> int:
 
 
 def _random(base: int, spread: int, alignment: int) -> int:
-    address = base + secrets.randbelow(spread // PAGE) * PAGE
+    address = base + below(spread // PAGE) * PAGE
     return (address + alignment - 1) & -alignment

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -146,7 +145,7 @@ async def _build(
     creds, secure = await _credentials(task, file)
     top = random_stack_top()
     auxv = _auxv(task, program, linker, creds, secure)
-    stack = build_stack(top, argv, envp, filename, auxv, secrets.token_bytes(16))
+    stack = build_stack(top, argv, envp, filename, auxv, os.urandom(16))
     size = stack_size(task.group.limit(RLIMIT_STACK), len(stack.data))
     files = [await _host_file(file)]
     maps = program_maps(program, 0)

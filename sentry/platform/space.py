@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import secrets
 import signal
 from collections import deque
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, ENOMEM
+from pysc.sentry.chance import below
 from pysc.sentry.kernel.scheduler import Completion
 from pysc.sentry.platform.interface import Mapped, ThreadGone
 
@@ -75,7 +75,7 @@ class Turn:
 
 
 def _random_base() -> int:
-    return _BASES[0] + secrets.randbelow((_BASES[1] - _BASES[0]) // _ALIGN) * _ALIGN
+    return _BASES[0] + below((_BASES[1] - _BASES[0]) // _ALIGN) * _ALIGN
 
 
 class SystrapSpace:
@@ -87,8 +87,8 @@ class SystrapSpace:
         self.base: int = parent.base if parent else _random_base()
         self.host_pid = 0
         self.pidfd = -1
-        self.token = secrets.randbits(62)
-        self.table: int = parent.table if parent else lib.PYSC_TABLE_START + secrets.randbelow(_TABLES) * _PAGE
+        self.token = below(1 << 62)
+        self.table: int = parent.table if parent else lib.PYSC_TABLE_START + below(_TABLES) * _PAGE
         self.threads: dict[int, SystrapThread] = {}
         self.leaving: set[int] = set()
         """Slots whose threads have been told to end; free once the host has zeroed their ``tid``."""

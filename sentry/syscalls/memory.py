@@ -5,7 +5,6 @@ Nothing here keeps a list of mappings.  Flags and advice that the keyhole lacks 
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux import mman as abi
@@ -23,6 +22,7 @@ from pysc.cabi.linux.errors import (
 )
 from pysc.cabi.linux.mount import MS_NOEXEC
 from pysc.cabi.linux.resource import RLIMIT_MEMLOCK
+from pysc.sentry.chance import below
 from pysc.sentry.kernel.mapped_files import hear_of_mapped, note_mapped
 from pysc.sentry.loader.elf import PAGE, page_up
 from pysc.sentry.platform.interface import LIMIT, TASK_SIZE
@@ -119,7 +119,7 @@ async def _map_low(task: Task, length: int, prot: int, flags: int, fd: int, offs
         room = _LOW_END - _LOW - length
         if room < 0:
             break
-        address = _LOW + secrets.randbelow(room // PAGE + 1) * PAGE
+        address = _LOW + below(room // PAGE + 1) * PAGE
         kept = _kept(flags) | abi.MAP_FIXED_NOREPLACE
         if flags & abi.MAP_ANONYMOUS:
             result = await task.thread.host_call(NR_MMAP, address, length, prot, kept, 0xFFFF_FFFF_FFFF_FFFF, 0)
