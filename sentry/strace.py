@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -225,8 +224,9 @@ class Strace:
 
 def _formatters(row: Row) -> list[Formatter]:
     assert row.handler is not None
+    code = row.handler.__code__
     found: list[Formatter] = []
-    for name in list(inspect.signature(row.handler).parameters)[1:]:
+    for name in code.co_varnames[1 : code.co_argcount]:
         names = _FLAGS.get((row.name, name))
         if names is not None:
             found.append(_flags(names))

@@ -20,7 +20,7 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from pysc.cabi import confine
+from pysc.cabi import GUEST, confine
 from pysc.supervisor import daemon
 from pysc.supervisor.daemon import Identity, write_maps
 from pysc.supervisor.failure import Failure
@@ -373,11 +373,10 @@ class Launcher:
 
 
 def _open_guest() -> int:
-    path = os.path.join(os.path.dirname(confine.__file__), "guest.elf")
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(GUEST, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise Failure(f"cannot open the guest half {path}: {error.strerror}; build it with make") from None
+        raise Failure(f"cannot open the guest half {GUEST}: {error.strerror}; build it with make") from None
 
 
 def _await(sync: socket.socket, word: bytes, fds: int = 0) -> tuple[bytes, list[int]]:

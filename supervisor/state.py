@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -183,7 +182,7 @@ class Store:
             _write(os.path.join(temporary, "state.json"), state)
             os.rename(temporary, final)
         except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _remove(temporary)
             raise Failure(
                 f"cannot write the state of {state.id} below {self.root}: {error.strerror}; choose another --root"
             ) from None
@@ -245,11 +244,11 @@ class Store:
 
     def remove(self, container: str) -> None:
         """Remove all of a container's files; missing ones are fine."""
-        shutil.rmtree(self.directory(container), ignore_errors=True)
+        _remove(self.directory(container))
 
     def remove_of(self, container: str, pid: int) -> None:
         """Remove what a supervisor that is gone has left, and nothing of another that uses the same id."""
-        shutil.rmtree(self.temporary(container, pid), ignore_errors=True)
+        _remove(self.temporary(container, pid))
         try:
             with open(os.path.join(self.directory(container), "state.json"), "rb") as file:
                 if msgspec.json.decode(file.read(), type=State).pid == pid:
@@ -311,3 +310,21 @@ def _write(path: str, state: State) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _remove(directory: str) -> None:
+    """Remove a directory that holds files only, as far as that goes; nothing of what a symbolic link names."""
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    for name in os.listdir(fd):
+        try:
+            os.unlink(name, dir_fd=fd)
+        except OSError:
+            continue
+    os.close(fd)
+    try:
+        os.rmdir(directory)
+    except OSError:
+        pass

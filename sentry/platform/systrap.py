@@ -23,10 +23,9 @@ import signal
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from typing import Any, Final
 
-from pysc.cabi import objects
+from pysc.cabi import GUEST, objects
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, LinuxError
 from pysc.sentry.fs import hostproc
@@ -56,6 +55,11 @@ def _raise_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _installed() -> bytes:
+    with open(GUEST, "rb") as file:
+        return file.read()
+
+
 class Systrap:
     """Invariant: ``threads`` are those that the engine knows, by number; ``spaces`` have a host process, by pid."""
 
@@ -72,7 +76,7 @@ class Systrap:
         self.spaces: dict[int, SystrapSpace] = {}
         self.births: dict[int, SystrapSpace] = {}
         """Spaces that are being forked, by token."""
-        self._zygote = Zygote(guest or files("pysc.cabi").joinpath("guest.elf").read_bytes())
+        self._zygote = Zygote(guest or _installed())
         self._listener = Births(self)
         self._shared = os.memfd_create("pysc-shared", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self._ordered: deque[SystrapSpace] = deque()

@@ -15,9 +15,10 @@ as its :class:`Restart` says.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
 
 from pysc.cabi.linux.errors import EINVAL, ENOSYS, LinuxError
 
@@ -26,8 +27,7 @@ CO_COROUTINE: Final = 0x80
 """Flag of the code object of an ``async def``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(msgspec.Struct, frozen=True):
     """How one register becomes an argument."""
 
     decode: Callable[[int], int]
@@ -103,8 +103,7 @@ def restarts(policy: Restart) -> Callable[[F], F]:
     return mark
 
 
-@dataclass(frozen=True, slots=True)
-class HostCall:
+class HostCall(msgspec.Struct, frozen=True):
     """A handler's result: the thread makes this call of the keyhole and goes on with its result."""
 
     nr: int
@@ -130,8 +129,7 @@ NO_REPLY: Final = NoReply()
 Support = Literal["full", "partial", "refused"]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One system call.  ``refused`` rows have an errno and no handler."""
 
     name: str

@@ -80,6 +80,19 @@ def test_cleaning_up_spares_who_has_the_id_now(store: Store) -> None:
     assert os.listdir(store.root) == []
 
 
+def test_removing_stays_inside(store: Store, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").touch()
+    os.symlink(outside, store.directory("box"))
+    store.remove("box")
+    store.create(new("other", "/b", "/r", {}, 5))
+    os.symlink(outside / "file", os.path.join(store.directory("other"), "link"))
+    store.remove("other")
+    assert os.listdir(store.root) == ["box"]
+    assert os.listdir(outside) == ["file"]
+
+
 def _count(root: str, path: str) -> None:
     store = Store(root)
     for _ in range(50):
