@@ -6,6 +6,7 @@ must not pay for ``--help``.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 from collections.abc import Callable, Sequence
@@ -109,6 +110,7 @@ def _run(name: str, options: GlobalOptions, rest: list[str], log: Log) -> int:
     if len(rest) < command.least or 0 <= command.most < len(rest):
         wants = f"{name} {command.arguments}".strip()
         raise UsageError(f"wrong number of arguments ({len(rest)}): pysc {wants}")
+    gc.enable()
     entry: Main = module.main
     return entry(options, own, rest, log)
 

@@ -213,17 +213,15 @@ class LateImports:
 
 
 def preload() -> None:
-    """Import what the interpreter itself loads late: to show a traceback, to encode text, to make up a name."""
+    """Import what the interpreter itself loads late: to show a traceback, to encode text."""
     import encodings.ascii
-    import encodings.idna
     import encodings.latin_1
     import errno
     import linecache
-    import random
     import struct
     import traceback
 
-    assert all((encodings.ascii, encodings.latin_1, encodings.idna, errno, linecache, random, struct, traceback))
+    assert all((encodings.ascii, encodings.latin_1, errno, linecache, struct, traceback))
 
 
 def seal_imports() -> None:

@@ -50,8 +50,10 @@ def run(sock: socket.socket) -> None:
     confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)
     confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
     confine.refuse_io_uring()
+    gc.disable()  # what is imported stays
     _preload()
-    gc.freeze()
+    gc.freeze()  # else a collection would write to each page that the daemons share
+    gc.enable()
     Spawner(sock, supervisor).run()
 
 
