@@ -11,9 +11,6 @@ import stat
 from types import TracebackType
 from typing import ClassVar, Final, TypeVar
 
-import msgspec
-import msgspec.inspect
-
 MAX_FDS: Final = 253
 """SCM_MAX_FD: what the kernel passes with one message."""
 
@@ -163,24 +160,3 @@ class Claims:
 def close_all(fds: list[int]) -> None:
     """Close raw descriptors that no message owns."""
     Claims(fds).close()
-
-
-def count_fds(kind: object) -> int:
-    """Return how many descriptors a value of message type ``kind`` can carry."""
-    return 0 if kind is None else _count(msgspec.inspect.type_info(kind))
-
-
-def _count(info: msgspec.inspect.Type) -> int:
-    if isinstance(info, msgspec.inspect.CustomType):
-        return int(issubclass(info.cls, OwnedFd))
-    if isinstance(info, msgspec.inspect.StructType):
-        return sum(_count(field.type) for field in info.fields)
-    if isinstance(info, msgspec.inspect.UnionType):
-        return max(_count(member) for member in info.types)
-    if isinstance(info, msgspec.inspect.TupleType):
-        return sum(_count(member) for member in info.item_types)
-    if isinstance(info, msgspec.inspect.ListType | msgspec.inspect.VarTupleType):
-        each = _count(info.item_type)
-        assert not each or info.max_length is not None, "a list of descriptors needs a max_length"
-        return each * (info.max_length or 0)
-    return 0

@@ -21,7 +21,7 @@ from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, get_args, 
 import msgspec
 from msgspec import Meta
 
-from pysc.urpc.fds import MAX_FDS, count_fds
+from pysc.urpc.fds import MAX_FDS
 
 MAX_FRAME: Final = 65536
 CREDITS: Final = 32
@@ -91,17 +91,18 @@ class Service:
         *,
         events: Sequence[type[Event]] = (),
         client_events: Sequence[type[Event]] = (),
+        request_fds: int = 0,
+        reply_fds: int = 0,
     ) -> None:
+        # The numbers of descriptors are declared, and tested: to count them here would cost each start 15 ms.
+        assert max(request_fds, reply_fds) <= MAX_FDS
         self.name = name
         self.requests = tuple(requests)
         self.events = tuple(events)
         """What the server tells."""
         self.client_events = tuple(client_events)
         """What the client tells."""
-        self.request_fds = max([count_fds(kind) for kind in (*requests, *client_events)], default=0)
+        self.request_fds = request_fds
         """The most descriptors that one frame brings to the server."""
-        self.reply_fds = max(
-            [*(count_fds(kind.reply_type) for kind in requests), *(count_fds(kind) for kind in events)], default=0
-        )
+        self.reply_fds = reply_fds
         """The most descriptors that one frame brings to the client."""
-        assert max(self.request_fds, self.reply_fds) <= MAX_FDS

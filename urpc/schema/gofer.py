@@ -352,4 +352,6 @@ GOFER: Final = Service(
         Create, MakeDirectory, MakeSymlink, MakeNode, Link, Rename, Unlink,
         SetAttributes, SetOpenAttributes, SetXattr, RemoveXattr, Allocate, Sync, Connect,
     ),
+    request_fds=1,
+    reply_fds=1,
 )  # fmt: skip

@@ -244,4 +244,5 @@ CONTROL: Final = Service(
     "sentry",
     requests=(Start, Signal, WindowSize, Processes, State, Pause, Resume, NewGofer),
     events=(Ready, Failed, Exited),
+    request_fds=1,
 )

@@ -92,4 +92,11 @@ class Restarted(Event, tag=33):
     reason: Text
 
 
-SPAWNER: Final = Service("spawner", requests=(Launch, Finish), events=(Died, Restarted), client_events=(Keep, Reserve))
+SPAWNER: Final = Service(
+    "spawner",
+    requests=(Launch, Finish),
+    events=(Died, Restarted),
+    client_events=(Keep, Reserve),
+    request_fds=5,
+    reply_fds=4,
+)

@@ -53,4 +53,6 @@ class Poke(Event, tag=1):
     why: Annotated[bytes, Meta(max_length=16)]
 
 
-SAMPLE = Service("sample", (Add, Swap, Take, Fetch, Crash), events=(Tick,), client_events=(Poke,))
+SAMPLE = Service(
+    "sample", (Add, Swap, Take, Fetch, Crash), events=(Tick,), client_events=(Poke,), request_fds=3, reply_fds=1
+)

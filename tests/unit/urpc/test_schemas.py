@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec.inspect as inspect
 import pytest
 
 import pysc.urpc.schema
+from pysc.urpc.fds import OwnedFd
 from pysc.urpc.message import Event, Failure, Hello, Request, Service
+from tests.unit.urpc.sample_service import SAMPLE
 
 
 def services() -> Iterator[Service]:
@@ -76,3 +78,30 @@ def test_tags_are_ints_and_differ(service: Service) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in types() if issubclass(kind, Request | Event)])
 def test_what_is_sent_says_what_it_is(kind: type) -> None:
     assert kind.__doc__
+
+
+def descriptors(info: inspect.Type) -> int:
+    """Return how many descriptors a value can carry."""
+    if isinstance(info, inspect.CustomType):
+        return int(issubclass(info.cls, OwnedFd))
+    if isinstance(info, inspect.StructType):
+        return sum(descriptors(field.type) for field in info.fields)
+    if isinstance(info, inspect.UnionType):
+        return max(descriptors(member) for member in info.types)
+    if isinstance(info, inspect.TupleType):
+        return sum(descriptors(member) for member in info.item_types)
+    if isinstance(info, inspect.ListType | inspect.VarTupleType):
+        each = descriptors(info.item_type)
+        assert not each or info.max_length is not None
+        return each * (info.max_length or 0)
+    return 0
+
+
+def most(kinds: Iterable[Any]) -> int:
+    return max((descriptors(inspect.type_info(kind)) for kind in kinds if kind is not None), default=0)
+
+
+@pytest.mark.parametrize("service", [*services(), SAMPLE], ids=lambda service: service.name)
+def test_descriptors_are_counted(service: Service) -> None:
+    assert service.request_fds == most((*service.requests, *service.client_events))
+    assert service.reply_fds == most((*(kind.reply_type for kind in service.requests), *service.events))
