@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import sys
 from typing import Final
 
 import msgspec
@@ -204,14 +203,6 @@ def last_capability() -> int:
         return int(file.read())
 
 
-class LateImports:
-    """A finder on sys.meta_path that reports imports after lock-down: each is a bug, since there is no file to read."""
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        """Report ``name``, and find nothing."""
-        print(f"bug: late import of {name}", file=sys.stderr, flush=True)
-
-
 def preload() -> None:
     """Import what the interpreter itself loads late: to show a traceback, to encode text."""
     import encodings.ascii
@@ -222,8 +213,3 @@ def preload() -> None:
     import traceback
 
     assert all((encodings.ascii, encodings.latin_1, errno, linecache, struct, traceback))
-
-
-def seal_imports() -> None:
-    """From here on an import is a bug that shows."""
-    sys.meta_path.insert(0, LateImports())
