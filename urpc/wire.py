@@ -48,7 +48,10 @@ def receive_frame(sock: socket.socket, max_fds: int, flags: int = 0) -> tuple[by
     flags |= socket.MSG_CMSG_CLOEXEC
     # CMSG_LEN, not CMSG_SPACE: the padding would let one descriptor more in.
     space = socket.CMSG_LEN(max_fds * _INT) if max_fds else 0
-    data, ancillary, result, _ = sock.recvmsg(MAX_FRAME, space, flags)
+    try:
+        data, ancillary, result, _ = sock.recvmsg(MAX_FRAME, space, flags)
+    except ConnectionResetError:  # said once, if the peer left without reading all: what it sent is still there
+        data, ancillary, result, _ = sock.recvmsg(MAX_FRAME, space, flags)
     fds = array.array("i")
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

@@ -15,6 +15,7 @@ from pysc.urpc.blocking import Client, Disconnected, serve
 from pysc.urpc.codec import BadFrame
 from pysc.urpc.fds import OwnedFd, RegularFd
 from pysc.urpc.message import Event
+from pysc.urpc.wire import receive_frame, send_frame
 from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Crash, Fetch, Opened, Poke, Sum, Swap, Take
 
 
@@ -127,3 +128,13 @@ def test_an_empty_frame_ends_the_connection(server: Server) -> None:
     server.end.send(b"")
     server.wait_end()
     assert server.error is None
+
+
+def test_last_words_are_heard_of_a_peer_that_left_without_reading() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        send_frame(ours, b"never read", [])
+        send_frame(theirs, b"last words", [])
+        theirs.close()
+        assert receive_frame(ours, 0) == (b"last words", [])
+        assert receive_frame(ours, 0) is None
