@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
-#define GUEST_SPIN_NS 60000
+#define GUEST_SPIN_NS 120000
 
 /* The time stamp counter runs at one rate; a millisecond tells which. */
 static uint32_t

@@ -129,7 +129,7 @@ struct pysc_engine {
     struct ordered ordered[N_ORDERED]; /* the first of them */
     int32_t listener;
     struct pysc_notification notification; /* the last */
-    int64_t last_look, misplaced;
+    int64_t last_look;
     struct space spaces[MAX_SPACES];
     struct thread threads[MAX_THREADS];
 };

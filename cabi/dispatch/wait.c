@@ -24,8 +24,6 @@
 #define PAID 16             /* a dense time with so many good spins has paid */
 #define SPIN_NS 100000      /* spin for so long before sleeping */
 #define WAKE_NS 200000      /* and for so long after waking a caller on another core */
-#define MISPLACED_NS 25000  /* to wake a sleeper of another core costs so much more, at least */
-#define MOVE_NS 50000       /* to move to another core */
 #define LOOK_AT_FILES_NS 100000 /* watched descriptors are looked at at least so often while reports are dense */
 
 struct batch {
@@ -234,9 +232,9 @@ look_at_files(struct pysc_engine *engine, int64_t timeout_ns, struct batch *batc
     return 0;
 }
 
-/* Be on the caller's core (near), or on another one.  To be on the wrong one costs MISPLACED_NS each time and to move
- * MOVE_NS: it moves once it has paid as much for staying, so never more than twice what was needed.  Returns whether it
- * is there; where the host forbids it, it is wherever the host likes, and nothing is lost but time. */
+/* Be on the caller's core (near), or on another one.  A move costs some 25 us, less than to be woken from another core
+ * once.  Returns whether it is there; where the host forbids it, it is wherever the host likes, and nothing is lost but
+ * time. */
 static int
 place(struct pysc_engine *engine, int near)
 {
@@ -250,10 +248,6 @@ place(struct pysc_engine *engine, int near)
         return 0;
     if (!near && sched_getcpu() != (int)cpu)
         return 1;
-    engine->misplaced += MISPLACED_NS;
-    if (engine->misplaced < MOVE_NS)
-        return 0;
-    engine->misplaced = 0;
     if (near) {
         CPU_ZERO(&set);
         CPU_SET(cpu, &set);
