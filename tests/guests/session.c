@@ -25,8 +25,11 @@ int main(void)
     TRY(kill(-12345678, 0));
     TRY(kill(12345678, 0));
     CHECK(write(go[1], "x", 1) == 1 && reap(child) == 0);
+    int started[2];
+    CHECK(pipe2(started, O_CLOEXEC) == 0);
     child = CHILD(execl("/bin/sh", "sh", "-c", "read x", NULL));
-    nap(30);
+    close(started[1]);
+    CHECK(read(started[0], &byte, 1) == 0);
     TRY(setpgid(child, child)); /* after its exec */
     kill(child, SIGKILL);
     reap(child);
@@ -34,7 +37,7 @@ int main(void)
     child = CHILD( /* a group that becomes orphaned while a member is stopped: SIGHUP, then SIGCONT */
         setsid(); pid_t middle = CHILD(
             setpgid(0, 0); handle(SIGHUP, 0, on_hup); handle(SIGCONT, 0, on_cont); pid_t inner = CHILD(
-                raise(SIGSTOP); nap(10); CHECK(hups == 1 && conts == 1); CHECK(write(back[1], "y", 1) == 1));
+                raise(SIGSTOP); while (!hups || !conts) nap(1); CHECK(hups == 1 && conts == 1); CHECK(write(back[1], "y", 1) == 1));
             int status; CHECK(waitpid(inner, &status, WUNTRACED) == inner && WIFSTOPPED(status)));
         CHECK(reap(middle) == 0); CHECK(read(back[0], &byte, 1) == 1));
     CHECK(reap(child) == 0);
