@@ -95,6 +95,8 @@ class _Lib:
     PYSC_FILE_COUNTER: Final[int]
     PYSC_FILE_DIRECTORY: Final[int]
     PYSC_FILE_EPOLL: Final[int]
+    PYSC_FILE_NULL: Final[int]
+    PYSC_FILE_ZERO: Final[int]
     PYSC_WITHDRAWN_NAME: Final[int]
     PYSC_WITHDRAWN_INODE: Final[int]
     PYSC_DATA_NONE: Final[int]

@@ -67,7 +67,7 @@
 #define PYSC_CMD_HOST 6          /* nr, five arguments, the sixth in `extra` */
 #define PYSC_CMD_RECEIVE 7       /* count: descriptors from the socket */
 #define PYSC_CMD_MAP 8           /* address, length, prot, flags, index of a received descriptor, offset */
-#define PYSC_CMD_ZERO 9          /* address, size */
+#define PYSC_CMD_ZERO 9          /* address, size: result size or -EFAULT */
 #define PYSC_CMD_CLOSE 10        /* close all received descriptors */
 #define PYSC_CMD_SET_REGISTERS 11
 #define PYSC_CMD_FORK 12

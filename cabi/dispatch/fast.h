@@ -123,6 +123,17 @@ int write_pipe(struct call *call, struct pysc_file *file, const uint8_t *bytes, 
 int read_counter(struct call *call, struct pysc_file *file, const struct parts *parts);
 int write_counter(struct call *call, struct pysc_file *file, const uint8_t *bytes, uint64_t size);
 
+/* fast_device.c */
+#define MAX_RW_COUNT 0x7ffff000
+int read_device(struct call *call, const struct pysc_file *file, const struct parts *parts, int64_t offset);
+int write_device(struct call *call, const struct parts *parts, int64_t offset);
+
+static inline int
+is_device(const struct pysc_file *file)
+{
+    return file->type == PYSC_FILE_NULL || file->type == PYSC_FILE_ZERO;
+}
+
 /* fast_data.c */
 void serve_data(void);
 

@@ -75,7 +75,7 @@ place(const struct call *call, const struct pysc_file *file, enum where where, i
     *offset = *moves ? file->offset : (int64_t)a[3];
     if (where == AT_ARGUMENT_OR_OFFSET && (uint32_t)a[5] != 0) /* RWF_* */
         return 0;
-    return *moves || file->type == PYSC_FILE_REGULAR;
+    return *moves || file->type == PYSC_FILE_REGULAR || is_device(file);
 }
 
 static int
@@ -96,6 +96,9 @@ read_parts(struct call *call, enum what what, enum where where)
         return read_pipe(call, file, &parts);
     case PYSC_FILE_COUNTER:
         return read_counter(call, file, &parts);
+    case PYSC_FILE_NULL:
+    case PYSC_FILE_ZERO:
+        return read_device(call, file, &parts, offset);
     default:
         return HAND_OVER;
     }
@@ -111,8 +114,11 @@ write_parts(struct call *call, enum what what, enum where where)
     int moves;
 
     if (!(file = file_at_fd(call, call->event->args[0])) || !is_writable(file) ||
-        !place(call, file, where, &offset, &moves) || !take_parts(call, &parts, what) ||
-        !(bytes = bytes_of(call, &parts)))
+        !place(call, file, where, &offset, &moves) || !take_parts(call, &parts, what))
+        return HAND_OVER;
+    if (is_device(file))
+        return write_device(call, &parts, offset);
+    if (!(bytes = bytes_of(call, &parts)))
         return HAND_OVER;
     switch (file->type) {
     case PYSC_FILE_REGULAR:

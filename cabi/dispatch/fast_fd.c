@@ -33,7 +33,8 @@ fast_ioctl(struct call *call)
     const struct pysc_file *file = file_at_fd(call, a[0]);
 
     if (!file || (uint32_t)a[1] != TCGETS || file->flags & O_PATH_ ||
-        (file->type != PYSC_FILE_REGULAR && file->type != PYSC_FILE_PIPE && file->type != PYSC_FILE_DIRECTORY))
+        (file->type != PYSC_FILE_REGULAR && file->type != PYSC_FILE_PIPE && file->type != PYSC_FILE_DIRECTORY &&
+         !is_device(file)))
         return HAND_OVER;
     return answer(call, -ENOTTY);
 }

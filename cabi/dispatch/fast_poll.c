@@ -48,6 +48,8 @@ poll_file(const struct call *call, const struct pysc_file *file)
         return -1;
     switch (file->type) {
     case PYSC_FILE_REGULAR:
+    case PYSC_FILE_NULL:
+    case PYSC_FILE_ZERO:
         return EVENTS_IN | EVENTS_OUT;
     case PYSC_FILE_PIPE:
         return poll_pipe(call, file);

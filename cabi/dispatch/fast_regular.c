@@ -16,7 +16,6 @@
 #define PAGE_SIZE 4096
 #define UNSUITABLE -EAGAIN
 #define LARGE_READ 16384 /* from here on two copies cost more than to have the guest half read */
-#define MAX_RW_COUNT 0x7ffff000
 
 #define F_SEAL_SEAL_ 0x1     /* forbids more seals, and nothing else */
 #define SMALL_FILE (1 << 16) /* larger ones are a memfd (memory_file.py) */

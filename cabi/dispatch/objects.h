@@ -49,6 +49,8 @@ struct pysc_table {
 #define PYSC_FILE_COUNTER 3
 #define PYSC_FILE_DIRECTORY 4 /* one that a fast path opened and Python has not seen yet */
 #define PYSC_FILE_EPOLL 5
+#define PYSC_FILE_NULL 6 /* /dev/null */
+#define PYSC_FILE_ZERO 7 /* /dev/zero */
 
 struct pysc_file {
     struct pysc_header header;

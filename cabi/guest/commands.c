@@ -195,7 +195,7 @@ map(struct context *c, const struct pysc_command *command)
 static int64_t
 zero(uint64_t address, uint64_t size)
 {
-    return range_ok(address, size) && zero_bytes((void *)address, size) == 0 ? 0 : -EFAULT;
+    return range_ok(address, size) && zero_bytes((void *)address, size) == 0 ? (int64_t)size : -EFAULT;
 }
 
 int64_t

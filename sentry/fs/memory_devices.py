@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
+from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import EINVAL, ENODEV, ENOSPC
 from pysc.cabi.linux.fcntl import SEEK_CUR, SEEK_SET
 from pysc.sentry.fs import special
@@ -26,9 +27,13 @@ class DeviceFile(FileDescription):
 
     __slots__ = ("place",)
 
+    served: ClassVar[int] = lib.PYSC_FILE_OTHER
+    """How fast paths serve it."""
+
     def __init__(self, flags: int, path: Path) -> None:
         super().__init__(flags, path)
         self.place = path
+        self.serve(self.served, 0, 0)
 
     async def attributes(self) -> Attributes:
         return await self.place.dentry.inode.attributes()
@@ -51,6 +56,8 @@ class NullFile(DeviceFile):
 
     __slots__ = ()
 
+    served = lib.PYSC_FILE_NULL
+
     async def read(self, size: int) -> bytes:
         return b""
 
@@ -62,6 +69,8 @@ class ZeroFile(DeviceFile):
     """/dev/zero; mapped, it is memory of the mapping's own."""
 
     __slots__ = ("_mapped",)
+
+    served = lib.PYSC_FILE_ZERO
 
     def __init__(self, flags: int, path: Path) -> None:
         super().__init__(flags, path)
@@ -83,6 +92,8 @@ class FullFile(ZeroFile):
     """/dev/full."""
 
     __slots__ = ()
+
+    served = lib.PYSC_FILE_OTHER
 
     async def write(self, data: bytes) -> int:
         raise ENOSPC

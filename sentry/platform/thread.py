@@ -529,7 +529,7 @@ class SystrapThread:
             checks.append((self._command(lib.PYSC_CMD_MAP, *arguments), entry.address))
             if entry.zero_from:
                 size = -entry.zero_from % 4096
-                checks.append((self._command(lib.PYSC_CMD_ZERO, entry.zero_from, size), 0))
+                checks.append((self._command(lib.PYSC_CMD_ZERO, entry.zero_from, size), size))
         self._command(lib.PYSC_CMD_CLOSE)
         await self.set_registers(image.registers)
         await self._check(checks)

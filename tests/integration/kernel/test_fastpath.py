@@ -158,8 +158,10 @@ def test_dispositions_are_set_without_python(outside: Callable[[str], Path], mon
     assert not seen[SIGACTION]
 
 
-@pytest.mark.parametrize(("program", "calls"), [("cwd", (GETCWD,)), ("memory", (GETRANDOM, PRLIMIT, BRK))])
-def test_what_a_process_asks_about_itself_is_answered_without_python(
+@pytest.mark.parametrize(
+    ("program", "calls"), [("cwd", (GETCWD,)), ("memory", (GETRANDOM, PRLIMIT, BRK)), ("devices", (READV, WRITEV))]
+)
+def test_there_is_less_for_python(
     outside: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, program: str, calls: tuple[int, ...]
 ) -> None:
     _output, seen = run(outside(program), monkeypatch, fastpath=False)
