@@ -98,8 +98,11 @@ class Dcache:
 
 
 def place(dentry: int, mount_id: int) -> Path:
-    """Return the place that fast paths found; EIO if the host has lost it."""
-    return caches[lib.pysc_dentry_cache(OBJECTS, dentry)].place(dentry, mount_id)
+    """Return the place that fast paths found; EIO if the host has lost it, or nothing of the file system is left."""
+    cache = caches.get(lib.pysc_dentry_cache(OBJECTS, dentry))
+    if cache is None:
+        raise EIO
+    return cache.place(dentry, mount_id)
 
 
 def enter(parent: int, name: bytes) -> int:

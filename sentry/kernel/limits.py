@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pysc.cabi.linux.resource import RLIM_INFINITY, RLIMIT_AS, RLIMIT_CPU, RLIMIT_STACK
+from pysc.cabi.linux.resource import RLIM_INFINITY, RLIMIT_AS, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_STACK
 from pysc.cabi.linux.signals import SIGKILL, SIGXCPU
 from pysc.sentry.kernel.scheduler import Timer, now
 from pysc.sentry.kernel.siginfo import SigInfo
@@ -68,13 +68,14 @@ def watch_cpu(group: ThreadGroup) -> None:
 
 
 def limit_space(group: ThreadGroup, memory: Memory) -> None:
-    """Let the host hold an address space to RLIMIT_AS; after every change of it, and for each new space.
+    """Hold an address space to RLIMIT_AS and RLIMIT_DATA; after every change of them, and for each new space.
 
     What another process shares (between vfork(2) and exec) stays as that one has it.
     """
-    limit = group.limit(RLIMIT_AS)
     if memory.users != sum(task.memory is memory for task in group.tasks.values()):
         return
+    memory.space.limit_heap(group.limit(RLIMIT_DATA))
+    limit = group.limit(RLIMIT_AS)
     if limit != RLIM_INFINITY:
         limit += stack_size(group.limit(RLIMIT_STACK), 0)  # mapped whole, where Linux lets it grow
     memory.space.limit_memory(limit)

@@ -128,12 +128,9 @@ def _set_limit(task: Task, group: ThreadGroup, resource: int, soft: int, hard: i
     group.set_limit(resource, soft, hard)
     if resource == RLIMIT_CPU:
         watch_cpu(group)
-    elif resource == RLIMIT_AS:
+    elif resource in (RLIMIT_AS, RLIMIT_DATA):
         for memory in {id(member.memory): member.memory for member in group.tasks.values()}.values():
             limit_space(group, memory)
-    elif resource == RLIMIT_DATA:
-        for member in group.tasks.values():
-            member.memory.space.limit_heap(soft)
     elif resource in (RLIMIT_NOFILE, RLIMIT_FSIZE):
         for member in group.tasks.values():
             member.publish_files()

@@ -96,6 +96,14 @@ int main(void)
     CHECK(reap(child) == 0);
     CHECK(setrlimit(RLIMIT_DATA, &old) == 0);
     show("no limit", move(start + 10 * P));
+    child = vfork();
+    if (child == 0) {
+        limit.rlim_cur = P;
+        _exit(setrlimit(RLIMIT_DATA, &limit));
+    }
+    CHECK(reap(child) == 0);
+    show("another's limit, who shared the memory", move(start + 12 * P));
+    show("and less", move(start + 10 * P));
 
     pthread_barrier_wait(&begin);
     for (int i = 0; i < 4; i++)
