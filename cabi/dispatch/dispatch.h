@@ -100,6 +100,10 @@ struct pysc_limits {
 };
 int64_t pysc_thread_set_limits(struct pysc_engine *engine, uint32_t thread, const void *pairs, uint64_t size);
 
+/* Whether a fast path lets it wait; have its call come to Python, as if it were made now: 1; 0: it does not wait. */
+int32_t pysc_thread_waits(struct pysc_engine *engine, uint32_t thread);
+int32_t pysc_thread_rouse(struct pysc_engine *engine, uint32_t thread);
+
 /* Whose files a thread may use (permissions.py). */
 struct pysc_access {
     uint32_t fsuid, fsgid;

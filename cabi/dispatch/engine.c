@@ -109,6 +109,7 @@ pysc_thread_remove(struct pysc_engine *engine, uint32_t number)
 
     if (!thread)
         return -ESRCH;
+    forget_waiting(engine, number);
     engine->spaces[thread->space].threads[thread->index] = 0;
     thread->state = STATE_FREE;
     thread->index = engine->free_thread;

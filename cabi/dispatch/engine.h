@@ -37,13 +37,15 @@ enum pending_state {
     PENDING_NOTHING,
     PENDING_KEEP, /* it has been sent a descriptor: `call` goes on afterwards (kept.c) */
     PENDING_READ, /* its last verdict was a read, which may come back as undone */
+    PENDING_BYTES, /* there is no verdict yet: `call` waits for a pipe */
 };
 
 struct pending {
     enum pending_state state;
-    uint32_t file;       /* READ: the description whose offset was moved from `start` to `end`: index + 1 */
+    uint32_t file;       /* READ: the description whose offset was moved from `start` to `end`; BYTES: the pipe: index + 1 */
     uint32_t generation; /* of it */
     uint32_t place;      /* KEEP */
+    uint32_t for_python; /* BYTES: it shall not wait any more, whatever there is */
     uint32_t command;    /* KEEP: the index */
     int64_t start, end;
     struct kept kept; /* KEEP: what comes to be there */
@@ -137,6 +139,10 @@ struct pysc_engine {
 /* fast.c: asked before a system call's event goes to Python.  Returns whether that is all; if not, the event goes on,
  * maybe as another one. */
 int serve_call(struct pysc_engine *engine, uint32_t thread, struct pysc_event *event);
+/* Go on with the call of a thread that waited (fast_queue.c); 0: it is Python's, and the event. */
+int take_roused(struct pysc_engine *engine, struct pysc_event *event);
+/* The thread ends. */
+void forget_waiting(struct pysc_engine *engine, uint32_t thread);
 
 /* notify.c: take what the listener has.  Returns whether `event` tells of it. */
 int take_notification(struct pysc_engine *engine, struct pysc_event *event);

@@ -21,6 +21,18 @@ room_in(const struct pysc_pipe *pipe)
     return pipe->size < pipe->capacity ? pipe->capacity - pipe->size : 0;
 }
 
+/* The call waits here for bytes: as if the thread were still about to make it, but for who asks (pysc_thread_waits). */
+static int
+wait_for_bytes(struct call *call, struct pysc_pipe *pipe)
+{
+    if (pipe->reader || pipe->waits & PYSC_WAITS_BYTES || !call->thread->quiet)
+        return HAND_OVER;
+    pipe->reader = call->number + 1;
+    call->thread->pending = (struct pending){.state = PENDING_BYTES, .file = pipe->header.index + 1,
+                                             .generation = pipe->header.generation, .call = *call->event};
+    return ANSWERED;
+}
+
 int
 read_pipe(struct call *call, struct pysc_file *file, const struct parts *parts)
 {
@@ -34,7 +46,7 @@ read_pipe(struct call *call, struct pysc_file *file, const struct parts *parts)
     if (pipe->size == 0) {
         if (pipe->writers == 0)
             return answer(call, 0);
-        return file->flags & O_NONBLOCK_ ? answer(call, -EAGAIN) : HAND_OVER;
+        return file->flags & O_NONBLOCK_ ? answer(call, -EAGAIN) : wait_for_bytes(call, pipe);
     }
     object_lock(&pipe->header);
     waits = pipe->waits & (PYSC_WAITS_ROOM | (room_in(pipe) < PIPE_BUF_SIZE ? PYSC_WAITS_POLL_ROOM : 0));
@@ -58,8 +70,68 @@ write_pipe(struct call *call, struct pysc_file *file, const uint8_t *bytes, uint
     object_unlock(&pipe->header);
     if (failed)
         return HAND_OVER;
+    pysc_pipe_rouse(call->objects, pipe);
     return answer_and_tell(call, (int64_t)size, PYSC_OBJECT_PIPE, pipe->header.index,
                            pipe->waits & (PYSC_WAITS_BYTES | PYSC_WAITS_POLL) ? EVENTS_IN : 0);
+}
+
+static struct pysc_pipe *
+awaited(struct pysc_engine *engine, const struct thread *thread)
+{
+    struct pysc_pipe *pipe = &engine->objects->pipes[thread->pending.file - 1];
+
+    return is_living(&pipe->header, thread->pending.generation) ? pipe : NULL;
+}
+
+int32_t
+pysc_thread_waits(struct pysc_engine *engine, uint32_t number)
+{
+    const struct thread *thread = thread_at(engine, number);
+
+    return thread && thread->pending.state == PENDING_BYTES;
+}
+
+int32_t
+pysc_thread_rouse(struct pysc_engine *engine, uint32_t number)
+{
+    struct thread *thread = thread_at(engine, number);
+    struct pysc_pipe *pipe;
+
+    if (!pysc_thread_waits(engine, number))
+        return 0;
+    thread->pending.for_python = 1;
+    pipe = awaited(engine, thread);
+    if (pipe && pipe->reader == number + 1)
+        pysc_pipe_rouse(engine->objects, pipe);
+    return 1;
+}
+
+void
+forget_waiting(struct pysc_engine *engine, uint32_t number)
+{
+    struct thread *thread = &engine->threads[number];
+    struct pysc_pipe *pipe;
+
+    if (thread->pending.state != PENDING_BYTES)
+        return;
+    thread->pending.state = PENDING_NOTHING;
+    pipe = awaited(engine, thread);
+    if (pipe && pipe->reader == number + 1)
+        pipe->reader = 0;
+}
+
+int
+take_roused(struct pysc_engine *engine, struct pysc_event *event)
+{
+    struct pysc_objects *objects = engine->objects;
+    uint32_t number = objects->roused[--objects->n_roused];
+    struct thread *thread = thread_at(engine, number);
+
+    if (!thread || thread->pending.state != PENDING_BYTES)
+        return ANSWERED; /* it has ended */
+    *event = thread->pending.call;
+    thread->pending.state = PENDING_NOTHING;
+    return thread->pending.for_python ? HAND_OVER : serve_call(engine, number, event);
 }
 
 struct pysc_counter *

@@ -16,6 +16,7 @@
 #define MAX_BUDGETS 4096
 #define MAX_EPOLLS 131072
 #define MAX_ITEMS 1048576
+#define MAX_ROUSED 65536 /* each thread once */
 #define MAX_HANDLERS 65536
 #define MAX_CONTEXTS 65536
 #define MAX_DCACHES 4096
@@ -99,6 +100,8 @@ struct pysc_objects {
     uint32_t hand; /* where the search for dentries to be given up goes on */
     uint64_t seed;
     int32_t watched;
+    uint32_t roused[MAX_ROUSED]; /* threads that waited for a pipe, and shall go on */
+    uint32_t n_roused;
     uint32_t revoked; /* grows when descriptors that guests have are nothing any more */
 };
 

@@ -149,6 +149,8 @@ struct pysc_pipe {
     uint32_t readers, writers;
     uint32_t packets; /* there are boundaries, which Python keeps */
     uint32_t waits;   /* PYSC_WAITS_*: tell Python of moves */
+    uint32_t reader;  /* a thread that waits for bytes, and Python does not know: number + 1 */
+    uint32_t spare;
     uint8_t *bytes;
 };
 
@@ -246,6 +248,8 @@ int64_t pysc_pipe_put(struct pysc_pipe *pipe, const void *bytes, uint64_t size);
 int64_t pysc_pipe_peek(const struct pysc_pipe *pipe, void *bytes, uint64_t size);
 int64_t pysc_pipe_take(struct pysc_pipe *pipe, void *bytes, uint64_t size);
 int64_t pysc_pipe_drop(struct pysc_pipe *pipe, uint64_t size);
+/* There are bytes, or there will never be any: let who waits without Python's knowing look again. */
+void pysc_pipe_rouse(struct pysc_objects *objects, struct pysc_pipe *pipe);
 
 /* What the versions of `data` and all that it redirects to add up to; 0 if nothing may be kept of it. */
 uint64_t pysc_data_version(struct pysc_objects *objects, const struct pysc_data *data);

@@ -82,3 +82,12 @@ pysc_pipe_take(struct pysc_pipe *pipe, void *bytes, uint64_t size)
 {
     return pysc_pipe_drop(pipe, (uint64_t)pysc_pipe_peek(pipe, bytes, size));
 }
+
+void
+pysc_pipe_rouse(struct pysc_objects *objects, struct pysc_pipe *pipe)
+{
+    if (!pipe->reader || objects->n_roused == MAX_ROUSED)
+        return;
+    objects->roused[objects->n_roused++] = pipe->reader - 1;
+    pipe->reader = 0;
+}

@@ -109,6 +109,18 @@ take_turn(struct pysc_engine *engine, uint32_t number, struct batch *batch)
     batch->n++;
 }
 
+/* Those that waited for what has come meanwhile. */
+static void
+take_all_roused(struct pysc_engine *engine, struct batch *batch)
+{
+    while (engine->objects && engine->objects->n_roused && batch->max - batch->n >= 2) {
+        if (take_roused(engine, &batch->events[batch->n]))
+            engine->counters.served++;
+        else
+            batch->n++;
+    }
+}
+
 static int
 scan_word(struct pysc_engine *engine, struct space *space, uint32_t word, struct batch *batch)
 {
@@ -124,6 +136,7 @@ scan_word(struct pysc_engine *engine, struct space *space, uint32_t word, struct
         bits &= bits - 1;
         if (slot < space->slots && space->threads[slot])
             take_turn(engine, space->threads[slot] - 1, batch);
+        take_all_roused(engine, batch);
     }
     return 0;
 }
@@ -383,6 +396,9 @@ pysc_wait(struct pysc_engine *engine, int64_t timeout_ns, struct pysc_event *eve
     if (!engine->shared || max < 2)
         return -EINVAL; /* pysc_engine_share comes first */
     engine->told = 0;
+    take_all_roused(engine, &batch);
+    if (batch.n)
+        timeout_ns = 0;
     do {
         uint64_t reports = engine->counters.reports;
         int64_t now = now_ns();

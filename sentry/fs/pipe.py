@@ -163,8 +163,13 @@ class Pipe:
                 self._packets[-1].size += len(data)
             else:
                 self._packets.append(Segment(len(data), False))
-        self.read_wait.wake(1)
+        self._wake_reader()
         self.read_poll.wake_all(IN)
+
+    def _wake_reader(self) -> None:
+        """Wake one, and the one that fast paths let wait."""
+        self.read_wait.wake(1)
+        objects.rouse(self._c)
 
     def take(self, size: int) -> bytes:
         """Remove up to ``size`` bytes (the rest of a packet is lost); wake a writer and the next reader.
@@ -181,7 +186,7 @@ class Pipe:
             if was_full:
                 self.write_poll.wake_all(OUT)
         if len(self):
-            self.read_wait.wake(1)
+            self._wake_reader()
         return data
 
     def _take_bytes(self, size: int) -> bytes:
@@ -229,6 +234,7 @@ class Pipe:
             self._c.packets = 0
         elif not self.readers or not self.writers:
             self.read_wait.wake_all()
+            objects.rouse(self._c)
             self.write_wait.wake_all()
             self.read_poll.wake_all(ENDS)
             self.write_poll.wake_all(ENDS)

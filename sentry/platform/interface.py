@@ -280,6 +280,10 @@ class Thread(Protocol):
         """Say whether no signal is pending for it, so that it may change ``sigmask`` by itself; false at birth."""
 
     # A running thread
+    @property
+    def waits(self) -> bool:
+        """Whether a fast path lets it wait, in a call that the kernel does not know; :meth:`preempt` shows it."""
+
     def preempt(self) -> None:
         """Make a running thread report soon (PREEMPTED, INTERRUPTED, or what it was about to report anyway).
 

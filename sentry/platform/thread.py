@@ -674,6 +674,11 @@ class SystrapThread:
         if not self.gone:
             lib.pysc_thread_set_quiet(self.engine, self.number, quiet)
 
+    @property
+    def waits(self) -> bool:
+        """Whether a fast path lets it wait, in a call that the kernel has not seen."""
+        return not self.gone and bool(lib.pysc_thread_waits(self.engine, self.number))
+
     def preempt(self) -> None:
         """Make a running thread report soon (PREEMPTED or INTERRUPTED, or the event that it was about to make anyway).
 
@@ -682,5 +687,5 @@ class SystrapThread:
         """
         if self.stopped:
             self._preempted = True
-        elif not self.gone and self.host_tid:
+        elif not self.gone and self.host_tid and not lib.pysc_thread_rouse(self.engine, self.number):
             lib.pysc_tgkill(self.space.host_pid, self.host_tid, lib.PYSC_SIGNAL_PREEMPT)

@@ -115,7 +115,7 @@ async def sendfile(task: Task, out_fd: Fd, in_fd: Fd, offset: Addr, count: Size)
         raise EINVAL
     if not count:
         return 0
-    if isinstance(source, UNSPLICED) or (
+    if isinstance(source, (*UNSPLICED, PipeFile)) or (
         isinstance(target, IDLE_SEEK) and await source.pread(1, source.offset if start is None else start)
     ):
         raise EINVAL

@@ -93,5 +93,11 @@ int main(void)
     from("/dev/zero", open("/dev/zero", O_RDONLY), out, full[1]);
     from("/dev/urandom", open("/dev/urandom", O_RDONLY), out, full[1]);
     from("a file", dup(in), out, full[1]);
+    int empty[2];
+    CHECK(pipe2(empty, O_NONBLOCK) == 0);
+    from("a pipe", empty[0], out, full[1]);
+    CHECK(pipe2(empty, O_NONBLOCK) == 0 && write(empty[1], "x", 1) == 1);
+    TRY(sendfile(end[1], empty[0], NULL, 1));
+    TRY(sendfile(empty[1], empty[0], NULL, 1));
     return done();
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pysc.sentry.fs import hostproc
+from pysc.sentry.kernel.task import TaskState
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -28,6 +29,8 @@ def _state(reader: Task | None, task: Task) -> bytes:
         return b"R"
     if task.group.stopped:
         return b"T"
+    if task.state is TaskState.GUEST and task.thread.waits:
+        return b"S"
     return task.state.value.encode()
 
 

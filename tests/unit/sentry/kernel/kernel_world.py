@@ -80,6 +80,7 @@ class FakeThread:
         self.preempted = 0
         self.clear_tid = self.robust_list = self.sigmask = 0
         self.quiet = False
+        self.waits = False
         self.ids: tuple[int, ...] = ()
         self.host_results: dict[int, int] = {}
         self.host_calls: list[tuple[int, ...]] = []
