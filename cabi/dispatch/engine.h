@@ -45,7 +45,6 @@ struct pending {
     uint32_t file;       /* READ: the description whose offset was moved from `start` to `end`; BYTES: the pipe: index + 1 */
     uint32_t generation; /* of it */
     uint32_t place;      /* KEEP */
-    uint32_t for_python; /* BYTES: it shall not wait any more, whatever there is */
     uint32_t command;    /* KEEP: the index */
     int64_t start, end;
     struct kept kept; /* KEEP: what comes to be there */
@@ -61,6 +60,7 @@ struct thread {
     uint8_t framed;  /* the last verdict came with a signal frame */
     uint8_t n_commands;
     uint8_t quiet;   /* no signal is pending, for it or its process */
+    uint8_t wanted;  /* Python waits for its next event: it must not wait here */
     uint32_t used; /* bytes of the data area in this batch */
     uint32_t table; /* of descriptors: index + 1 */
     uint32_t table_generation;

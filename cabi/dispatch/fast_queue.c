@@ -25,7 +25,7 @@ room_in(const struct pysc_pipe *pipe)
 static int
 wait_for_bytes(struct call *call, struct pysc_pipe *pipe)
 {
-    if (pipe->reader || pipe->waits & PYSC_WAITS_BYTES || !call->thread->quiet)
+    if (pipe->reader || pipe->waits & PYSC_WAITS_BYTES || !call->thread->quiet || call->thread->wanted)
         return HAND_OVER;
     pipe->reader = call->number + 1;
     call->thread->pending = (struct pending){.state = PENDING_BYTES, .file = pipe->header.index + 1,
@@ -97,9 +97,11 @@ pysc_thread_rouse(struct pysc_engine *engine, uint32_t number)
     struct thread *thread = thread_at(engine, number);
     struct pysc_pipe *pipe;
 
-    if (!pysc_thread_waits(engine, number))
+    if (!thread)
         return 0;
-    thread->pending.for_python = 1;
+    thread->wanted = 1;
+    if (thread->pending.state != PENDING_BYTES)
+        return 0;
     pipe = awaited(engine, thread);
     if (pipe && pipe->reader == number + 1)
         pysc_pipe_rouse(engine->objects, pipe);
@@ -120,6 +122,21 @@ forget_waiting(struct pysc_engine *engine, uint32_t number)
         pipe->reader = 0;
 }
 
+/* Whether its descriptor still is one of the pipe: another thread may have closed it, or put something else there. */
+static int
+still_reads(const struct pysc_engine *engine, const struct thread *thread)
+{
+    const struct pysc_table *table = thread->table ? &engine->objects->tables[thread->table - 1] : NULL;
+    uint32_t fd = (uint32_t)thread->pending.call.args[0];
+    const struct pysc_file *file;
+
+    if (!table || !is_living(&table->header, thread->table_generation) || fd >= table->capacity || !table->files[fd])
+        return 0;
+    file = &engine->objects->files[table->files[fd] - 1];
+    return file->type == PYSC_FILE_PIPE && file->object == thread->pending.file - 1 &&
+           file->generation == thread->pending.generation;
+}
+
 int
 take_roused(struct pysc_engine *engine, struct pysc_event *event)
 {
@@ -131,7 +148,13 @@ take_roused(struct pysc_engine *engine, struct pysc_event *event)
         return ANSWERED; /* it has ended */
     *event = thread->pending.call;
     thread->pending.state = PENDING_NOTHING;
-    return thread->pending.for_python ? HAND_OVER : serve_call(engine, number, event);
+    if (!still_reads(engine, thread))
+        event->args[0] = UINT32_MAX; /* which is EBADF */
+    if (!thread->wanted && serve_call(engine, number, event))
+        return ANSWERED;
+    if (event->kind == PYSC_KIND_SYSCALL)
+        thread->wanted = 0;
+    return HAND_OVER;
 }
 
 struct pysc_counter *

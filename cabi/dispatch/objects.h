@@ -248,7 +248,7 @@ int64_t pysc_pipe_put(struct pysc_pipe *pipe, const void *bytes, uint64_t size);
 int64_t pysc_pipe_peek(const struct pysc_pipe *pipe, void *bytes, uint64_t size);
 int64_t pysc_pipe_take(struct pysc_pipe *pipe, void *bytes, uint64_t size);
 int64_t pysc_pipe_drop(struct pysc_pipe *pipe, uint64_t size);
-/* There are bytes, or there will never be any: let who waits without Python's knowing look again. */
+/* There are bytes, or an end has been closed: let who waits without Python's knowing look again. */
 void pysc_pipe_rouse(struct pysc_objects *objects, struct pysc_pipe *pipe);
 
 /* What the versions of `data` and all that it redirects to add up to; 0 if nothing may be kept of it. */

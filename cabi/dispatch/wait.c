@@ -106,6 +106,8 @@ take_turn(struct pysc_engine *engine, uint32_t number, struct batch *batch)
         engine->counters.served++;
         return;
     }
+    if (event->kind != PYSC_MOVED)
+        thread->wanted = 0;
     batch->n++;
 }
 

@@ -228,13 +228,14 @@ class Pipe:
         """One description less; what nobody can read any more is dropped with the last one."""
         self._c.readers -= readable
         self._c.writers -= writable
+        if not self.readers or not self.writers:
+            objects.rouse(self._c)
         if not self.readers and not self.writers:
             lib.pysc_pipe_drop(self._c, len(self))
             self._packets.clear()
             self._c.packets = 0
         elif not self.readers or not self.writers:
             self.read_wait.wake_all()
-            objects.rouse(self._c)
             self.write_wait.wake_all()
             self.read_poll.wake_all(ENDS)
             self.write_poll.wake_all(ENDS)

@@ -687,5 +687,5 @@ class SystrapThread:
         """
         if self.stopped:
             self._preempted = True
-        elif not self.gone and self.host_tid and not lib.pysc_thread_rouse(self.engine, self.number):
+        elif not self.gone and not lib.pysc_thread_rouse(self.engine, self.number) and self.host_tid:
             lib.pysc_tgkill(self.space.host_pid, self.host_tid, lib.PYSC_SIGNAL_PREEMPT)

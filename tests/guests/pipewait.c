@@ -105,6 +105,10 @@ int main(int argc, char **argv)
         close(other[0]), close(other[1]);
     }
 
+    child = CHILD(pthread_t thread; long got = 0; CHECK(pthread_create(&thread, NULL, read_one, &got) == 0); nap(5);
+                  close(end[0]); close(end[1]); nap(5); _exit(3));
+    say("closed beside a reader: %d\n", reap(child));
+    again();
     pthread_t thread;
     long result = 0;
     CHECK(pthread_create(&thread, NULL, read_one, &result) == 0);
@@ -114,6 +118,11 @@ int main(int argc, char **argv)
     say("the process ends beside a reader: %d\n", reap(child));
     child = CHILD(CHECK(pthread_create(&thread, NULL, read_one, &result) == 0); nap(5); execl("/proc/self/exe", "x", "x", NULL));
     say("executes beside a reader: %d\n", reap(child));
+    for (int i = 0; i < 20; i++) { /* the reader may be about to wait just then */
+        child = CHILD(CHECK(pthread_create(&thread, NULL, read_one, &result) == 0);
+                      if (i % 2) _exit(7); execl("/proc/self/exe", "x", "x", NULL));
+        CHECK(reap(child) == 7);
+    }
     child = CHILD(alarm(1); handle(SIGALRM, 0, on_usr1); TRY(read(end[0], &byte, 1)));
     say("alarm: %d\n", reap(child));
     return done();
