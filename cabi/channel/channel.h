@@ -137,7 +137,7 @@ struct pysc_slot {
     uint32_t n_hints;
     uint32_t n_commands;
     uint32_t cpu;                /* where the thread ran when it reported */
-    uint32_t spare;
+    uint32_t waits;              /* the sentry will not answer soon: do not spin */
     struct pysc_hint hints[PYSC_HINTS];
     struct pysc_registers regs;
     struct pysc_frame frame;

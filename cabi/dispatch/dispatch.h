@@ -100,6 +100,8 @@ struct pysc_limits {
 };
 int64_t pysc_thread_set_limits(struct pysc_engine *engine, uint32_t thread, const void *pairs, uint64_t size);
 
+/* The call of a stopped thread waits for something that may take a while: its guest half shall sleep, not spin. */
+void pysc_thread_let_wait(struct pysc_engine *engine, uint32_t thread);
 /* Whether a fast path lets it wait; have its call come to Python, as if it were made now: 1; 0: it does not wait, and will
  * not before Python has had an event of it. */
 int32_t pysc_thread_waits(struct pysc_engine *engine, uint32_t thread);

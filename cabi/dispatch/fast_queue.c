@@ -28,6 +28,7 @@ wait_for_bytes(struct call *call, struct pysc_pipe *pipe)
     if (pipe->reader || pipe->waits & PYSC_WAITS_BYTES || !call->thread->quiet || call->thread->wanted)
         return HAND_OVER;
     pipe->reader = call->number + 1;
+    pysc_thread_let_wait(call->engine, call->number);
     call->thread->pending = (struct pending){.state = PENDING_BYTES, .file = pipe->header.index + 1,
                                              .generation = pipe->header.generation, .call = *call->event};
     return ANSWERED;
@@ -81,6 +82,15 @@ awaited(struct pysc_engine *engine, const struct thread *thread)
     struct pysc_pipe *pipe = &engine->objects->pipes[thread->pending.file - 1];
 
     return is_living(&pipe->header, thread->pending.generation) ? pipe : NULL;
+}
+
+void
+pysc_thread_let_wait(struct pysc_engine *engine, uint32_t number)
+{
+    struct thread *thread = thread_at(engine, number);
+
+    if (thread && thread->state == STATE_STOPPED) /* not while it carries out commands: their end is not far */
+        __atomic_store_n(&thread->slot->waits, 1, __ATOMIC_RELAXED);
 }
 
 int32_t

@@ -39,12 +39,14 @@ hand_over(struct record *r)
 {
     static const uint64_t one = 1;
 
+    r->slot->waits = 0;
     __atomic_store_n(&r->slot->turn, PYSC_TURN_SENTRY, __ATOMIC_SEQ_CST);
     __atomic_fetch_or(&r->channel->pending[r->index / 64], 1UL << (r->index % 64), __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&r->shared->asleep, __ATOMIC_SEQ_CST) || !__atomic_load_n(&r->channel->polled, __ATOMIC_SEQ_CST))
         host(__NR_write, PYSC_FD_DOORBELL, &one, 8);
 }
 
+/* 1, or 0 when it did not come in time; -1: it is not going to come soon. */
 static int
 look_for_turn(const struct pysc_slot *slot, uint32_t cycles)
 {
@@ -56,6 +58,8 @@ look_for_turn(const struct pysc_slot *slot, uint32_t cycles)
             if (__atomic_load_n(&slot->turn, __ATOMIC_ACQUIRE) == PYSC_TURN_GUEST)
                 return 1;
         }
+        if (__atomic_load_n(&slot->waits, __ATOMIC_RELAXED))
+            return -1;
     } while (__builtin_ia32_rdtsc() - start < cycles);
     return 0;
 }
@@ -78,11 +82,11 @@ spin(struct record *r)
     r->skipped_spins = 0;
     found = look_for_turn(r->slot, cycles);
     __atomic_store_n(&r->space->spinning, 0, __ATOMIC_RELEASE);
-    if (found)
+    if (found > 0)
         r->failed_spins = 0;
-    else if (r->failed_spins < 7)
+    else if (found == 0 && r->failed_spins < 7)
         r->failed_spins++;
-    return found;
+    return found > 0;
 }
 
 static void

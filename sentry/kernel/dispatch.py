@@ -120,6 +120,8 @@ def _start(task: Task, coroutine: Coroutine[Any, Any, Any], call: _Call) -> None
     routine = task.kernel.scheduler.start(coroutine, task, call)
     if not routine.done:
         task.routine = routine
+        if routine.parked:
+            task.thread.let_wait()
 
 
 async def _run_with_paths(call: _Call) -> Any:

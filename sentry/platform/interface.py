@@ -279,6 +279,9 @@ class Thread(Protocol):
     def set_quiet(self, quiet: bool) -> None:
         """Say whether no signal is pending for it, so that it may change ``sigmask`` by itself; false at birth."""
 
+    def let_wait(self) -> None:
+        """The call that it made waits: the thread need not look for its answer."""
+
     # A running thread
     @property
     def waits(self) -> bool:

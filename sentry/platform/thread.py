@@ -674,6 +674,11 @@ class SystrapThread:
         if not self.gone:
             lib.pysc_thread_set_quiet(self.engine, self.number, quiet)
 
+    def let_wait(self) -> None:
+        """The call that it made waits: the thread need not look for its answer."""
+        if not self.gone:
+            lib.pysc_thread_let_wait(self.engine, self.number)
+
     @property
     def waits(self) -> bool:
         """Whether a fast path lets it wait, in a call that the kernel has not seen."""

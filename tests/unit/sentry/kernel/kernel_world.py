@@ -152,6 +152,9 @@ class FakeThread:
     def set_limits(self, limits: bytes) -> None:
         """There are no fast paths."""
 
+    def let_wait(self) -> None:
+        """There is nothing that spins."""
+
     def use_handlers(self, handlers: int) -> None:
         """There are no fast paths."""
 
