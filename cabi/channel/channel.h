@@ -75,8 +75,8 @@
 #define PYSC_CMD_KEEP 14         /* place, serial: receive a descriptor and keep it there; 0 or -errno */
 #define PYSC_CMD_FORGET 15       /* place: close it */
 #define PYSC_CMD_WAKE_OP 16      /* the six arguments of futex(2) with FUTEX_WAKE_OP; its result */
+#define PYSC_CMD_BRK 17          /* address; where the heap ends now */
 #define PYSC_VERDICT 32
-#define PYSC_CMD_BRK 18          /* address; where the heap ends now */
 #define PYSC_CMD_REPLY 32        /* result */
 #define PYSC_CMD_RESUME 33
 #define PYSC_CMD_RESTART 34      /* number */

@@ -51,6 +51,12 @@ struct pending {
     struct pysc_event call;
 };
 
+/* An object that is used as long as it lives. */
+struct reference {
+    uint32_t index; /* + 1; 0: none */
+    uint32_t generation;
+};
+
 struct thread {
     struct pysc_slot *slot;
     uint32_t space;
@@ -62,12 +68,9 @@ struct thread {
     uint8_t quiet;   /* no signal is pending, for it or its process */
     uint8_t wanted;  /* Python waits for its next event: it must not wait here */
     uint32_t used; /* bytes of the data area in this batch */
-    uint32_t table; /* of descriptors: index + 1 */
-    uint32_t table_generation;
-    uint32_t context; /* root and working directory: index + 1 */
-    uint32_t context_generation;
-    uint32_t handlers; /* what signals do: index + 1 */
-    uint32_t handlers_generation;
+    struct reference table;    /* of descriptors */
+    struct reference context;  /* root and working directory */
+    struct reference handlers; /* what signals do */
     struct pysc_access access;
     struct pysc_limits limits;
     struct pending pending;

@@ -16,29 +16,40 @@ serve_call(struct pysc_engine *engine, uint32_t number, struct pysc_event *event
     struct thread *thread = &engine->threads[number];
     struct pysc_table *table;
 
-    if (event->nr < 0 || event->nr >= N_FAST_PATHS || !pysc_fast_paths[event->nr] || !engine->objects || !thread->table)
-        return HAND_OVER;
-    table = &engine->objects->tables[thread->table - 1];
-    if (!is_living(&table->header, thread->table_generation))
+    if (event->nr < 0 || event->nr >= N_FAST_PATHS || !pysc_fast_paths[event->nr] || !engine->objects ||
+        !(table = table_of(engine->objects, thread)))
         return HAND_OVER;
     return pysc_fast_paths[event->nr](&(struct call){engine, engine->objects, thread, table, event, number});
 }
 
 struct pysc_file *
-file_at_fd(const struct call *call, uint64_t fd)
+file_in(struct pysc_objects *objects, const struct pysc_table *table, uint64_t fd)
 {
-    const struct pysc_table *table = call->table;
     uint32_t number = (uint32_t)fd;
 
     if (number >= table->capacity || !table->files[number])
         return NULL;
-    return &call->objects->files[table->files[number] - 1];
+    return &objects->files[table->files[number] - 1];
+}
+
+struct pysc_file *
+file_at_fd(const struct call *call, uint64_t fd)
+{
+    return file_in(call->objects, call->table, fd);
 }
 
 int
 answer(struct call *call, int64_t result)
 {
     pysc_reply(call->engine, call->number, result);
+    return ANSWERED;
+}
+
+int
+answer_result(struct call *call, int64_t command)
+{
+    pysc_command(call->engine, call->number, PYSC_CMD_REPLY, PYSC_FLAG_RESULT, (uint64_t)command, 0, 0, 0, 0, 0, 0);
+    pysc_flush(call->engine, call->number);
     return ANSWERED;
 }
 
@@ -187,43 +198,32 @@ pysc_engine_serve(struct pysc_engine *engine, struct pysc_objects *objects)
     serve_mmap();
 }
 
-int64_t
-pysc_thread_use_table(struct pysc_engine *engine, uint32_t number, int64_t index)
+/* Refer to object `index` of a kind from now on; negative: to none. */
+static int64_t
+refer(const struct pysc_engine *engine, struct reference *reference, int64_t index, const struct pysc_header *header)
 {
-    struct thread *thread = thread_at(engine, number);
-    struct pysc_table *table;
-
-    if (!thread)
-        return -ESRCH;
-    thread->table = 0;
+    reference->index = 0;
     if (index < 0 || !engine->objects)
         return 0;
-    table = pysc_table_at(engine->objects, (uint32_t)index);
-    if (!table)
+    if (!header)
         return -EINVAL;
-    thread->table = (uint32_t)index + 1;
-    thread->table_generation = table->header.generation;
+    *reference = (struct reference){(uint32_t)index + 1, header->generation};
     return 0;
 }
 
-int64_t
-pysc_thread_use_context(struct pysc_engine *engine, uint32_t number, int64_t index)
-{
-    struct thread *thread = thread_at(engine, number);
-    struct pysc_context *context;
+/* Headers come first. */
+#define USE(kind)                                                                                            \
+    int64_t pysc_thread_use_##kind(struct pysc_engine *engine, uint32_t number, int64_t index)                \
+    {                                                                                                        \
+        struct thread *thread = thread_at(engine, number);                                                   \
+        const void *object = index < 0 || !engine->objects ? NULL : pysc_##kind##_at(engine->objects, (uint32_t)index); \
+                                                                                                             \
+        return thread ? refer(engine, &thread->kind, index, object) : -ESRCH;                                \
+    }
 
-    if (!thread)
-        return -ESRCH;
-    thread->context = 0;
-    if (index < 0 || !engine->objects)
-        return 0;
-    context = pysc_context_at(engine->objects, (uint32_t)index);
-    if (!context)
-        return -EINVAL;
-    thread->context = (uint32_t)index + 1;
-    thread->context_generation = context->header.generation;
-    return 0;
-}
+USE(table)
+USE(context)
+USE(handlers)
 
 int64_t
 pysc_thread_set_access(struct pysc_engine *engine, uint32_t number, const struct pysc_access *access)

@@ -50,9 +50,37 @@ typedef int (*fast_path)(struct call *call);
 #define N_FAST_PATHS 512
 extern fast_path pysc_fast_paths[N_FAST_PATHS];
 
+/* What a thread refers to, or NULL. */
+static inline struct pysc_table *
+table_of(struct pysc_objects *objects, const struct thread *thread)
+{
+    struct pysc_table *table = thread->table.index ? &objects->tables[thread->table.index - 1] : NULL;
+
+    return table && is_living(&table->header, thread->table.generation) ? table : NULL;
+}
+
+static inline struct pysc_context *
+context_of(struct pysc_objects *objects, const struct thread *thread)
+{
+    struct pysc_context *context = thread->context.index ? &objects->contexts[thread->context.index - 1] : NULL;
+
+    return context && is_living(&context->header, thread->context.generation) ? context : NULL;
+}
+
+static inline struct pysc_handlers *
+handlers_of(struct pysc_objects *objects, const struct thread *thread)
+{
+    struct pysc_handlers *handlers = thread->handlers.index ? &objects->handlers[thread->handlers.index - 1] : NULL;
+
+    return handlers && is_living(&handlers->header, thread->handlers.generation) ? handlers : NULL;
+}
+
 /* The description, or NULL. */
+struct pysc_file *file_in(struct pysc_objects *objects, const struct pysc_table *table, uint64_t fd);
 struct pysc_file *file_at_fd(const struct call *call, uint64_t fd);
 int answer(struct call *call, int64_t result);
+/* Answer what the command of that index results in. */
+int answer_result(struct call *call, int64_t command);
 /* Answer, and let Python hear that an object moved. */
 int answer_and_tell(struct call *call, int64_t result, uint32_t kind, uint32_t index, uint32_t events);
 /* Answer `result`, with `size` bytes that stand at the beginning of the data area. */
@@ -183,14 +211,17 @@ int read_kept(struct call *call, struct pysc_file *file, struct pysc_data *data,
 /* The verdict is about to be a read from `start` to `end`; it may come back as undone. */
 void begin_read(struct call *call, struct pysc_file *file, int64_t start, int64_t end, int moves);
 
-/* fast_signal.c */
+/* fast_self.c */
 void serve_self(void);
+
+/* fast_signal.c */
 void serve_signal(void);
+
+/* space.c: whether the space has one thread. */
+int is_alone(const struct space *space);
 
 /* fast_mmap.c */
 void serve_mmap(void);
-/* Whether the space has one thread. */
-int is_alone(const struct space *space);
 void forget_mapping(struct space *space);
 void forget_mapped(struct pysc_engine *engine, struct space *space);
 

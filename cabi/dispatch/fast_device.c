@@ -8,14 +8,12 @@
 static int
 read_zero(struct call *call, const struct parts *parts)
 {
-    int64_t index;
+    const struct part *part = &parts->part[0];
 
-    if (parts->n != 1 || parts->total > ZEROS_MAX)
+    if (parts->n != 1 || part->size > ZEROS_MAX)
         return HAND_OVER;
-    index = pysc_command(call->engine, call->number, PYSC_CMD_ZERO, 0, parts->part[0].address, parts->total, 0, 0, 0, 0, 0);
-    pysc_command(call->engine, call->number, PYSC_CMD_REPLY, PYSC_FLAG_RESULT, (uint64_t)index, 0, 0, 0, 0, 0, 0);
-    pysc_flush(call->engine, call->number);
-    return ANSWERED;
+    return answer_result(call, pysc_command(call->engine, call->number, PYSC_CMD_ZERO, 0, part->address, part->size,
+                                            0, 0, 0, 0, 0));
 }
 
 int

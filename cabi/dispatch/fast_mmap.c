@@ -92,9 +92,7 @@ fast_mmap(struct call *call)
     pysc_command(call->engine, call->number, PYSC_CMD_RECEIVE, 0, 1, 0, 0, 0, 0, 0, 0);
     index = pysc_command(call->engine, call->number, PYSC_CMD_MAP, 0, a[0], length, prot, flags, 0, offset, 0);
     pysc_command(call->engine, call->number, PYSC_CMD_CLOSE, 0, 0, 0, 0, 0, 0, 0, 0);
-    pysc_command(call->engine, call->number, PYSC_CMD_REPLY, PYSC_FLAG_RESULT, (uint64_t)index, 0, 0, 0, 0, 0, 0);
-    pysc_flush(call->engine, call->number);
-    return ANSWERED;
+    return answer_result(call, index);
 }
 
 void

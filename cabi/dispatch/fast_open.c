@@ -163,7 +163,7 @@ open_path(struct call *call, uint64_t dirfd, uint64_t path, uint32_t flags)
         return answer(call, -EACCES);
     /* Listings of merged directories, and what is above a root, are Python's. */
     if (may < 0 || dentry->merged || pysc_is_top(call->objects, dentry) ||
-        call->objects->contexts[call->thread->context - 1].root == dentry->header.index + 1)
+        context_of(call->objects, call->thread)->root == dentry->header.index + 1)
         return HAND_OVER;
     return open_dentry(call, found, flags);
 }

@@ -136,14 +136,10 @@ forget_waiting(struct pysc_engine *engine, uint32_t number)
 static int
 still_reads(const struct pysc_engine *engine, const struct thread *thread)
 {
-    const struct pysc_table *table = thread->table ? &engine->objects->tables[thread->table - 1] : NULL;
-    uint32_t fd = (uint32_t)thread->pending.call.args[0];
-    const struct pysc_file *file;
+    const struct pysc_table *table = table_of(engine->objects, thread);
+    const struct pysc_file *file = table ? file_in(engine->objects, table, thread->pending.call.args[0]) : NULL;
 
-    if (!table || !is_living(&table->header, thread->table_generation) || fd >= table->capacity || !table->files[fd])
-        return 0;
-    file = &engine->objects->files[table->files[fd] - 1];
-    return file->type == PYSC_FILE_PIPE && file->object == thread->pending.file - 1 &&
+    return file && file->type == PYSC_FILE_PIPE && file->object == thread->pending.file - 1 &&
            file->generation == thread->pending.generation;
 }
 

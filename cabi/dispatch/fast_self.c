@@ -16,14 +16,11 @@ static const struct pysc_dentry *
 working_directory(const struct call *call)
 {
     const struct pysc_objects *objects = call->objects;
+    const struct pysc_context *context = context_of(call->objects, call->thread);
     const struct pysc_dentry *dentry;
-    const struct pysc_context *context;
     struct view view;
 
-    if (!call->thread->context)
-        return NULL;
-    context = &objects->contexts[call->thread->context - 1];
-    if (!is_living(&context->header, call->thread->context_generation) || !context->root || !context->working ||
+    if (!context || !context->root || !context->working ||
         context->root_mount != context->working_mount || !pysc_is_top(objects, &objects->dentries[context->root - 1]) ||
         objects->dentries[context->working - 1].cache != objects->dentries[context->root - 1].cache ||
         objects->dentries[context->working - 1].era != context->working_era ||

@@ -62,13 +62,9 @@ fast_rt_sigprocmask(struct call *call)
 static struct pysc_action *
 action_of(const struct call *call, uint64_t signo)
 {
-    const struct thread *thread = call->thread;
-    struct pysc_handlers *handlers;
+    struct pysc_handlers *handlers = handlers_of(call->objects, call->thread);
 
-    if (!thread->handlers || signo < 1 || signo > 64)
-        return NULL;
-    handlers = &call->objects->handlers[thread->handlers - 1];
-    return is_living(&handlers->header, thread->handlers_generation) ? &handlers->actions[signo - 1] : NULL;
+    return handlers && signo >= 1 && signo <= 64 ? &handlers->actions[signo - 1] : NULL;
 }
 
 /* Whether it ends what is pending of the signal, for all threads. */
@@ -103,25 +99,6 @@ fast_rt_sigaction(struct call *call)
         return HAND_OVER;
     *action = after;
     return answer(call, 0);
-}
-
-int64_t
-pysc_thread_use_handlers(struct pysc_engine *engine, uint32_t number, int64_t index)
-{
-    struct thread *thread = thread_at(engine, number);
-    struct pysc_handlers *handlers;
-
-    if (!thread)
-        return -ESRCH;
-    thread->handlers = 0;
-    if (index < 0 || !engine->objects)
-        return 0;
-    handlers = pysc_handlers_at(engine->objects, (uint32_t)index);
-    if (!handlers)
-        return -EINVAL;
-    thread->handlers = (uint32_t)index + 1;
-    thread->handlers_generation = handlers->header.generation;
-    return 0;
 }
 
 void

@@ -220,7 +220,6 @@ walk(struct walker *w, uint32_t flags, struct view *view)
 struct found
 walk_path(const struct call *call, uint64_t dirfd, uint64_t address, uint32_t flags, const struct pysc_access *access)
 {
-    const struct thread *thread = call->thread;
     struct found found = {.dentry = NOT_OURS};
     struct walker w;
 
@@ -228,9 +227,8 @@ walk_path(const struct call *call, uint64_t dirfd, uint64_t address, uint32_t fl
     w.access = access;
     w.at = w.links = w.mount = 0;
     w.slash = 0;
-    w.context = thread->context ? &call->objects->contexts[thread->context - 1] : NULL;
-    if (w.context && is_living(&w.context->header, thread->context_generation) && copy_path(&w, address) && w.text[0] &&
-        start(&w, dirfd))
+    w.context = context_of(call->objects, call->thread);
+    if (w.context && copy_path(&w, address) && w.text[0] && start(&w, dirfd))
         found.dentry = walk(&w, flags, &found.view);
     found.mount = w.mount;
     return found;

@@ -282,20 +282,19 @@ class OverlayInode(Inode):
         await (await self.copy_up()).remove_xattr(name)
 
 
-class OverlayFile(OverlayInode):
-    """A regular file.  ``lower_opens`` counts the descriptions that opened the lower side."""
+class KnownInode(OverlayInode):
+    """What fast paths know the bytes of, or what stat(2) shows: those of the side that counts."""
 
-    __slots__ = ("_data", "lower_opens")
+    __slots__ = ("_data",)
 
     def __init__(self, fs: Overlay, upper: TmpfsInode | None, lower: Inode | None) -> None:
         super().__init__(fs, upper, lower)
-        self.lower_opens = 0
         self._data: Data | None = None
 
     def data(self) -> Data:
         if self._data is None:
             self._data = Data()
-            self._data.set_other(self.real.data())
+            self.follow_upper()
         return self._data
 
     def follow_upper(self) -> None:
@@ -306,6 +305,16 @@ class OverlayFile(OverlayInode):
         super().relink(more)
         if self._data is not None:
             self._data.touch()
+
+
+class OverlayFile(KnownInode):
+    """A regular file.  ``lower_opens`` counts the descriptions that opened the lower side."""
+
+    __slots__ = ("lower_opens",)
+
+    def __init__(self, fs: Overlay, upper: TmpfsInode | None, lower: Inode | None) -> None:
+        super().__init__(fs, upper, lower)
+        self.lower_opens = 0
 
     async def _copy(self, directory: TmpfsDirectory, name: bytes, before: Attributes, size: int | None) -> TmpfsInode:
         lower = self.below
@@ -383,34 +392,22 @@ async def _copy_xattrs(lower: Inode, made: TmpfsInode) -> None:
         return  # as a file system that has none
 
 
-class OverlayDirectory(OverlayInode):
+class OverlayDirectory(KnownInode):
     """A directory: of one side, or of both (merged).
 
     Fast paths answer for the names in it that only the lower side has: whatever makes one on the upper side, or hides
     one by a whiteout, takes it first.
     """
 
-    __slots__ = ("_data", "_dentry", "_missing")
+    __slots__ = ("_dentry", "_missing")
 
     upper: TmpfsDirectory | None
 
     def __init__(self, fs: Overlay, upper: TmpfsInode | None, lower: Inode | None) -> None:
         super().__init__(fs, upper, lower)
-        self._data: Data | None = None
         self._dentry = -1
         self._missing: set[bytes] = set()
         """Names that the lower side has not, and never will."""
-
-    def data(self) -> Data:
-        if self._data is None:
-            self._data = Data()
-            self.follow_upper()
-        return self._data
-
-    def follow_upper(self) -> None:
-        """The lower side does not change."""
-        if self._data is not None:
-            self._data.set_other(self.upper.data() if self.upper is not None else None)
 
     def __del__(self) -> None:
         if self._dentry >= 0:

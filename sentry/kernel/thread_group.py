@@ -154,8 +154,9 @@ class ThreadGroup:
     def set_limit(self, resource: int, soft: int, hard: int) -> None:
         """Set a limit, and show it to fast paths."""
         self.limits[resource] = (soft, hard)
+        packed = self.packed_limits()
         for task in self.tasks.values():
-            task.thread.set_limits(self.packed_limits())
+            task.thread.set_limits(packed)
 
     def packed_limits(self) -> bytes:
         """Return all limits, as fast paths show them."""

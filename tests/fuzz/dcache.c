@@ -426,8 +426,7 @@ main(int argc, char **argv)
     call.objects = objects;
     cache = (uint32_t)pysc_dcache_new(objects, tree, 1, 1);
     context = pysc_context_at(objects, (uint32_t)pysc_object_new(objects, PYSC_OBJECT_CONTEXT));
-    thread.context = context->header.index + 1;
-    thread.context_generation = context->header.generation;
+    thread.context = (struct reference){context->header.index + 1, context->header.generation};
     agree(120000, 3);
     CHECK(places_found > 5000 && failures_found > 20000);
     change_meanwhile();

@@ -21,6 +21,9 @@ from pysc.urpc.message import Request
 from pysc.urpc.schema import gofer
 from tests.support.needs import missing
 
+USER = 54321
+"""An ordinary user: nobody that the host knows."""
+
 
 @pytest.fixture(autouse=True)
 def no_leaked_fds() -> Iterator[None]:
@@ -144,6 +147,16 @@ def let_others_reach(path: Path) -> None:
             break
         if directory.stat().st_uid == os.geteuid():
             directory.chmod(0o755)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Return a directory of an ordinary user's."""
+    made = tmp_path / "tree"
+    made.mkdir()
+    let_others_reach(made)
+    os.chown(made, USER, USER)
+    return made
 
 
 @pytest.fixture

@@ -21,21 +21,11 @@ from pysc.gofer.tree import SetUpError, check_attributes
 from pysc.urpc.fds import FileFd
 from pysc.urpc.schema import gofer
 from pysc.urpc.schema.gofer import Changes, File
-from tests.component.gofer.conftest import Export, Gofer, Rpc, let_others_reach, requests
+from tests.component.gofer.conftest import USER, Export, Gofer, Rpc, requests
 
-USER = 54321
 STRANGER = 54322
 ROOT = File(0, b"")
 SPECIAL = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    made = tmp_path / "tree"
-    made.mkdir()
-    let_others_reach(made)
-    os.chown(made, USER, USER)
-    return made
 
 
 @pytest.fixture

@@ -14,19 +14,9 @@ from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import EACCES, ENOENT, EPERM
 from pysc.urpc.schema import gofer
 from pysc.urpc.schema.gofer import Changes, File
-from tests.component.gofer.conftest import Export, Gofer, let_others_reach, requests
+from tests.component.gofer.conftest import USER, Export, Gofer, requests
 
-USER = 54321
 ROOT = File(0, b"")
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    made = tmp_path / "tree"
-    made.mkdir()
-    let_others_reach(made)
-    os.chown(made, USER, USER)
-    return made
 
 
 @pytest.fixture
