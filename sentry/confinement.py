@@ -28,7 +28,7 @@ SOL_SOCKET: Final = 1
 CLONE_THREAD_FLAGS: Final = 0x10900  # CLONE_THREAD | CLONE_SIGHAND | CLONE_VM
 
 ALLOWED: Final = (
-    # The loop: epoll, timers, doorbells, waiting for guests.
+    # The loop: epoll, timers, waiting for guests.
     "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "eventfd2", "timerfd_create",
     "timerfd_settime", "timerfd_gettime", "signalfd4", "pselect6", "select", "wait4", "waitid", "pidfd_open",
     "pidfd_send_signal", "sched_setaffinity", "sched_getaffinity", "getcpu", "membarrier", "rt_sigtimedwait",

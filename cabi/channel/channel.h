@@ -7,7 +7,7 @@
  * A slot is one thread's.  `turn` says who may write to it: the guest half fills in a report and sets turn to
  * PYSC_TURN_SENTRY; the sentry fills in commands and sets it back.
  */
-#define PYSC_CHANNEL_VERSION 4
+#define PYSC_CHANNEL_VERSION 5
 #define PYSC_SLOTS 4096
 #define PYSC_DATA_SIZE 65536
 #define PYSC_DATA_ROOM 61440     /* for commands; paths that came as hints are above */
@@ -30,10 +30,8 @@
 #define PYSC_SITES 1088          /* call sites that can be patched; the last PYSC_CANCELLABLE are of that form */
 #define PYSC_CANCELLABLE 64
 
-/* Descriptors of a guest process; what is donated comes above. */
+/* A blank's only descriptor, its end of the space's socket; what is donated comes above. */
 #define PYSC_FD_SOCKET 0
-#define PYSC_FD_DOORBELL 1
-#define PYSC_FD_DONATED 2
 
 /* The host signal that preempts. */
 #define PYSC_SIGNAL_PREEMPT 63
@@ -41,10 +39,9 @@
 #define PYSC_TURN_GUEST 0
 #define PYSC_TURN_SENTRY 1
 
-/* clone(2) flags: the three that the sentry lets pass, and a value that no kernel accepts, which announces a birth. */
+/* clone(2) flags: the two that the sentry lets pass. */
 #define PYSC_CLONE_FORK 0x208000
 #define PYSC_CLONE_THREAD 0x1250f00
-#define PYSC_CLONE_BIRTH 0x7079736300000000
 
 /* What a report says.  The first six are those of pysc.sentry.platform.interface.Kind. */
 #define PYSC_KIND_SYSCALL 1
@@ -53,7 +50,7 @@
 #define PYSC_KIND_INTERRUPTED 4
 #define PYSC_KIND_SIGRETURN 5
 #define PYSC_KIND_GONE 6
-#define PYSC_KIND_BORN 16
+#define PYSC_KIND_BORN 16        /* a blank waits for a program */
 #define PYSC_KIND_DONE 17
 #define PYSC_KIND_FRAME_FAULT 18
 #define PYSC_KIND_UNDONE 19      /* a read could not be done as ordered: nr, args are the call's; do it over */
@@ -90,6 +87,7 @@
 #define PYSC_FLAG_REDO 4         /* REPLY: when a PUT faulted the call is reported as UNDONE */
 #define PYSC_FLAG_PARTIAL 8      /* REPLY: when a PUT faulted the result is what the ones before it put, if anything */
 #define PYSC_FLAG_RESULT 16      /* REPLY: with the result of the command of that index */
+#define PYSC_FLAG_UNLESS_FAILED 32 /* if a command before it failed (other than copies), report DONE instead */
 
 struct pysc_registers {
     uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp;
@@ -138,13 +136,14 @@ struct pysc_slot {
     uint32_t n_commands;
     uint32_t cpu;                /* where the thread ran when it reported */
     uint32_t waits;              /* the sentry will not answer soon: do not spin */
+    uint32_t early, unused;      /* a thread that begins is to be preempted at once */
     struct pysc_hint hints[PYSC_HINTS];
     struct pysc_registers regs;
     struct pysc_frame frame;
     struct pysc_ids ids;
     uint64_t clear_tid, robust_list; /* set_tid_address(2), set_robust_list(2): what the thread's end looks at */
     struct pysc_command commands[PYSC_COMMANDS];
-    uint8_t padding[2960];
+    uint8_t padding[2952];
     uint8_t data[PYSC_DATA_SIZE];
 };
 
@@ -158,7 +157,6 @@ struct pysc_channel {
     uint32_t version;
     uint32_t fastpath;           /* the guest half may answer calls by itself, and patch */
     uint64_t base;               /* where the guest maps this; the places of all else follow from it */
-    uint64_t token;              /* random: names the space in its birth notification */
     uint64_t table;              /* where the jump table begins */
     uint64_t heap_start;         /* where brk(2) begins, before the first instruction of a program */
     uint32_t polled;             /* the sentry looks at `pending` by itself: ring only when it is asleep */
@@ -167,6 +165,6 @@ struct pysc_channel {
     uint64_t filter[PYSC_FILTER_LENGTH];
     uint64_t heap_end;           /* where it is now: for show */
     uint64_t heap_limit;         /* bytes; RLIMIT_DATA */
-    uint8_t padding[3520];
+    uint8_t padding[3528];
     struct pysc_slot slots[PYSC_SLOTS];
 };

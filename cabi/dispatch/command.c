@@ -26,6 +26,7 @@ pysc_command(struct pysc_engine *engine, uint32_t number, uint32_t op, uint32_t 
     if (op >= PYSC_VERDICT) {
         thread->verdict = 1;
         thread->framed = (flags & PYSC_FLAG_FRAME) != 0;
+        thread->unless = (flags & PYSC_FLAG_UNLESS_FAILED) != 0;
     }
     return thread->n_commands++;
 }

@@ -8,21 +8,13 @@ struct pysc_objects;
 
 #define PYSC_READY 32 /* an event's kind: a watched descriptor (`id`) is ready for args[0] */
 #define PYSC_MOVED 33 /* a fast path changed object `id` of kind `nr`, which somebody waits for: it has args[0] now */
-#define PYSC_NOTIFIED 35 /* the listener has received what is nobody's ordered clone: pysc_notify_last has it */
+#define PYSC_BORN 35 /* a process has spoken for the first time on the socket of space `id`: its pid is nr; 0: none ever will */
 #define PYSC_DONATED 34 /* thread `id` has taken what it was sent: descriptors may be sent to its space again */
 
 struct pysc_event {
     uint32_t id;
     uint32_t kind;
     int64_t nr;
-    uint64_t args[6];
-};
-
-/* What a notification of the listener says. */
-struct pysc_notification {
-    uint64_t id;
-    uint32_t pid;
-    int32_t nr;
     uint64_t args[6];
 };
 
@@ -44,26 +36,26 @@ int64_t pysc_engine_share(struct pysc_engine *engine, int32_t file);
 
 struct pysc_counters *pysc_engine_counters(struct pysc_engine *engine);
 
-/* A clone(2) with these flags (PYSC_CLONE_*) has been ordered of a thread of process `pid` (1), or is over (-1): it is
- * let pass meanwhile, and watched descriptors are looked at while spinning. */
-void pysc_expect(struct pysc_engine *engine, int32_t pid, uint64_t flags, int32_t change);
+/* A stopped thread of process `pid` is going to be told to make the thread `child`, in its space or in a new one, which
+ * has been added as stopped: until either reports, or the child's process speaks, the host lets it. */
+int64_t pysc_bear(struct pysc_engine *engine, uint32_t thread, int32_t pid, uint32_t child);
 
 /* The descriptors of a space; the space's own.  -1: closed. */
 struct pysc_space_ends {
     int32_t memory; /* of the channel */
-    int32_t doorbell;
     int32_t socket, guest_socket;
 };
 
-/* Make a space: open its ends, map its channel, listen to its doorbell.  Returns the space's number. */
+/* Make a space: open its ends, map its channel, listen to its socket.  Returns the space's number. */
 int64_t pysc_space_new(struct pysc_engine *engine, struct pysc_space_ends *ends);
 /* Close what is only kept until the guest has it: memory and guest_socket. */
 void pysc_space_close_guest_ends(struct pysc_engine *engine, uint32_t space);
 int64_t pysc_space_remove(struct pysc_engine *engine, uint32_t space);
 struct pysc_channel *pysc_space_channel(struct pysc_engine *engine, uint32_t space);
 
-/* Expect reports of the thread in `slot`.  Returns the thread's number. */
-int64_t pysc_thread_add(struct pysc_engine *engine, uint32_t space, uint32_t slot);
+/* Expect reports of the thread in `slot`, or, if it is `stopped`, take commands for what it does first.  Returns the
+ * thread's number. */
+int64_t pysc_thread_add(struct pysc_engine *engine, uint32_t space, uint32_t slot, int32_t stopped);
 int64_t pysc_thread_remove(struct pysc_engine *engine, uint32_t thread);
 
 /* Fast paths send descriptors, too, for a guest half to keep and read from.
@@ -147,13 +139,8 @@ int64_t pysc_reserve(struct pysc_engine *engine, uint32_t thread, uint64_t size)
 int64_t pysc_result(struct pysc_engine *engine, uint32_t thread, uint32_t index);
 
 /* seccomp_unotify(2) */
-/* Watch the listener (borrowed). */
+/* Watch the listener (borrowed), and answer what comes: an ordered clone goes on, all else is EPERM. */
 int64_t pysc_listen(struct pysc_engine *engine, int32_t listener);
-/* What PYSC_NOTIFIED told of. */
-const struct pysc_notification *pysc_notify_last(struct pysc_engine *engine);
-int64_t pysc_notify_answer(int32_t listener, uint64_t id, int64_t value, int32_t error, uint32_t flags);
-/* `last`: it is the answer, too; the call returns `as`. */
-int64_t pysc_notify_add_file(int32_t listener, uint64_t id, int32_t file, uint32_t as, int32_t last);
 
 /* Send descriptors (borrowed, at most 4) in one message; -EBUSY while the last one has not been taken. */
 int64_t pysc_donate(int32_t socket, const int32_t *files, uint32_t count);

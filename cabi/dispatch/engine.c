@@ -80,8 +80,18 @@ pysc_engine_share(struct pysc_engine *engine, int32_t file)
     return 0;
 }
 
+/* For a thread that will come, or has come and waits. */
+static void
+begin_slot(struct pysc_slot *slot)
+{
+    slot->sleeping = slot->waits = slot->early = 0;
+    slot->n_hints = 0;
+    slot->clear_tid = slot->robust_list = 0;
+    __atomic_store_n(&slot->turn, PYSC_TURN_SENTRY, __ATOMIC_SEQ_CST);
+}
+
 int64_t
-pysc_thread_add(struct pysc_engine *engine, uint32_t number, uint32_t slot)
+pysc_thread_add(struct pysc_engine *engine, uint32_t number, uint32_t slot, int32_t stopped)
 {
     struct space *space = space_at(engine, number);
     uint32_t thread = engine->free_thread ? engine->free_thread - 1 : engine->n_threads;
@@ -94,8 +104,12 @@ pysc_thread_add(struct pysc_engine *engine, uint32_t number, uint32_t slot)
         engine->free_thread = engine->threads[thread].index;
     else
         engine->n_threads++;
-    engine->threads[thread] = (struct thread){
-        .slot = &space->channel->slots[slot], .space = number, .index = slot, .state = STATE_RUNNING};
+    engine->threads[thread] = (struct thread){.slot = &space->channel->slots[slot],
+                                              .space = number,
+                                              .index = slot,
+                                              .state = stopped ? STATE_STOPPED : STATE_RUNNING};
+    if (stopped)
+        begin_slot(&space->channel->slots[slot]);
     space->threads[slot] = thread + 1;
     if (slot >= space->slots)
         space->slots = slot + 1;
@@ -110,6 +124,9 @@ pysc_thread_remove(struct pysc_engine *engine, uint32_t number)
     if (!thread)
         return -ESRCH;
     forget_waiting(engine, number);
+    end_bearing(engine, number);
+    if (thread->mother)
+        end_bearing(engine, thread->mother - 1);
     engine->spaces[thread->space].threads[thread->index] = 0;
     thread->state = STATE_FREE;
     thread->index = engine->free_thread;

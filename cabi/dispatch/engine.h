@@ -16,7 +16,6 @@
 #define N_HOT 4
 #define QUICK_ENOUGH 8      /* so many dense reports in a row: spin */
 #define CROWDED_NS 20000000 /* where others want the core, do not spin for so long */
-#define N_ORDERED 32
 
 /* A thread's state, the sentry's own view of the protocol. */
 enum state {
@@ -51,6 +50,14 @@ struct pending {
     struct pysc_event call;
 };
 
+/* A clone(2) that has been ordered. */
+struct bearing {
+    uint64_t flags;
+    int32_t pid;             /* of the process */
+    uint32_t child;          /* thread */
+    uint32_t next, previous; /* others: number + 1 */
+};
+
 /* An object that is used as long as it lives. */
 struct reference {
     uint32_t index; /* + 1; 0: none */
@@ -64,9 +71,11 @@ struct thread {
     uint8_t state;
     uint8_t verdict; /* the batch that is being written ends the stop */
     uint8_t framed;  /* the last verdict came with a signal frame */
+    uint8_t unless;  /* it was one that depends on the commands before it */
     uint8_t n_commands;
     uint8_t quiet;   /* no signal is pending, for it or its process */
     uint8_t wanted;  /* Python waits for its next event: it must not wait here */
+    uint8_t bearing; /* it has been told to clone: it stands in the engine's list */
     uint32_t used; /* bytes of the data area in this batch */
     struct reference table;    /* of descriptors */
     struct reference context;  /* root and working directory */
@@ -75,6 +84,8 @@ struct thread {
     struct pysc_limits limits;
     struct pending pending;
     uint64_t sigmask; /* blocked signals */
+    struct bearing clone; /* while `bearing` */
+    uint32_t mother; /* who is told to make this one: number + 1; 0: nobody any more */
 };
 
 /* The file that was mapped last. */
@@ -91,6 +102,8 @@ struct space {
     struct pysc_channel *channel; /* NULL: free */
     uint32_t *threads;            /* by slot: number + 1 */
     struct pysc_space_ends ends;
+    uint8_t announced; /* Python has been told whose it is */
+    uint8_t unheard;   /* the number stands in the engine's list */
     uint32_t slots; /* all slots below have been used */
     uint32_t next_free;
     uint32_t receiver; /* the thread that a fast path has sent a descriptor: number + 1 */
@@ -102,12 +115,6 @@ struct space {
     struct mapping mapping;
     struct pysc_mapped mapped[N_MAPPED]; /* what fast paths have mapped and Python has not heard of; dentries in use */
     uint32_t n_mapped;
-};
-
-/* A clone that a process has been told to make; `pid` 0: none. */
-struct ordered {
-    int32_t pid;
-    uint64_t flags;
 };
 
 struct pysc_engine {
@@ -130,10 +137,10 @@ struct pysc_engine {
     uint32_t spin_cycles;
     struct pysc_counters counters;
     uint32_t told;     /* Python is being told of moves, and has not heard of them yet */
-    int32_t expecting; /* clones that have been ordered: a notification of the listener comes soon */
-    struct ordered ordered[N_ORDERED]; /* the first of them */
+    uint32_t bearing; /* the first thread that has been told to clone: number + 1; a notification comes soon */
     int32_t listener;
-    struct pysc_notification notification; /* the last */
+    uint32_t unheard[MAX_SPACES], n_unheard; /* spaces to be heard and looked at before the sentry sleeps */
+    uint32_t unfinished; /* some of them are to be looked at now */
     int64_t last_look;
     struct space spaces[MAX_SPACES];
     struct thread threads[MAX_THREADS];
@@ -147,8 +154,10 @@ int take_roused(struct pysc_engine *engine, struct pysc_event *event);
 /* The thread ends. */
 void forget_waiting(struct pysc_engine *engine, uint32_t thread);
 
-/* notify.c: take what the listener has.  Returns whether `event` tells of it. */
-int take_notification(struct pysc_engine *engine, struct pysc_event *event);
+/* notify.c: answer what the listener has. */
+void answer_notification(struct pysc_engine *engine);
+/* The thread has cloned, if it was told to, or will not. */
+void end_bearing(struct pysc_engine *engine, uint32_t thread);
 
 /* kept.c: what a report says about what was pending, before anybody looks at it. */
 #define SETTLED_FOR_PYTHON 1 /* no fast path looks at it */
@@ -157,9 +166,9 @@ int settle(struct pysc_engine *engine, uint32_t thread, struct pysc_event *event
 /* Tell the guest half, before its thread goes on, to close what is nothing any more. */
 void forget_revoked(struct pysc_engine *engine, uint32_t thread);
 
-/* How a space's doorbell stands in the epoll set: edge-triggered, a ring needs no read. */
+/* How a space's socket stands in the epoll set: edge-triggered, so that what was said may be read later. */
 static inline struct epoll_event
-doorbell_event(uint32_t space)
+socket_event(uint32_t space)
 {
     return (struct epoll_event){.events = EPOLLIN | EPOLLET, .data.u64 = (1ULL << 32) | space};
 }

@@ -1,4 +1,8 @@
-/* seccomp_unotify(2) and tgkill(2). */
+/* seccomp_unotify(2): guests' clone(2) calls, held by the host until we have compared them with what was ordered; and
+ * tgkill(2).
+ *
+ * CONTINUE is safe because all that is compared is in registers.  A preempt signal can make the answer fail or a second
+ * notification follow: a clone stays ordered until the parent or the child reports. */
 
 #define _GNU_SOURCE
 #include "engine.h"
@@ -13,87 +17,76 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static int
-receive(int32_t listener, struct pysc_notification *notification)
-{
-    struct seccomp_notif received;
-
-    memset(&received, 0, sizeof received);
-    if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &received) != 0)
-        return 0; /* its thread was killed meanwhile */
-    notification->id = received.id;
-    notification->pid = received.pid;
-    notification->nr = received.data.nr;
-    for (int i = 0; i < 6; i++)
-        notification->args[i] = received.data.args[i];
-    return 1;
-}
-
-int64_t
-pysc_notify_answer(int32_t listener, uint64_t id, int64_t value, int32_t error, uint32_t flags)
-{
-    struct seccomp_notif_resp answer = {.id = id, .val = value, .error = error, .flags = flags};
-
-    return ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer) == 0 ? 0 : -errno;
-}
-
-int64_t
-pysc_notify_add_file(int32_t listener, uint64_t id, int32_t file, uint32_t as, int32_t last)
-{
-    struct seccomp_notif_addfd add = {.id = id,
-                                      .flags = SECCOMP_ADDFD_FLAG_SETFD | (last ? SECCOMP_ADDFD_FLAG_SEND : 0),
-                                      .srcfd = (uint32_t)file,
-                                      .newfd = as};
-
-    return ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add) < 0 ? -errno : 0;
-}
-
 int64_t
 pysc_tgkill(int32_t process, int32_t thread, int32_t signo)
 {
     return syscall(SYS_tgkill, process, thread, signo) == 0 ? 0 : -errno;
 }
 
-void
-pysc_expect(struct pysc_engine *engine, int32_t pid, uint64_t flags, int32_t change)
+int64_t
+pysc_bear(struct pysc_engine *engine, uint32_t number, int32_t pid, uint32_t child)
 {
-    engine->expecting += change;
-    for (uint32_t i = 0; i < N_ORDERED; i++) {
-        struct ordered *ordered = &engine->ordered[i];
+    struct thread *thread = thread_at(engine, number), *born = thread_at(engine, child);
+    uint64_t flags;
 
-        if (change > 0 ? ordered->pid == 0 : ordered->pid == pid && ordered->flags == flags) {
-            *ordered = change > 0 ? (struct ordered){pid, flags} : (struct ordered){0, 0};
-            return;
-        }
-    }
-    /* One too many is Python's to recognize. */
+    if (!thread || !born || thread->state != STATE_STOPPED || thread->bearing || born->mother || child == number)
+        return -EINVAL;
+    flags = born->space == thread->space ? PYSC_CLONE_THREAD : PYSC_CLONE_FORK;
+    thread->clone = (struct bearing){.flags = flags, .pid = pid, .child = child, .next = engine->bearing};
+    if (engine->bearing)
+        engine->threads[engine->bearing - 1].clone.previous = number + 1;
+    engine->bearing = number + 1;
+    thread->bearing = 1;
+    born->mother = number + 1;
+    return 0;
 }
 
+void
+end_bearing(struct pysc_engine *engine, uint32_t number)
+{
+    struct thread *thread = &engine->threads[number];
+    const struct bearing *clone = &thread->clone;
+
+    if (!thread->bearing)
+        return;
+    thread->bearing = 0;
+    engine->threads[clone->child].mother = 0;
+    if (clone->next)
+        engine->threads[clone->next - 1].clone.previous = clone->previous;
+    if (clone->previous)
+        engine->threads[clone->previous - 1].clone.next = clone->next;
+    else
+        engine->bearing = clone->next;
+}
+
+/* Whether the thread of that tid has been told to make this very clone. */
 static int
 is_ordered(const struct pysc_engine *engine, int32_t tid, uint64_t flags)
 {
-    for (uint32_t i = 0; i < N_ORDERED; i++) {
-        const struct ordered *ordered = &engine->ordered[i];
+    for (uint32_t next = engine->bearing; next; next = engine->threads[next - 1].clone.next) {
+        const struct bearing *clone = &engine->threads[next - 1].clone;
 
-        if (ordered->pid && ordered->flags == flags && (ordered->pid == tid || pysc_tgkill(ordered->pid, tid, 0) == 0))
+        if (clone->flags == flags && (clone->pid == tid || pysc_tgkill(clone->pid, tid, 0) == 0))
             return 1;
     }
     return 0;
 }
 
-int
-take_notification(struct pysc_engine *engine, struct pysc_event *event)
+void
+answer_notification(struct pysc_engine *engine)
 {
-    struct pysc_notification *note = &engine->notification;
+    struct seccomp_notif note;
+    struct seccomp_notif_resp answer = {.error = -EPERM};
 
-    if (!receive(engine->listener, note))
-        return 0;
-    if (note->nr == SYS_clone && is_ordered(engine, (int32_t)note->pid, note->args[0])) {
-        pysc_notify_answer(engine->listener, note->id, 0, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
-        return 0;
+    memset(&note, 0, sizeof note);
+    if (ioctl(engine->listener, SECCOMP_IOCTL_NOTIF_RECV, &note) != 0)
+        return; /* its thread was killed meanwhile */
+    answer.id = note.id;
+    if (note.data.nr == SYS_clone && is_ordered(engine, (int32_t)note.pid, note.data.args[0])) {
+        answer.error = 0;
+        answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
     }
-    *event = (struct pysc_event){.id = (uint32_t)engine->listener, .kind = PYSC_NOTIFIED};
-    return 1;
+    ioctl(engine->listener, SECCOMP_IOCTL_NOTIF_SEND, &answer);
 }
 
 int64_t
@@ -101,10 +94,4 @@ pysc_listen(struct pysc_engine *engine, int32_t listener)
 {
     engine->listener = listener;
     return pysc_watch(engine, listener, EPOLLIN);
-}
-
-const struct pysc_notification *
-pysc_notify_last(struct pysc_engine *engine)
-{
-    return &engine->notification;
 }

@@ -8,10 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#define SOCKET_ROOM 16384 /* some twenty rings that nobody has taken */
 
 static void
 close_end(int32_t *file)
@@ -25,41 +26,43 @@ static void
 close_ends(struct pysc_space_ends *ends)
 {
     close_end(&ends->memory);
-    close_end(&ends->doorbell);
     close_end(&ends->socket);
     close_end(&ends->guest_socket);
 }
 
-/* Channel memory that nobody can shrink, doorbell, socket pair. */
+/* Channel memory that nobody can shrink, and a socket pair on which the host says who speaks. */
 static int64_t
 open_ends(struct pysc_space_ends *ends)
 {
+    const int yes = 1, room = SOCKET_ROOM;
     int32_t pair[2];
 
-    *ends = (struct pysc_space_ends){-1, -1, -1, -1};
+    *ends = (struct pysc_space_ends){-1, -1, -1};
     ends->memory = memfd_create("pysc-channel", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (ends->memory < 0 || ftruncate(ends->memory, sizeof(struct pysc_channel)) != 0 ||
         fcntl(ends->memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
         return -errno;
-    ends->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (ends->doorbell < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
         return -errno;
     ends->socket = pair[0];
     ends->guest_socket = pair[1];
+    if (setsockopt(ends->socket, SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes) != 0 ||
+        setsockopt(ends->guest_socket, SOL_SOCKET, SO_SNDBUF, &room, sizeof room) != 0)
+        return -errno;
     return 0;
 }
 
-/* Map the channel and listen to the doorbell. */
+/* Map the channel and listen to the socket. */
 static int64_t
 begin(struct pysc_engine *engine, struct space *space, uint32_t number)
 {
-    struct epoll_event event = doorbell_event(number);
+    struct epoll_event event = socket_event(number);
     void *channel = mmap(NULL, sizeof *space->channel, PROT_READ | PROT_WRITE, MAP_SHARED, space->ends.memory, 0);
 
     if (channel == MAP_FAILED)
         return -errno;
     space->threads = calloc(PYSC_SLOTS, sizeof *space->threads);
-    if (space->threads && epoll_ctl(engine->epoll, EPOLL_CTL_ADD, space->ends.doorbell, &event) == 0) {
+    if (space->threads && epoll_ctl(engine->epoll, EPOLL_CTL_ADD, space->ends.socket, &event) == 0) {
         space->channel = channel;
         return 0;
     }
@@ -90,6 +93,7 @@ pysc_space_new(struct pysc_engine *engine, struct pysc_space_ends *ends)
     else
         engine->n_spaces++;
     space->slots = 0;
+    space->announced = 0;
     space->receiver = space->sending = space->awaited = space->next_place = 0;
     memset(space->kept, 0, sizeof space->kept);
     *ends = space->ends;
@@ -134,7 +138,7 @@ pysc_space_remove(struct pysc_engine *engine, uint32_t number)
         if (engine->hot[i] == number + 1)
             engine->hot[i] = 0;
     }
-    epoll_ctl(engine->epoll, EPOLL_CTL_DEL, space->ends.doorbell, NULL);
+    epoll_ctl(engine->epoll, EPOLL_CTL_DEL, space->ends.socket, NULL);
     close_ends(&space->ends);
     forget_mapping(space);
     forget_mapped(engine, space);

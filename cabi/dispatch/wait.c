@@ -1,4 +1,4 @@
-/* The loop's wait: doorbells and watched descriptors in one epoll set, reports out of the channels.
+/* The loop's wait: guests' sockets and watched descriptors in one epoll set, reports out of the channels.
  *
  * Where requests come close together the sentry spins over the few channels that were busy last ("hot": they need not
  * ring while it is awake); where they are rare it sleeps, on the caller's core, since to wake a sleeper on another core
@@ -9,7 +9,9 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <x86intrin.h>
 
@@ -24,6 +26,7 @@
 #define PAID 16             /* a dense time with so many good spins has paid */
 #define SPIN_NS 100000      /* spin for so long before sleeping */
 #define WAKE_NS 200000      /* and for so long after waking a caller on another core */
+#define MOST_HEARD 256      /* more than a socket holds */
 #define LOOK_AT_FILES_NS 100000 /* watched descriptors are looked at at least so often while reports are dense */
 
 struct batch {
@@ -52,6 +55,8 @@ take_report(const struct thread *thread, struct pysc_event *event)
         event->args[i] = untrusted->args[i];
     if (thread->state == STATE_BUSY)
         return event->kind == PYSC_KIND_DONE;
+    if (event->kind == PYSC_KIND_DONE)
+        return thread->unless;
     if (event->kind == PYSC_KIND_UNDONE)
         return thread->pending.state == PENDING_READ;
     return (event->kind >= PYSC_KIND_SYSCALL && event->kind <= PYSC_KIND_SIGRETURN) || event->kind == PYSC_KIND_BORN ||
@@ -90,6 +95,9 @@ take_turn(struct pysc_engine *engine, uint32_t number, struct batch *batch)
         event->kind = 0; /* the guest half is not ours any more: Python kills the space */
     event->id = number;
     engine->counters.reports++;
+    end_bearing(engine, number);
+    if (thread->mother)
+        end_bearing(engine, thread->mother - 1);
     thread->state = STATE_STOPPED;
     thread->n_commands = 0;
     thread->verdict = 0;
@@ -159,13 +167,87 @@ scan_space(struct pysc_engine *engine, uint32_t number, struct batch *batch)
     return 0;
 }
 
-/* A space that was not emptied must ring again by itself. */
 static void
-ring_again(struct pysc_engine *engine, uint32_t number)
+look_later(struct pysc_engine *engine, uint32_t number)
 {
-    struct epoll_event event = doorbell_event(number);
+    struct space *space = &engine->spaces[number];
 
-    epoll_ctl(engine->epoll, EPOLL_CTL_MOD, engine->spaces[number].ends.doorbell, &event);
+    if (!space->unheard)
+        engine->unheard[engine->n_unheard++] = number;
+    space->unheard = 1;
+}
+
+/* Who sent the message, as the host says; 0: it does not. */
+static int32_t
+sender(struct msghdr *message)
+{
+    const struct cmsghdr *header = CMSG_FIRSTHDR(message);
+    struct ucred who;
+
+    if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_CREDENTIALS ||
+        header->cmsg_len < CMSG_LEN(sizeof who))
+        return 0;
+    memcpy(&who, CMSG_DATA(header), sizeof who);
+    return who.pid;
+}
+
+static void
+announce(struct pysc_engine *engine, uint32_t number, int32_t pid, struct batch *batch)
+{
+    struct space *space = &engine->spaces[number];
+
+    for (uint32_t slot = 0; slot < space->slots; slot++) {
+        if (space->threads[slot] && engine->threads[space->threads[slot] - 1].mother)
+            end_bearing(engine, engine->threads[space->threads[slot] - 1].mother - 1);
+    }
+    space->announced = 1;
+    batch->events[batch->n++] = (struct pysc_event){.id = number, .kind = PYSC_BORN, .nr = pid};
+}
+
+/* Empty a space's socket.  What guests say there is that they are there; the first to say so is who the space belongs to,
+ * and if all who could have ended before, nobody is.  Returns whether that was all. */
+static int
+hear(struct pysc_engine *engine, uint32_t number, struct batch *batch)
+{
+    struct space *space = &engine->spaces[number];
+
+    for (int i = 0; i < MOST_HEARD; i++) {
+        union {
+            struct cmsghdr header;
+            char space[CMSG_SPACE(sizeof(struct ucred))];
+        } control;
+        uint64_t nothing;
+        struct iovec vector = {&nothing, sizeof nothing};
+        struct msghdr message = {
+            .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+        ssize_t got;
+
+        if (!space->announced && batch->n == batch->max)
+            return 0;
+        got = recvmsg(space->ends.socket, &message, MSG_DONTWAIT);
+        if (!space->announced && got >= 0)
+            announce(engine, number, got ? sender(&message) : 0, batch);
+        if (got <= 0)
+            return 1;
+    }
+    return 0;
+}
+
+/* Hear those that rang, and look at each once more: what was heard does not ring again. */
+static void
+hear_all(struct pysc_engine *engine, struct batch *batch)
+{
+    uint32_t left = 0;
+
+    for (uint32_t i = 0; i < engine->n_unheard; i++) {
+        uint32_t number = engine->unheard[i];
+
+        if (space_at(engine, number) && (!hear(engine, number, batch) || scan_space(engine, number, batch) < 0))
+            engine->unheard[left++] = number;
+        else
+            engine->spaces[number].unheard = 0;
+    }
+    engine->n_unheard = engine->unfinished = left;
 }
 
 /* A space is not looked at any more.  Whoever saw it polled just before has not rung: look once more, after the store. */
@@ -175,8 +257,10 @@ cool(struct pysc_engine *engine, uint32_t number, struct batch *batch)
     if (!engine->spaces[number].channel)
         return;
     __atomic_store_n(&engine->spaces[number].channel->polled, 0, __ATOMIC_SEQ_CST);
-    if (scan_space(engine, number, batch) < 0)
-        ring_again(engine, number);
+    if (scan_space(engine, number, batch) < 0) {
+        look_later(engine, number);
+        engine->unfinished = 1;
+    }
 }
 
 /* A space that rang becomes hot, and the one that has been so for longest is not any more. */
@@ -210,18 +294,31 @@ scan_hot(struct pysc_engine *engine, struct batch *batch)
     }
 }
 
+/* A space rang: who rings is served first, and the socket emptied when there is nothing else to do. */
+static void
+take_ring(struct pysc_engine *engine, uint32_t number, struct batch *batch)
+{
+    struct space *space = space_at(engine, number);
+
+    if (!space)
+        return;
+    look_later(engine, number);
+    if (!space->announced)
+        hear(engine, number, batch); /* before anything that it reports */
+    heat(engine, number, batch);     /* before the scan: what comes after it is found by the next one */
+    if (!space->announced || scan_space(engine, number, batch) < 0)
+        engine->unfinished = 1;
+}
+
 static void
 take_ready(struct pysc_engine *engine, const struct epoll_event *ready, struct batch *batch)
 {
     uint32_t id = (uint32_t)ready->data.u64;
 
     if (ready->data.u64 >> 32) {
-        if (space_at(engine, id))
-            heat(engine, id, batch); /* before the scan: what comes after it is found by the next one */
-        if (scan_space(engine, id, batch) < 0)
-            ring_again(engine, id);
-    } else if (batch->n < batch->max && id == (uint32_t)engine->listener) {
-        batch->n += (uint32_t)take_notification(engine, &batch->events[batch->n]);
+        take_ring(engine, id, batch);
+    } else if (id == (uint32_t)engine->listener) {
+        answer_notification(engine);
     } else if (batch->n < batch->max) {
         batch->events[batch->n++] = (struct pysc_event){.id = id, .kind = PYSC_READY, .args = {ready->events}};
     }
@@ -322,7 +419,7 @@ spin(struct pysc_engine *engine, int64_t now, int64_t until, struct batch *batch
             }
             __builtin_ia32_pause();
         }
-        if (engine->expecting && (look_at_files(engine, 0, batch) != 0 || batch->n))
+        if (engine->bearing && (look_at_files(engine, 0, batch) != 0 || batch->n))
             return 1;
         now = now_ns();
     } while (now < until && now - before < LOST_NS);
@@ -362,7 +459,8 @@ sleep_until(struct pysc_engine *engine, int64_t timeout_ns, struct batch *batch)
         place(engine, 1);
     __atomic_store_n(&engine->shared->asleep, 1, __ATOMIC_SEQ_CST);
     scan_hot(engine, batch);
-    failed = look_at_files(engine, batch->n ? 0 : timeout_ns, batch);
+    hear_all(engine, batch);
+    failed = look_at_files(engine, batch->n || engine->n_unheard ? 0 : timeout_ns, batch);
     __atomic_store_n(&engine->shared->asleep, 0, __ATOMIC_SEQ_CST);
     return failed;
 }
@@ -374,9 +472,13 @@ wait_once(struct pysc_engine *engine, int64_t now, int64_t deadline, struct batc
     int64_t until;
     int failed = 0;
 
+    if (engine->unfinished)
+        hear_all(engine, batch);
     scan_hot(engine, batch);
     if (now - engine->last_look > LOOK_AT_FILES_NS || (batch->n == 0 && now >= deadline)) {
         engine->last_look = now;
+        if (engine->n_unheard)
+            hear_all(engine, batch); /* a full socket would not ring */
         failed = look_at_files(engine, 0, batch);
     }
     if (batch->n || failed || now >= deadline)

@@ -154,7 +154,7 @@ receive_files(struct record *r)
     long result;
 
     do
-        result = host(__NR_recvmsg, PYSC_FD_SOCKET, &message, 0);
+        result = host(__NR_recvmsg, r->space->socket, &message, 0);
     while (result == -EINTR);
     r->n_files = 0;
     if (result < 0)

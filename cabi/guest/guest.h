@@ -37,7 +37,8 @@ struct space {
     uint32_t lock; /* of all below; taken across clone */
     uint32_t n_sites, n_cancellable, n_text;
     uint32_t xsave_size, xsave_extended; /* of the host's signal frames */
-    uint32_t spinning, padding;
+    uint32_t spinning;
+    int32_t socket; /* this process's end */
     uint64_t xfeatures;
     struct text {
         uint64_t start, end;
@@ -233,6 +234,7 @@ void serve(struct context *c);
 int run_native(struct context *c, long nr, const uint64_t *args);
 void load_registers(struct context *c, const struct ucontext *uc);
 void store_registers(const struct context *c);
+void ring(const struct space *space);
 void hand_over(struct record *r);
 
 /* vdso.S, clock.c */

@@ -5,6 +5,8 @@
 #define FUTEX_WAIT 0
 #define FUTEX_WAIT_BITSET 9
 #define FUTEX_CMD_MASK 0x7f
+#define MSG_DONTWAIT 0x40
+#define MSG_NOSIGNAL 0x4000
 
 void
 load_registers(struct context *c, const struct ucontext *uc)
@@ -33,17 +35,24 @@ store_registers(const struct context *c)
     write_fs_base(g->fs_base);
 }
 
+/* Wake the sentry.  Where the socket is full it has been woken, and has not yet looked. */
+void
+ring(const struct space *space)
+{
+    static const uint64_t nothing;
+
+    host(__NR_sendto, space->socket, &nothing, sizeof nothing, MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
+}
+
 /* The turn is the sentry's; wake it if it sleeps.  Stores before loads: a lost wake-up otherwise. */
 void
 hand_over(struct record *r)
 {
-    static const uint64_t one = 1;
-
     r->slot->waits = 0;
     __atomic_store_n(&r->slot->turn, PYSC_TURN_SENTRY, __ATOMIC_SEQ_CST);
     __atomic_fetch_or(&r->channel->pending[r->index / 64], 1UL << (r->index % 64), __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&r->shared->asleep, __ATOMIC_SEQ_CST) || !__atomic_load_n(&r->channel->polled, __ATOMIC_SEQ_CST))
-        host(__NR_write, PYSC_FD_DOORBELL, &one, 8);
+        ring(r->space);
 }
 
 /* 1, or 0 when it did not come in time; -1: it is not going to come soon. */
@@ -184,6 +193,7 @@ run_command_natively(struct context *c, const struct pysc_command *command)
 struct puts {
     uint64_t done; /* bytes, until one failed */
     int failed;
+    int others_failed; /* commands that are no copies */
 };
 
 static uint64_t
@@ -259,13 +269,16 @@ obey(struct context *c)
 {
     struct pysc_slot *slot = c->r->slot;
     uint32_t n = slot->n_commands < PYSC_COMMANDS ? slot->n_commands : PYSC_COMMANDS;
-    struct puts puts = {0, 0};
+    struct puts puts = {0, 0, 0};
 
     for (uint32_t i = 0; i < n; i++) {
         struct pysc_command command = slot->commands[i];
 
-        if (command.op >= PYSC_VERDICT)
+        if (command.op >= PYSC_VERDICT) {
+            if (puts.others_failed && (command.flags & PYSC_FLAG_UNLESS_FAILED))
+                break;
             return give_verdict(c, &command, &puts);
+        }
         if (command.op == PYSC_CMD_SET_REGISTERS)
             take_registers(c);
         else
@@ -274,10 +287,10 @@ obey(struct context *c)
             puts.failed = 1;
         else if (command.op == PYSC_CMD_PUT && !puts.failed)
             puts.done += command.args[1];
-        if (command.op == PYSC_CMD_FORK && slot->commands[i].result == 0) { /* in the child, whose slot this now is */
-            report(c, PYSC_KIND_BORN, 0, (uint64_t[6]){0});
-            return 0;
-        }
+        else if (command.op >= PYSC_CMD_RECEIVE && slot->commands[i].result < 0)
+            puts.others_failed = 1;
+        if (command.op == PYSC_CMD_FORK && slot->commands[i].result == 0)
+            return 0; /* in the child, whose slot this now is: it has a batch of its own */
     }
     slot->kind = PYSC_KIND_DONE;
     slot->regs = c->regs;

@@ -43,11 +43,15 @@ struct message {
     uint64_t flags;
 };
 
+/* Of an order: socket, channel, shared page. */
+#define N_RIGHTS 3
+
 struct rights {
     uint64_t size;
     int32_t level, type;
-    int32_t files[4];
+    int32_t files[N_RIGHTS];
 };
+#define RIGHTS_SIZE(n) (offsetof(struct rights, files) + (n) * sizeof(int32_t))
 
 static void
 limit(int resource, uint64_t soft, uint64_t hard)
@@ -82,28 +86,27 @@ install_listener(void)
                 SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &program);
 }
 
-static long
-send_answer(int64_t answer, int64_t file)
+/* The listener, or -errno. */
+static void
+send_listener(int64_t listener)
 {
-    struct vector vector = {&answer, sizeof answer};
-    struct rights rights = {20, 1, 1, {(int32_t)file}};
-    struct message message = {0, 0, &vector, 1, file < 0 ? 0 : &rights, file < 0 ? 0 : 24, 0};
+    struct vector vector = {&listener, sizeof listener};
+    struct rights rights = {RIGHTS_SIZE(1), 1, 1, {(int32_t)listener}};
+    struct message message = {0, 0, &vector, 1, listener < 0 ? 0 : &rights, listener < 0 ? 0 : sizeof rights, 0};
 
-    return host(__NR_sendmsg, ZYGOTE_SOCKET, &message, 0);
+    host(__NR_sendmsg, ZYGOTE_SOCKET, &message, 0);
 }
 
-/* In the child: socket, doorbell, channel, shared page become descriptors 0 to 3, the image 4; start over as a blank. */
+/* In the child: socket, channel, shared page become descriptors 0 to 2, the image 4; start over as a blank. */
 static _Noreturn void
 become_blank(const int32_t *files)
 {
     const char *const arguments[] = {"blank", 0};
 
-    for (int i = 0; i < 4; i++)
-        host(__NR_dup3, files[i], 20 + i, 0);
-    host(__NR_dup3, ZYGOTE_IMAGE, 24, 0);
-    for (int i = 0; i < 5; i++)
-        host(__NR_dup3, 20 + i, i, 0);
-    host(__NR_close_range, 5, ~0U, 0);
+    for (int i = 0; i < N_RIGHTS; i++)
+        host(__NR_dup3, files[i], i, 0);
+    host(__NR_close, ZYGOTE_SOCKET);
+    host(__NR_close_range, ZYGOTE_IMAGE + 1, ~0U, 0);
     host(__NR_prctl, PR_SET_PDEATHSIG, SIGKILL);
     host(__NR_execveat, 4, "", arguments, arguments + 1, AT_EMPTY_PATH);
     die();
@@ -113,13 +116,11 @@ static void
 make_blank(const int32_t *files)
 {
     struct clone_args arguments = {.flags = CLONE_PARENT};
-    long child = host(__NR_clone3, &arguments, sizeof arguments);
 
-    if (child == 0)
+    if (host(__NR_clone3, &arguments, sizeof arguments) == 0)
         become_blank(files);
-    for (int i = 0; i < 4; i++)
-        host(__NR_close, files[i]);
-    send_answer(child, -1);
+    for (int i = 0; i < N_RIGHTS; i++)
+        host(__NR_close, files[i]); /* if there is no child, these were the last: the sentry sees its socket hang up */
 }
 
 static _Noreturn void
@@ -134,7 +135,7 @@ zygote(void)
     limit(RLIMIT_MEMLOCK, 0, 0);
     limit(RLIMIT_CORE, 1, 1);
     listener = install_listener();
-    send_answer(listener, listener);
+    send_listener(listener);
     if (listener < 0)
         die();
     host(__NR_close, listener);
@@ -149,7 +150,7 @@ zygote(void)
             continue;
         if (got <= 0)
             host(__NR_exit_group, 0);
-        if (message.control_size == sizeof rights && rights.size == sizeof rights)
+        if (message.control_size >= RIGHTS_SIZE(N_RIGHTS) && rights.size == RIGHTS_SIZE(N_RIGHTS))
             make_blank(rights.files);
     }
 }
@@ -225,19 +226,19 @@ map_or_die(uint64_t address, uint64_t size, int prot, int flags, int file)
 static struct pysc_channel *
 map_channel(void)
 {
-    struct pysc_channel *look = (void *)host(__NR_mmap, 0, 8192, PROT_READ, MAP_SHARED, 2, 0);
+    struct pysc_channel *look = (void *)host(__NR_mmap, 0, 8192, PROT_READ, MAP_SHARED, 1, 0);
     uint64_t base;
 
     if ((uint64_t)look > PYSC_TASK_SIZE || look->version != PYSC_CHANNEL_VERSION)
         die();
     base = look->base;
     host(__NR_munmap, look, 8192);
-    map_or_die(base, CHANNEL_SIZE, PROT_RW, MAP_SHARED, 2);
+    map_or_die(base, CHANNEL_SIZE, PROT_RW, MAP_SHARED, 1);
     host(__NR_madvise, base, CHANNEL_SIZE, MADV_DONTFORK);
-    map_or_die(base - SHARED_OFFSET, PAGE, PROT_READ, MAP_SHARED, 3);
+    map_or_die(base - SHARED_OFFSET, PAGE, PROT_READ, MAP_SHARED, 2);
     map_or_die(base - SPACE_OFFSET, SPACE_SIZE, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS, -1);
     map_or_die(base + STACKS_OFFSET, STACKS_SIZE, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
-    host(__NR_close_range, 2, ~0U, 0);
+    host(__NR_close_range, PYSC_FD_SOCKET + 1, ~0U, 0);
     return (struct pysc_channel *)base;
 }
 

@@ -11,10 +11,10 @@
 #define PROT_RW 3
 #define MAP_SHARED 1
 
-/* In the child of a fork: move its channel to where the parent's was (not inherited), and announce the birth.  The
- * sentry answers by putting the child's own socket and doorbell at their numbers. */
+/* In the child of a fork: move its channel to where the parent's was (not inherited), and say on its own socket that it
+ * is there: the host tells the sentry who says so. */
 static void
-be_born(struct context *c, uint64_t aside)
+be_born(struct context *c, uint64_t aside, int32_t socket)
 {
     struct record *r = c->r;
     uint64_t base = (uint64_t)r->channel;
@@ -25,46 +25,51 @@ be_born(struct context *c, uint64_t aside)
     r->space->lock = 0;
     r->space->spinning = 0;
     forget_files_of_parent(r->space);
-    r->n_files = 0;
+    host(__NR_close, r->space->socket);
+    r->space->socket = socket;
     r->preempt = 0;
-    if (host(__NR_clone, PYSC_CLONE_BIRTH, r->channel->token) != PYSC_FD_DOORBELL)
-        die();
+    ring(r->space);
 }
 
-/* The child's channel has been sent: map it aside, so that the child has it at birth, and clone.  Returns as clone. */
+/* The child's channel and socket have been sent: map the one aside, so that the child has both at birth, and clone.
+ * Returns as clone. */
 int64_t
 fork_space(struct context *c)
 {
     struct record *r = c->r;
     int64_t aside, child;
+    int32_t socket;
     struct pysc_command take = {.op = PYSC_CMD_RECEIVE};
 
     lock_space(r->space);
     aside = run_command(c, &take);
-    if (aside != 1) {
+    if (aside != 2) {
+        close_files(r);
         unlock_space(r->space);
         return aside < 0 ? aside : -EBADF;
     }
+    socket = r->files[1];
     aside = host(__NR_mmap, 0, CHANNEL_SIZE, PROT_RW, MAP_SHARED, r->files[0], 0);
     host(__NR_close, r->files[0]);
     r->n_files = 0;
-    if (aside < 0 && aside > -4096) {
-        unlock_space(r->space);
-        return aside;
+    child = aside;
+    if (aside >= 0 || aside <= -4096) {
+        do
+            child = host(__NR_clone, PYSC_CLONE_FORK, 0, 0, &r->slot->tid, 0);
+        while (child == -EINTR);
+        if (child == 0) {
+            be_born(c, (uint64_t)aside, socket);
+            return 0;
+        }
+        host(__NR_munmap, aside, CHANNEL_SIZE);
     }
-    do
-        child = host(__NR_clone, PYSC_CLONE_FORK, 0, 0, &r->slot->tid, 0);
-    while (child == -EINTR);
-    if (child == 0) {
-        be_born(c, (uint64_t)aside);
-        return 0;
-    }
-    host(__NR_munmap, aside, CHANNEL_SIZE);
+    host(__NR_close, socket);
     unlock_space(r->space);
     return child;
 }
 
-/* The first code of a new thread, on its handler stack; its parent left it a frame to enter the guest with. */
+/* The first code of a new thread, on its handler stack; its parent left it a frame to enter the guest with, and the
+ * sentry what to do first. */
 static void
 thread_main(uint64_t stack)
 {
@@ -78,7 +83,8 @@ thread_main(uint64_t stack)
     c.r = r;
     load_registers(&c, uc);
     c.regs.fs_base = r->spare[1];
-    report(&c, PYSC_KIND_BORN, 0, (uint64_t[6]){0});
+    if (__atomic_load_n(&r->slot->early, __ATOMIC_SEQ_CST))
+        r->preempt = 1;
     serve(&c);
     store_registers(&c);
     enter_guest(uc);

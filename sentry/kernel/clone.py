@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pysc.cabi.linux.capability import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
-from pysc.cabi.linux.errors import EAGAIN, EINVAL, EPERM
+from pysc.cabi.linux.errors import EAGAIN, EINVAL, EPERM, LinuxError
 from pysc.cabi.linux.resource import RLIM_INFINITY, RLIMIT_NPROC
 from pysc.cabi.linux.sched import (
     CLONE_CHILD_CLEARTID,
@@ -27,11 +27,13 @@ from pysc.cabi.linux.sched import (
     NEW_NAMESPACES,
 )
 from pysc.sentry.kernel.delivery import return_to_guest
+from pysc.sentry.kernel.exit import exit_task, reap
 from pysc.sentry.kernel.limits import watch_cpu
 from pysc.sentry.kernel.mapped_files import hear_of_mapped
 from pysc.sentry.kernel.scheduler import Completion
-from pysc.sentry.kernel.task import Return, Task, TaskState
+from pysc.sentry.kernel.task import Return, Task
 from pysc.sentry.kernel.thread_group import ThreadGroup
+from pysc.sentry.syscalls.table import Prepared
 
 if TYPE_CHECKING:
     from pysc.sentry.platform.interface import Thread
@@ -76,49 +78,66 @@ def check(task: Task, flags: int) -> None:
             raise EAGAIN("RLIMIT_NPROC")
 
 
-async def clone(task: Task, args: CloneArgs) -> int:
-    """Make a task, let it run, and return its tid; a vfork's parent waits for exec or exit first."""
+async def clone(task: Task, args: CloneArgs) -> int | Prepared:
+    """Make a task, let it run, and return its tid; a vfork's parent waits for exec or exit first.
+
+    The child has its verdict before it exists, and begins without asking; so may the parent go on.
+    """
     flags = args.flags
     check(task, flags)
     tid = task.kernel.allocate_pid()
-    thread = await _new_thread(task, args, tid)
-    if task.killed:
-        thread.exit(0, 0)
-        raise EAGAIN("being killed")
+    thread = await _new_thread(task, args)
     child = _new_task(task, tid, args, thread)
-    if flags & CLONE_PIDFD:
-        from pysc.sentry.kernel.pidfd import install_pidfd
-
-        task.put(args.pidfd, install_pidfd(task, child.group).to_bytes(4, "little"))
     if flags & CLONE_CHILD_SETTID:
         child.put(args.child_tid, tid.to_bytes(4, "little"))
     if flags & CLONE_CHILD_CLEARTID:
         thread.clear_tid = args.child_tid
-    wait: Completion[None] | None = None
     if flags & CLONE_VFORK:
-        wait = child.vfork = task.vfork_wait = Completion()
-    if child.state is TaskState.DEAD:
-        raise EAGAIN("being killed")
+        child.vfork = task.vfork_wait = Completion()
     child.killed = child.killed or child.group.exiting
     child.attention = bool(child.attention or child.killed or child.group.stop_pending or task.kernel.frozen)
-    if task.kernel.strace is not None:
-        task.kernel.strace.on_birth(task, child)
-    return_to_guest(child, Return(result=0))
-    if wait is not None:
-        await wait
+    strace = task.kernel.strace
+    if strace is not None:
+        strace.on_birth(task, child)
+    # A bad address does not undo the child.
+    told = (args.parent_tid, tid.to_bytes(4, "little")) if flags & CLONE_PARENT_SETTID else None
+    try:
+        at_once = strace is None and not flags & (CLONE_VFORK | CLONE_PIDFD)
+        if at_once and task.thread.prepare_birth(told, tid):
+            return_to_guest(child, Return(result=0))
+            return Prepared(child)
+        return_to_guest(child, Return(result=0))
+        await task.thread.bear(told)
+    except LinuxError:
+        forget(child)
+        task.vfork_wait = None
+        raise
+    if flags & CLONE_PIDFD:
+        from pysc.sentry.kernel.pidfd import install_pidfd
+
+        task.put(args.pidfd, install_pidfd(task, child.group).to_bytes(4, "little"))
+    if task.vfork_wait is not None:
+        await task.vfork_wait
         task.vfork_wait = None
     return tid
 
 
-async def _new_thread(task: Task, args: CloneArgs, tid: int) -> Thread:
-    # Before either runs: the child may clear the very same word at once.  A bad address does not undo the child.
-    told = (args.parent_tid, tid.to_bytes(4, "little")) if args.flags & CLONE_PARENT_SETTID else None
+def forget(child: Task) -> None:
+    """Undo a task whose thread could not be made: nobody has seen it run."""
+    group = child.group
+    group.exit_signal = 0 if group.leader is child else group.exit_signal
+    exit_task(child, gone=True)
+    if group.exited and not group.reaped:
+        reap(group)
+
+
+async def _new_thread(task: Task, args: CloneArgs) -> Thread:
     tls = args.tls if args.flags & CLONE_SETTLS else None
     if args.flags & CLONE_VM:
-        return await task.thread.clone(args.stack, tls, told)
-    thread = await task.thread.fork(told)
+        return task.thread.clone(args.stack, tls)
+    thread = task.thread.fork()
     if args.stack or tls is not None:
-        registers = await thread.registers()
+        registers = await task.thread.registers()
         if args.stack:
             registers.rsp = args.stack
         if tls is not None:

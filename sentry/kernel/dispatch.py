@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pysc.cabi.linux.errors import EIO, ENOSYS, LinuxError
 from pysc.cabi.linux.signals import SI_KERNEL, SIGKILL, SIGSEGV
+from pysc.sentry.kernel.clone import forget
 from pysc.sentry.kernel.delivery import return_to_guest
 from pysc.sentry.kernel.exit import end_group, exit_task
 from pysc.sentry.kernel.scheduler import Interrupted
@@ -41,6 +42,9 @@ def on_event(kernel: Kernel, event: Event) -> None:
     task.state = TaskState.KERNEL
     task.preempting = False
     native, task.native = task.native, None
+    if event.kind is Kind.FAILED:
+        _on_failed(task, native, event.args[0])
+        return
     if task.killed:
         exit_task(task)
         return
@@ -77,6 +81,19 @@ def _native_policy(nr: int, args: tuple[int, ...]) -> Restart:
     if nr == NR_FUTEX:
         return Restart.BLOCK if args[3] else Restart.SYS
     return Restart.BLOCK if nr in SLEEPS else Restart.NOINTR
+
+
+def _on_failed(task: Task, native: Return | None, error: int) -> None:
+    """What goes with a verdict could not be done: no child was made, or a new program has no memory."""
+    if native is None or native.child is None:
+        end_group(task.group, SIGSEGV)
+    else:
+        forget(native.child)
+        native = Return(native.nr, native.args, -error)
+    if task.killed:
+        exit_task(task)
+    else:
+        return_to_guest(task, native or Return())
 
 
 def _on_gone(task: Task) -> None:
@@ -179,7 +196,7 @@ def finish(
         elif isinstance(value, NoReply):
             return
         elif isinstance(value, Prepared):
-            _start_native(task, Return(nr, args, None, Restart.NOINTR), None)
+            _start_native(task, Return(nr, args, None, Restart.NOINTR, value.child), None)
             return
         else:
             back.result = int(value)

@@ -36,13 +36,14 @@ class Return(msgspec.Struct):
     """How a task goes back to its guest: kept until the verdict is given.
 
     A system call has ``nr`` and ``args``.  ``result`` is None for what has none (a preemption, a fault, sigreturn);
-    with ``restart`` the call was interrupted and has none yet.
+    with ``restart`` the call was interrupted and has none yet.  ``child`` is made with the verdict.
     """
 
     nr: int = -1
     args: tuple[int, ...] = ()
     result: int | None = None
     restart: Restart | None = None
+    child: Task | None = None
 
 
 class AltStack(msgspec.Struct, frozen=True):

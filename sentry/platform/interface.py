@@ -41,6 +41,7 @@ class Kind(IntEnum):
     )
     SIGRETURN = 5  # the guest called rt_sigreturn: args[0] is the signal mask in the frame; registers are already taken
     GONE = 6  # the host thread has ended, by exit() or otherwise; the last event of a thread
+    FAILED = 7  # the verdict was not carried out, since what it depended on failed: args[0] is the errno
 
 
 class Event(msgspec.Struct):
@@ -215,17 +216,26 @@ class Thread(Protocol):
         """Set what the guest half answers getpid and its kin from; call it at birth and whenever one changes."""
 
     # New threads.  They are stopped: the kernel sets their owner and gives the verdict (reply(0) in the usual case).
-    async def fork(self, told: tuple[int, bytes] | None = None) -> Thread:
-        """Make a new space, a copy of this one, with one thread that is a copy of this one.  EAGAIN, ENOMEM.
+    def fork(self) -> Thread:
+        """Prepare a space that is to be a copy of this one, with one thread that is a copy of this one.  EAGAIN.
 
-        ``told`` (an address, and what) is copied to this thread's memory once the child exists; a fault is ignored.
+        It is stopped, and may be given its verdict at once; it begins once this one has borne it.
         """
 
-    async def clone(self, stack: int, tls: int | None, told: tuple[int, bytes] | None = None) -> Thread:
-        """Make a thread here with this one's registers, ``rsp=stack`` unless 0, FS base ``tls`` unless None.
+    def clone(self, stack: int, tls: int | None) -> Thread:
+        """Prepare a thread here, as :meth:`fork` does: with this one's registers, but its stack and FS base.  EAGAIN.
 
-        ``told``: as for :meth:`fork`.
+        ``stack`` 0, ``tls`` None: they are this one's.
         """
+
+    async def bear(self, told: tuple[int, bytes] | None = None) -> None:
+        """Make the thread that was prepared last.  EAGAIN, ENOMEM: it is dropped, and no event tells of it.
+
+        ``told`` (an address, and what) is copied to this thread's memory; a fault is ignored.
+        """
+
+    def prepare_birth(self, told: tuple[int, bytes] | None, tid: int) -> bool:
+        """Let :meth:`reply_prepared` do it, and reply ``tid``, or else report Kind.FAILED; false: not now."""
 
     async def exec(self, image: Image) -> Thread:
         """Start ``image`` in a fresh space: return its first thread, stopped at the entry (verdict: resume()).
@@ -250,7 +260,7 @@ class Thread(Protocol):
         """
 
     def reply_prepared(self) -> None:
-        """End the syscall with the result of what :meth:`prepare_map_file` has prepared."""
+        """End the syscall with what :meth:`prepare_map_file` or :meth:`prepare_birth` has prepared."""
 
     def exit(self, clear_tid: int, robust_list: int) -> None:
         """End this host thread: it first handles its robust list, then clears and wakes ``clear_tid`` (0: none).
@@ -308,6 +318,10 @@ class Space(Protocol):
     """A host thread group: memory."""
 
     host_pid: int
+    """0: a child that has been told of, and of which nothing has been heard yet."""
+
+    async def begun(self) -> None:
+        """Wait until ``host_pid`` is known, or it is known that there will be none.  Interrupted."""
 
     def take_mapped(self) -> Sequence[Mapped]:
         """Return what fast paths have mapped since the last time; the caller leaves the dentries."""

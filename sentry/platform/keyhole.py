@@ -59,18 +59,7 @@ class LowWord(NamedTuple):
     values: tuple[int, ...]
 
 
-class LowWordAtLeast(NamedTuple):
-    """The argument is an int to the kernel: its low word is from ``least`` to 2**31 - 1."""
-
-    arg: int
-    least: int
-
-
-Rule = Equals | Within | AtLeast | LowWord | LowWordAtLeast
-
-SOCKET: Final = 0
-DOORBELL: Final = 1
-FIRST_DONATED: Final = 2
+Rule = Equals | Within | AtLeast | LowWord
 
 _PROT: Final = 0x7
 _MAP_FLAGS: Final = (
@@ -92,19 +81,20 @@ _FUTEX_OPS: Final = tuple(
 )
 _MEMBARRIER: Final = (0, 8, 16, 32, 64, 128, 256)  # QUERY and PRIVATE_EXPEDITED with its SYNC_CORE and RSEQ, REGISTER_*
 _ARCH_SET_FS: Final = 0x1002
+_RING_FLAGS: Final = 0x40 | 0x4000  # MSG_DONTWAIT, MSG_NOSIGNAL
 
 RULES: Final[dict[int, tuple[str, tuple[Rule, ...]]]] = {
-    1: ("write", (LowWord(0, (DOORBELL,)), Equals(2, (8,)))),
-    3: ("close", (LowWordAtLeast(0, FIRST_DONATED),)),
+    3: ("close", ()),
     9: ("mmap", (AtLeast(0, LIMIT, or_zero=True), Within(2, _PROT), Within(3, _MAP_FLAGS))),
     10: ("mprotect", (AtLeast(0, LIMIT), Within(2, _PROT))),
     11: ("munmap", (AtLeast(0, LIMIT),)),
     15: ("rt_sigreturn", ()),
-    17: ("pread64", (LowWordAtLeast(0, FIRST_DONATED),)),
+    17: ("pread64", ()),
     24: ("sched_yield", ()),
     25: ("mremap", (AtLeast(0, LIMIT), Within(3, 0x7), AtLeast(4, LIMIT, or_zero=True))),
     28: ("madvise", (AtLeast(0, LIMIT), LowWord(2, _MADVICE))),
-    47: ("recvmsg", (LowWord(0, (SOCKET,)),)),
+    44: ("sendto", (Equals(2, (8,)), LowWord(3, (_RING_FLAGS,)), Equals(4, (0,)))),
+    47: ("recvmsg", ()),
     56: ("clone", ()),
     60: ("exit", ()),
     131: ("sigaltstack", ()),
@@ -141,8 +131,6 @@ def _check(rule: Rule, good: str) -> list[Item]:
                 *zero,
                 test(JGE, least, good, "trap"),
             ]
-        case LowWordAtLeast(arg, least):
-            return [argument(arg), test(JGT, 0x7FFF_FFFF, "trap", None), test(JGE, least, good, "trap")]
 
 
 def _any(values: tuple[int, ...], good: str) -> list[Item]:

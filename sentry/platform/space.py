@@ -1,4 +1,4 @@
-"""An address space of the systrap platform: a host process, its channel, socket and doorbell."""
+"""An address space of the systrap platform: a host process, its channel and socket."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, ENOMEM
 from pysc.sentry.chance import below
-from pysc.sentry.kernel.scheduler import Completion
+from pysc.sentry.kernel.scheduler import Completion, WaitQueue, park
 from pysc.sentry.platform.interface import Mapped, ThreadGone
 
 if TYPE_CHECKING:
@@ -87,26 +87,25 @@ class SystrapSpace:
         self.base: int = parent.base if parent else _random_base()
         self.host_pid = 0
         self.pidfd = -1
-        self.token = below(1 << 62)
         self.table: int = parent.table if parent else lib.PYSC_TABLE_START + below(_TABLES) * _PAGE
         self.threads: dict[int, SystrapThread] = {}
-        self.leaving: set[int] = set()
-        """Slots whose threads have been told to end; free once the host has zeroed their ``tid``."""
-        self.forking: SystrapSpace | None = None
-        self.cloning = 0
+        self.leaving: dict[int, SystrapThread | None] = {}
+        """Slots whose threads have been told to end, and who was told to make those of which nothing has been heard."""
+        self.blank = parent is None
+        """No program has been put there."""
         self.born: Completion[SystrapThread] = Completion()
+        """The blank is ready."""
         self.dead = False
         self.memory_limit = _UNLIMITED
         """Of what the guest has; a fork has it from its parent."""
         self._kill_at_birth = False
-        self._expected: tuple[int, int] | None = None
-        """The process that is to become this space, and its pidfd."""
+        self._begun = WaitQueue()
         ends = ffi.new("struct pysc_space_ends *")
         self.number: int = lib.pysc_space_new(platform.engine, ends)
         if self.number < 0:
             raise EAGAIN
-        self.memory, self.doorbell = ends.memory, ends.doorbell
-        self.socket, self.guest_socket = ends.socket, ends.guest_socket
+        self.memory, self.socket, self.guest_socket = ends.memory, ends.socket, ends.guest_socket
+        platform.unborn[self.number] = self
         self.donation = Turn(platform.engine, self.number)
         self.channel: Any = lib.pysc_space_channel(platform.engine, self.number)
         self._fill_header(parent)
@@ -116,7 +115,6 @@ class SystrapSpace:
         channel.version = lib.PYSC_CHANNEL_VERSION
         channel.fastpath = self.platform.fastpath
         channel.base = self.base
-        channel.token = self.token
         channel.table = self.table
         channel.heap_start = parent.channel.heap_start if parent else 0
         channel.heap_end = parent.channel.heap_end if parent else 0
@@ -125,54 +123,34 @@ class SystrapSpace:
         ffi.buffer(channel.filter, len(program))[:] = program
 
     def born_as(self, pid: int) -> None:
-        """Take the host process that this space has become.
-
-        Raises:
-            EAGAIN: there is no such process.
-        """
-        expected, self._expected = self._expected, None
-        if expected is not None and expected[0] != pid:
-            self._forget(expected[1])
-            expected = None
-        if expected is None:
-            try:
-                self.pidfd = os.pidfd_open(pid)
-            except OSError:
-                raise EAGAIN from None
-            self.platform.watch(self.pidfd, 1, self._on_end)
-        else:
-            self.pidfd = expected[1]
+        """Take the host process that has spoken first on the socket; 0: nobody has, and nobody will."""
+        try:
+            if not pid or pid in self.platform.spaces:  # a parent that speaks for its child
+                raise ProcessLookupError
+            self.pidfd = os.pidfd_open(pid)
+        except OSError:
+            self.platform.look_for_lost()
+            self.close()
+            return
+        self.platform.watch(self.pidfd, 1, self._on_end)
         self.host_pid = pid
         self.platform.spaces[pid] = self
+        if self.limited:
+            self._apply(self.memory_limit)
         if self._kill_at_birth:
             self.kill()
-        self.settle()
+        for thread in self.threads.values():  # one at most
+            thread.begin_as(pid)
+        self._begun.wake_all()
 
-    def expect(self, pid: int) -> None:
-        """Give up if the child that its parent claims to have made ends before it is born."""
-        if self.host_pid or self.dead or pid in self.platform.spaces or pid == self.platform.zygote_pid:
-            return
-        try:
-            child = os.pidfd_open(pid)
-            os.waitid(os.P_PIDFD, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except OSError:  # no child of ours: the parent lies, and waits for nobody
-            self.abandon()
-            return
-        self._expected = (pid, child)
-        self.platform.watch(child, 1, self._on_end)
+    async def begun(self) -> None:
+        """Wait until ``host_pid`` is known, or it is known that there will be none.  Interrupted."""
+        while not self.host_pid and not self.dead:
+            await park(self._begun)
 
     def _forget(self, pidfd: int) -> None:
         self.platform.unwatch(pidfd)
         os.close(pidfd)
-
-    def settle(self) -> None:
-        """Once both the process and its first thread's report are there: the space is born."""
-        if self.host_pid and not self.born.done:
-            (thread,) = self.threads.values()
-            if thread.born.done:
-                thread.host_tid = self.host_pid
-                self.channel.slots[thread.slot].tid = self.host_pid
-                self.born.resolve(thread)
 
     def close_guest_ends(self) -> None:
         """Close what is only kept until the guest has it."""
@@ -180,14 +158,14 @@ class SystrapSpace:
 
     def free_slot(self) -> int:
         """Return a slot for a new thread.  EAGAIN."""
-        for slot in [slot for slot in self.leaving if self.channel.slots[slot].tid == 0]:
-            self.leaving.discard(slot)
+        for slot, maker in list(self.leaving.items()):
+            # Of a thread that is not there yet the host has written nothing either.
+            if self.channel.slots[slot].tid == 0 and (maker is None or maker.stopped or maker.gone):
+                del self.leaving[slot]
         for slot in range(len(self.threads) + len(self.leaving) + 1):
             if slot not in self.threads and slot not in self.leaving:
                 if slot >= lib.PYSC_SLOTS:
                     raise EAGAIN
-                self.channel.slots[slot].turn = lib.PYSC_TURN_GUEST
-                self.channel.slots[slot].clear_tid = self.channel.slots[slot].robust_list = 0
                 return slot
         raise EAGAIN
 
@@ -195,7 +173,7 @@ class SystrapSpace:
         """Forget a thread that has been told to end.  Of the last one the end of the process tells."""
         if len(self.threads) > 1:
             del self.threads[thread.slot]
-            self.leaving.add(thread.slot)
+            self.leaving[thread.slot] = thread.maker
             thread.end()
 
     def donate(self, files: list[int]) -> None:
@@ -230,10 +208,15 @@ class SystrapSpace:
         self.memory_limit = limit
         self._apply(limit)
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is such a limit."""
+        return self.memory_limit != _UNLIMITED
+
     @contextmanager
     def unlimited(self) -> Iterator[None]:
         """While the guest half maps for itself what is no part of the guest."""
-        limited = self.memory_limit != _UNLIMITED
+        limited = self.limited
         if limited:
             self._apply(_UNLIMITED)
         try:
@@ -266,23 +249,17 @@ class SystrapSpace:
             self._kill_at_birth = True
 
     def abandon(self) -> None:
-        """Give up a space that the kernel has not seen: kill its process if it has one, else free it."""
-        self.platform.births.pop(self.token, None)
+        """Give up a space that the kernel has not seen, or has been told to forget."""
         for thread in self.threads.values():
             thread.owner = None
         if self.pidfd >= 0:
             self.kill()
         else:
+            self.platform.look_for_lost()
             self.close()
 
     def _on_end(self, _ready: int) -> None:
-        """The host process has ended, maybe before it was born: reap it, and tell of its threads."""
-        if self._expected is not None:
-            child, self._expected = self._expected[1], None
-            os.waitid(os.P_PIDFD, child, os.WEXITED | os.WNOHANG)
-            self._forget(child)
-            self.abandon()
-            return
+        """The host process has ended: reap it, and tell of its threads."""
         os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG)
         self.close()
 
@@ -296,16 +273,15 @@ class SystrapSpace:
         for thread in list(self.threads.values()):
             thread.end()
         self.threads.clear()
+        self.leaving.clear()
+        self._begun.wake_all()
         born, self.born = self.born, Completion()  # a resolved one holds the first thread, which holds the space
         for waited_for in (born, self.born):
             waited_for.fail(ThreadGone())
-        if self._expected is not None:
-            platform.reap_at_end(self._expected[1])
-            self._expected = None
         if self.pidfd >= 0:
             self._forget(self.pidfd)
             self.pidfd = -1
             platform.spaces.pop(self.host_pid, None)
+        platform.unborn.pop(self.number, None)
         lib.pysc_space_remove(platform.engine, self.number)
         self.channel = None
-        platform.births.pop(self.token, None)

@@ -21,6 +21,7 @@ import os
 import resource
 import signal
 import struct
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -31,7 +32,6 @@ from pysc.cabi.linux.errors import EAGAIN, LinuxError
 from pysc.sentry.fs import hostproc
 from pysc.sentry.loader.elf import PAGE
 from pysc.sentry.platform import keyhole
-from pysc.sentry.platform.births import Births
 from pysc.sentry.platform.interface import Event, Image, Kind, PlatformError, ThreadGone
 from pysc.sentry.platform.space import SystrapSpace
 from pysc.sentry.platform.thread import SystrapThread
@@ -41,10 +41,12 @@ _EVENT: Final = struct.Struct("<IIq6Q")
 _BATCH: Final = 64
 _EPOLLIN: Final = 1
 _READY: Final[int] = lib.PYSC_READY
-_NOTIFIED: Final[int] = lib.PYSC_NOTIFIED
+_BORN: Final[int] = lib.PYSC_BORN
 _KINDS: Final = (None, *Kind)
 VDSO: Final = lib.PYSC_VDSO
 """Our own vDSO image in every guest process: what AT_SYSINFO_EHDR says, where fast paths are on."""
+_LOST: Final = 1.0
+"""Seconds."""
 _POOL: Final = 1
 """Blanks kept ready: execve does not wait for one."""
 
@@ -74,22 +76,19 @@ class Systrap:
             lib.pysc_engine_serve(self.engine, objects.OBJECTS)
         self.threads: dict[int, SystrapThread] = {}
         self.spaces: dict[int, SystrapSpace] = {}
-        self.births: dict[int, SystrapSpace] = {}
-        """Spaces that are being forked, by token."""
+        self.unborn: dict[int, SystrapSpace] = {}
+        """Those that have none yet, by their own numbers."""
         self._zygote = Zygote(guest or _installed())
-        self._listener = Births(self)
         self._shared = os.memfd_create("pysc-shared", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        self._ordered: deque[SystrapSpace] = deque()
-        """Spaces whose process the zygote has not yet answered with."""
         self._pool: deque[SystrapSpace] = deque()
         """Blanks that nobody has taken, made or being made."""
         self._refill = False
         """A blank has been taken: the next is ordered when everybody has been served."""
+        self._lost_until = 0.0
+        """Somebody has ended before the sentry knew its pid: until then it is looked for."""
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self.overhead = 0
         """Bytes of address space that the guest half takes of each space; known when a blank has been looked at."""
-        self._strays: list[int] = []
-        """Children to be ended that there was no descriptor for."""
         self._events: list[Event] = []
         self._raw = ffi.new("struct pysc_event[]", _BATCH)
         self._view = memoryview(ffi.buffer(self._raw))
@@ -109,8 +108,9 @@ class Systrap:
         _raise_limit()
         self._share()
         self._zygote.start()
-        self.watch(self._zygote.socket.fileno(), _EPOLLIN, self._on_zygote)
-        self._listener.start(self._zygote.listener)
+        failed = lib.pysc_listen(self.engine, self._zygote.listener)
+        if failed:
+            raise PlatformError(f"cannot watch a descriptor: {os.strerror(-failed)}")
         self._order()
 
     def _share(self) -> None:
@@ -129,11 +129,6 @@ class Systrap:
         """The zygote's host pid."""
         return self._zygote.pid
 
-    def expect(self, pid: int, flags: int, change: int) -> None:
-        """Let a clone with these flags pass that the process is told to make (1), until it is over (-1)."""
-        if self.engine:
-            lib.pysc_expect(self.engine, pid, flags, change)
-
     # Blanks
     def new_space(self, parent: SystrapSpace | None = None) -> SystrapSpace:
         """Make a space without a process, maybe for a copy of ``parent``.  EAGAIN, ENOMEM."""
@@ -144,28 +139,12 @@ class Systrap:
         space = self.new_space()
         try:
             SystrapThread(space, 0)
-            self._zygote.order([space.guest_socket, space.doorbell, space.memory, self._shared])
+            self._zygote.order([space.guest_socket, space.memory, self._shared])
         except (OSError, LinuxError):
             space.abandon()
             raise EAGAIN from None
         space.close_guest_ends()
-        self._ordered.append(space)
         self._pool.append(space)
-
-    def _on_zygote(self, _ready: int) -> None:
-        try:
-            pids = self._zygote.answers()
-        except EOFError:
-            self.unwatch(self._zygote.socket.fileno())
-            pids = [-EAGAIN.errno] * len(self._ordered)
-        for pid in pids:
-            space = self._ordered.popleft()
-            try:
-                if pid < 0:
-                    raise EAGAIN
-                space.born_as(pid)
-            except EAGAIN:
-                space.abandon()
 
     async def first_thread(self, image: Image) -> SystrapThread:
         """Start ``image`` in a fresh space (the first program of a container); as :meth:`Thread.exec`."""
@@ -185,41 +164,21 @@ class Systrap:
             raise
         return thread
 
-    def kill_stray(self, pid: int) -> None:
-        """Kill and reap a child that nobody waits for."""
+    def look_for_lost(self) -> None:
+        """Reap, soon, a child that ends or has ended without a word on its socket."""
+        self._lost_until = time.monotonic() + _LOST
+
+    def _reap_lost(self) -> None:
+        """Reap children that are nobody's; those of spaces are told of by their descriptors."""
+        if time.monotonic() > self._lost_until:
+            self._lost_until = 0.0
         try:
-            stray = os.pidfd_open(pid)
-        except OSError:  # out of descriptors, or it has ended and been reaped
-            self._strays.append(pid)
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if ended.si_pid in self.spaces or ended.si_pid == self._zygote.pid:
+                    return  # it hides others: next time
+                os.waitpid(ended.si_pid, 0)
+        except ChildProcessError:
             return
-
-        self.reap_at_end(stray)
-        signal.pidfd_send_signal(stray, signal.SIGKILL)
-
-    def reap_at_end(self, pidfd: int) -> None:
-        """Reap a child that nobody waits for once it ends (``pidfd`` is taken over)."""
-
-        def reap(_ready: int) -> None:
-            self.unwatch(pidfd)
-            try:
-                os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
-            except ChildProcessError:
-                pass
-            os.close(pidfd)
-
-        self.watch(pidfd, _EPOLLIN, reap)
-
-    def _end_strays(self) -> None:
-        """Kill and reap those that could not be watched.  Nobody else reaps them, so their pids stay theirs."""
-        left = []
-        for pid in self._strays:
-            try:
-                os.kill(pid, signal.SIGKILL)
-                if os.waitpid(pid, os.WNOHANG)[0] == 0:
-                    left.append(pid)
-            except (ProcessLookupError, ChildProcessError):
-                continue
-        self._strays = left
 
     def _fill_pool(self) -> None:
         self._refill = False
@@ -236,8 +195,8 @@ class Systrap:
         Callbacks of watched descriptors and completions of awaited operations are made from inside.
         """
         events = self._events
-        if self._strays:
-            self._end_strays()
+        if self._lost_until:
+            self._reap_lost()
         if self._refill:
             self._fill_pool()
         if events:
@@ -253,8 +212,10 @@ class Systrap:
                 if callback is not None:
                     callback(record[3])
                 continue
-            if kind == _NOTIFIED:
-                self._listener.on_notified()
+            if kind == _BORN:
+                space = self.unborn.pop(number, None)
+                if space is not None:
+                    space.born_as(record[2])
                 continue
             if kind == lib.PYSC_MOVED:
                 objects.on_moved(record[2], number, record[3])
@@ -267,6 +228,7 @@ class Systrap:
                 continue
             if 1 <= kind <= 5:
                 thread.stopped = True
+                thread.maker = thread.child = None
                 events.append(Event(thread, _KINDS[kind], record[2], record[3:]))
             elif not self._on_report(thread, kind):
                 thread.space.kill()
@@ -277,7 +239,8 @@ class Systrap:
     def _on_report(self, thread: SystrapThread, kind: int) -> bool:
         """Take a report that is not the kernel's; false if it makes no sense."""
         if kind == lib.PYSC_KIND_DONE:
-            return thread.done()
+            thread.done()
+            return True
         if thread.busy:
             return False
         if kind == lib.PYSC_KIND_BORN:
@@ -289,22 +252,17 @@ class Systrap:
 
     def _on_born(self, thread: SystrapThread) -> bool:
         space = thread.space
-        if thread.born.done:
+        if not space.blank or not space.host_pid:
             return False
-        if space.born.done:
-            tid = space.channel.slots[thread.slot].tid
-            if lib.pysc_tgkill(space.host_pid, tid, 0) != 0:
-                return False
-            thread.host_tid = tid
+        space.blank = False
         thread.stopped = True
-        thread.born.resolve(None)
-        space.settle()
+        space.born.resolve(thread)
         return True
 
-    def tell_gone(self, thread: SystrapThread) -> None:
-        """Queue the last event of a thread, if the kernel has ever seen it."""
+    def tell(self, thread: SystrapThread, kind: Kind, error: int = 0) -> None:
+        """Queue an event of a thread, if the kernel has ever seen it."""
         if thread.owner is not None:
-            self._events.append(Event(thread, Kind.GONE, 0, (0, 0, 0, 0, 0, 0)))
+            self._events.append(Event(thread, kind, 0, (error, 0, 0, 0, 0, 0)))
 
     def watch(self, fd: int, events: int, callback: Callable[[int], None]) -> None:
         """Call ``callback(ready)`` from :meth:`wait` whenever ``fd`` has one of EPOLL* ``events`` (level-triggered)."""
@@ -328,9 +286,8 @@ class Systrap:
             except (ProcessLookupError, ChildProcessError):
                 pass
             space.close()
-        for space in [*self._ordered, *self.births.values()]:
+        for space in list(self.unborn.values()):
             space.close()
-        self._ordered.clear()
         self._pool.clear()
         if self._shared >= 0:
             os.close(self._shared)

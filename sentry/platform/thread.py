@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec.structs import astuple
 
 from pysc.cabi._dispatch import ffi, lib
-from pysc.cabi.linux.errors import E2BIG, EAGAIN, EFAULT, ENAMETOOLONG, ENOEXEC, ENOMEM, linux_error
+from pysc.cabi.linux.errors import E2BIG, EAGAIN, EFAULT, ENAMETOOLONG, ENOEXEC, ENOMEM, LinuxError, linux_error
 from pysc.sentry.kernel.scheduler import Completion
-from pysc.sentry.platform.interface import Access, Image, Registers, SignalFrame, ThreadGone
+from pysc.sentry.platform.interface import Access, Image, Kind, Registers, SignalFrame, ThreadGone
 
 if TYPE_CHECKING:
     from pysc.sentry.platform.space import SystrapSpace
@@ -43,33 +43,44 @@ class SystrapThread:
 
     __slots__ = (
         "_completion",
+        "_decisive",
         "_frame_fault",
         "_memory",
         "_preempted",
         "_prepared",
+        "_prepared_flags",
         "_put_bytes",
         "_put_failed",
         "_puts",
-        "born",
+        "child",
         "engine",
         "gone",
         "host_tid",
+        "maker",
         "number",
         "owner",
         "slot",
         "space",
+        "stack",
         "stopped",
+        "tls",
     )
 
-    def __init__(self, space: SystrapSpace, slot: int) -> None:
+    def __init__(self, space: SystrapSpace, slot: int, maker: SystrapThread | None = None) -> None:
+        """``maker`` is who is going to be told to make it; else it is a blank's, and will report."""
         self.space: SystrapSpace = space
         self.slot = slot
         self.engine: Any = space.platform.engine
         self.owner: Any = None
         self.host_tid = 0
-        self.stopped = False
+        self.stopped = maker is not None
         self.gone = False
-        self.born: Completion[None] = Completion()
+        self.maker = maker
+        """Who is told to make it, until it has reported."""
+        self.child: SystrapThread | None = None
+        """Whom it prepared to make, until it has reported."""
+        self.stack = 0
+        self.tls: int | None = None
         self._completion: Completion[None] | None = None
         self._frame_fault: Callable[[], None] | None = None
         self._puts: list[int] = []
@@ -77,7 +88,10 @@ class SystrapThread:
         self._put_failed = False
         self._preempted = False
         self._prepared = 0
-        self.number = lib.pysc_thread_add(self.engine, space.number, slot)
+        self._prepared_flags = 0
+        self._decisive = 0
+        """The command whose failure forbids the verdict."""
+        self.number = lib.pysc_thread_add(self.engine, space.number, slot, maker is not None)
         if self.number < 0:
             raise linux_error(-self.number)
         self._memory: Any = ffi.buffer(space.channel.slots + slot, ffi.sizeof("struct pysc_slot"))
@@ -85,17 +99,34 @@ class SystrapThread:
         space.platform.threads[self.number] = self
 
     # Called by the platform
-    def done(self) -> bool:
-        """Continue who awaits the batch; false if nobody does: the guest half is not ours any more."""
+    def done(self) -> None:
+        """Continue who awaits the batch; if nobody does, a verdict was impossible."""
         completion, self._completion = self._completion, None
         if completion is None:
-            return False
+            self._refuse()
+            return
         for index in self._puts:
             if lib.pysc_result(self.engine, self.number, index) < 0:
                 self._put_failed = True
         self._puts.clear()
         completion.resolve(None)
-        return True
+
+    def _refuse(self) -> None:
+        """What a verdict depended on has failed."""
+        self.stopped = True
+        if self.child is not None:
+            self.child.drop()
+            self.child = None
+        result = self._result(self._decisive)
+        self.space.platform.tell(self, Kind.FAILED, -result if -4096 < result < 0 else EAGAIN.errno)
+
+    def begin_as(self, pid: int) -> None:
+        """The space's process is known; this is its first thread."""
+        self.host_tid = pid
+        slot = self.space.channel.slots[self.slot]
+        slot.tid = pid
+        if slot.early:
+            lib.pysc_tgkill(pid, pid, lib.PYSC_SIGNAL_PREEMPT)
 
     @property
     def busy(self) -> bool:
@@ -120,9 +151,9 @@ class SystrapThread:
         completion, self._completion = self._completion, None
         if completion is not None:
             completion.fail(ThreadGone())
-        self.born.fail(ThreadGone())
         self._memory = None
-        platform.tell_gone(self)
+        self.maker = self.child = None
+        platform.tell(self, Kind.GONE)
 
     # Commands
     def _command(
@@ -374,6 +405,7 @@ class SystrapThread:
         if again is not None and flags & _MAP_SHARED == 0:
             lib.pysc_space_note_mapping(self.engine, self.space.number, again[0], file, again[1])
         self._prepared = self._map_donated(file, address, length, prot, flags, offset)
+        self._prepared_flags = lib.PYSC_FLAG_RESULT
         return True
 
     def _map_donated(self, file: int, address: int, length: int, prot: int, flags: int, offset: int) -> int:
@@ -432,82 +464,104 @@ class SystrapThread:
             self._memory[offset : offset + 8] = value.to_bytes(8, "little")
 
     # New threads
-    async def fork(self, told: tuple[int, bytes] | None = None) -> SystrapThread:
-        """Make a new space, a copy of this one, with one thread that is a copy of this one.  EAGAIN, ENOMEM.
+    def fork(self) -> SystrapThread:
+        """Prepare a space that is to be a copy of this one, with one thread that is a copy of this one.  EAGAIN.
 
-        ``told`` (an address, and what) is copied to this thread's memory once the child exists; a fault is ignored.
+        It is stopped, and may be given its verdict at once; it begins once this one has borne it.
         """
-        space = self.space
-        async with space.donation:
-            if self.gone:
-                raise ThreadGone
-            child = space.platform.new_space(space)
-            try:
-                thread = SystrapThread(child, self.slot)
-                space.platform.births[child.token] = child
-                space.donate([child.memory])
-                space.forking = child
-                space.platform.expect(space.host_pid, lib.PYSC_CLONE_FORK, 1)
-                with space.unlimited():
-                    index = self._command(lib.PYSC_CMD_FORK)
-                    self._tell(told)
-                    await self._batch()
-                result = self._result(index)
-                if result < 0:
-                    raise linux_error(-result)
-                child.expect(result)
-                await child.born
-                if space.memory_limit != child.memory_limit:
-                    child.limit_memory(space.memory_limit)
-            except ThreadGone:
-                child.abandon()
-                if self.gone:
-                    raise
-                raise EAGAIN from None
-            except BaseException:
-                child.abandon()
-                raise
-            finally:
-                if space.forking is not None:
-                    space.forking = None
-                    space.platform.expect(space.host_pid, lib.PYSC_CLONE_FORK, -1)
+        space = self.space.platform.new_space(self.space)
+        space.memory_limit = self.space.memory_limit
+        try:
+            self.child = SystrapThread(space, self.slot, self)
+        except BaseException:
+            space.close()
+            raise
+        return self.child
+
+    def clone(self, stack: int, tls: int | None) -> SystrapThread:
+        """Prepare a thread here, as :meth:`fork` does: with this one's registers, but its stack and FS base.  EAGAIN.
+
+        ``stack`` 0, ``tls`` None: they are this one's.
+        """
+        if self.gone:
+            raise ThreadGone
+        self.child = thread = SystrapThread(self.space, self.space.free_slot(), self)
+        thread.stack, thread.tls = stack, tls
         return thread
+
+    async def bear(self, told: tuple[int, bytes] | None = None) -> None:
+        """Make the thread that was prepared last.  EAGAIN, ENOMEM: it is dropped, and no event tells of it.
+
+        ``told`` (an address, and what) is copied to this thread's memory; a fault is ignored.
+        """
+        space, child = self.space, self._prepared_child()
+        try:
+            if child.space is space:
+                index = self._order(child, told)
+                await self._batch()
+            else:
+                async with space.donation:
+                    with space.unlimited():
+                        index = self._order(child, told)
+                        await self._batch()
+            result = self._result(index)
+            if result < 0:
+                raise ENOMEM if result == -ENOMEM.errno else EAGAIN
+        except LinuxError:
+            child.drop()
+            raise
+
+    def prepare_birth(self, told: tuple[int, bytes] | None, tid: int) -> bool:
+        """Let :meth:`reply_prepared` do it, and reply ``tid``, or else report Kind.FAILED; false: not now."""
+        space, child = self.space, self._prepared_child()
+        if child.space is not space and (len(space.threads) != 1 or space.limited):
+            return False  # it must be known when the message has been taken, or when the limit may hold again
+        try:
+            self._decisive = self._order(child, told)
+        except LinuxError:
+            child.drop()
+            raise
+        self._prepared = tid
+        self._prepared_flags = lib.PYSC_FLAG_UNLESS_FAILED
+        return True
+
+    def _order(self, child: SystrapThread, told: tuple[int, bytes] | None) -> int:
+        """Append what makes the child; return the index of what says whether it could be made."""
+        if self.gone:
+            raise ThreadGone
+        if child.gone:
+            raise EAGAIN
+        if child.space is self.space:
+            self._tell(told)  # the child may look at it
+            index = self._command(lib.PYSC_CMD_CLONE, child.slot, child.stack, child.tls is not None, child.tls or 0)
+        else:
+            self.space.donate([child.space.memory, child.space.guest_socket])
+            child.space.close_guest_ends()
+            index = self._command(lib.PYSC_CMD_FORK)
+            self._tell(told)  # and has none of it here
+        if lib.pysc_bear(self.engine, self.number, self.space.host_pid, child.number) != 0:
+            raise RuntimeError("a thread bears one child at a time")
+        return index
+
+    def _prepared_child(self) -> SystrapThread:
+        if self.child is None:
+            raise RuntimeError("no child was prepared")
+        return self.child
 
     def _tell(self, told: tuple[int, bytes] | None) -> None:
         if told is not None:
             lib.pysc_put(self.engine, self.number, lib.PYSC_CMD_COPY_OUT, told[0] & _MASK, told[1], len(told[1]))
 
-    async def clone(self, stack: int, tls: int | None, told: tuple[int, bytes] | None = None) -> SystrapThread:
-        """Make a thread here with this one's registers, ``rsp=stack`` unless 0, FS base ``tls`` unless None.
-
-        ``told``: as for :meth:`fork`.
-        """
+    def drop(self) -> None:
+        """Forget a thread that was prepared and will not be: no event tells of it."""
+        self.owner = None
         if self.gone:
-            raise ThreadGone
-        space = self.space
-        thread = SystrapThread(space, space.free_slot())
-        space.cloning += 1
-        space.platform.expect(space.host_pid, lib.PYSC_CLONE_THREAD, 1)
-        try:
-            index = self._command(lib.PYSC_CMD_CLONE, thread.slot, stack, tls is not None, tls or 0)
-            self._tell(told)
-            await self._batch()
-            result = self._result(index)
-            if result < 0:
-                space.threads.pop(thread.slot, None)
-                thread.discard()
-                raise linux_error(-result)
-            await thread.born
-        finally:
-            space.cloning -= 1
-            space.platform.expect(space.host_pid, lib.PYSC_CLONE_THREAD, -1)
-        return thread
-
-    def discard(self) -> None:
-        """Forget a thread that was never born: nobody hears of it."""
-        self.gone = True
-        lib.pysc_thread_remove(self.engine, self.number)
-        self.space.platform.threads.pop(self.number, None)
+            return
+        if self.maker is not None and self.maker.space is self.space:
+            self.space.threads.pop(self.slot, None)
+            self.end()
+        else:
+            self.space.abandon()
 
     async def exec(self, image: Image) -> SystrapThread:
         """Start ``image`` in a fresh space: return its first thread, stopped at the entry (verdict: resume()).
@@ -608,7 +662,7 @@ class SystrapThread:
     def reply_prepared(self) -> None:
         """End the syscall with the result of what was prepared."""
         if not self.gone:
-            self._command(lib.PYSC_CMD_REPLY, self._prepared, flags=lib.PYSC_FLAG_RESULT)
+            self._command(lib.PYSC_CMD_REPLY, self._prepared, flags=self._prepared_flags)
             self._go()
 
     def exit(self, clear_tid: int, robust_list: int) -> None:
@@ -624,10 +678,11 @@ class SystrapThread:
 
     def _preempt_nobody(self) -> None:
         """Let the host do its part of a process's end when we have told those who wait for it, not before."""
-        try:
-            os.sched_setscheduler(self.host_tid, os.SCHED_BATCH, _NO_PRIORITY)
-        except OSError:  # it has ended
-            pass
+        if self._find():
+            try:
+                os.sched_setscheduler(self.host_tid, os.SCHED_BATCH, _NO_PRIORITY)
+            except OSError:  # it has ended
+                pass
 
     def on_frame_fault(self, callback: Callable[[], None]) -> None:
         """Call back instead of running when a verdict's frame could not be written: the kernel then forces SIGSEGV."""
@@ -692,5 +747,15 @@ class SystrapThread:
         """
         if self.stopped:
             self._preempted = True
-        elif not self.gone and not lib.pysc_thread_rouse(self.engine, self.number) and self.host_tid:
-            lib.pysc_tgkill(self.space.host_pid, self.host_tid, lib.PYSC_SIGNAL_PREEMPT)
+        elif not self.gone and not lib.pysc_thread_rouse(self.engine, self.number):
+            self.space.channel.slots[self.slot].early = 1  # it looks there when it begins, if it has not yet
+            if self._find():
+                lib.pysc_tgkill(self.space.host_pid, self.host_tid, lib.PYSC_SIGNAL_PREEMPT)
+
+    def _find(self) -> bool:
+        """Learn the host's number of the thread from its slot, if it has begun; it must be one of its own process."""
+        if not self.host_tid and self.space.host_pid:
+            tid = self.space.channel.slots[self.slot].tid
+            if tid and lib.pysc_tgkill(self.space.host_pid, tid, 0) == 0:
+                self.host_tid = tid
+        return self.host_tid != 0

@@ -1,8 +1,8 @@
 """The zygote: the guest half as its own small process, started before lock-down, which makes blank processes.
 
-The sentry cannot exec; the zygote can, and no memory of an interpreter ever reaches a guest.  Orders and answers go
-over a socket pair in order.  Its filter's listener (seccomp_unotify(2)) is inherited by all guests: their ``clone``
-comes to the sentry.
+The sentry cannot exec; the zygote can, and no memory of an interpreter ever reaches a guest.  Orders go over a socket
+pair; a blank announces itself on its space's socket.  The filter's listener (seccomp_unotify(2)) is inherited by all
+guests: their ``clone`` comes to the sentry.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def check_host() -> None:
 
 
 class Zygote:
-    """A running zygote.  ``listener`` is ours; answers come in the order of the orders."""
+    """A running zygote.  ``listener`` is ours."""
 
     def __init__(self, image: bytes) -> None:
         self.pid = 0
@@ -85,21 +85,9 @@ class Zygote:
             os._exit(127)
 
     def order(self, files: Sequence[int]) -> None:
-        """Ask for a blank with socket, doorbell, channel, shared page (borrowed).  BlockingIOError: too many orders."""
+        """Ask for a blank with socket, channel, shared page (borrowed).  BlockingIOError: too many orders."""
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))]
         self.socket.sendmsg([bytes(8)], rights)
-
-    def answers(self) -> list[int]:
-        """Return the pids, or -errno, of blanks that have been made; EOFError when the zygote is dead."""
-        result: list[int] = []
-        while True:
-            try:
-                data = self.socket.recv(_ANSWER.size)
-            except BlockingIOError:
-                return result
-            if not data:
-                raise EOFError("the zygote died")
-            result.append(_ANSWER.unpack(data)[0])
 
     def stop(self) -> None:
         """End it and reap it."""

@@ -30,7 +30,7 @@ from pysc.cabi.linux.signals import NSIG, SIGCHLD
 from pysc.sentry.kernel.clone import CloneArgs
 from pysc.sentry.kernel.clone import clone as make_task
 from pysc.sentry.kernel.ptrace import may_read
-from pysc.sentry.syscalls.table import I32, U64, Addr, Pid, Size
+from pysc.sentry.syscalls.table import I32, U64, Addr, Pid, Prepared, Size
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -39,7 +39,7 @@ PAGE: Final = 4096
 ROBUST_LIST_HEAD_SIZE: Final = 24
 
 
-async def clone(task: Task, flags: U64, stack: Addr, parent_tid: Addr, child_tid: Addr, tls: Addr) -> int:
+async def clone(task: Task, flags: U64, stack: Addr, parent_tid: Addr, child_tid: Addr, tls: Addr) -> int | Prepared:
     """Make a task; the low byte of ``flags`` is the exit signal.  EINVAL, EPERM, EAGAIN, ENOMEM."""
     flags &= 0xFFFF_FFFF
     if flags & CLONE_PIDFD and flags & (CLONE_PARENT_SETTID | CLONE_DETACHED):
@@ -56,17 +56,17 @@ async def clone(task: Task, flags: U64, stack: Addr, parent_tid: Addr, child_tid
     return await make_task(task, args)
 
 
-async def fork(task: Task) -> int:
+async def fork(task: Task) -> int | Prepared:
     """Make a process that is a copy of this one."""
     return await make_task(task, CloneArgs(0, exit_signal=SIGCHLD))
 
 
-async def vfork(task: Task) -> int:
+async def vfork(task: Task) -> int | Prepared:
     """Make a process that borrows this one's memory until it executes or exits."""
     return await make_task(task, CloneArgs(CLONE_VM | CLONE_VFORK, exit_signal=SIGCHLD))
 
 
-async def clone3(task: Task, address: Addr, size: Size) -> int:
+async def clone3(task: Task, address: Addr, size: Size) -> int | Prepared:
     """Make a task as a struct clone_args says.  E2BIG, EINVAL, EPERM."""
     if size < CLONE_ARGS_SIZE_VER0:
         raise EINVAL

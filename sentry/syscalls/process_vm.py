@@ -71,10 +71,11 @@ async def _move(task: Task, other: Task, ours: list[Range], theirs: list[Range],
     return done
 
 
-def _host_pid(other: Task, address: int, size: int) -> int:
+async def _host_pid(other: Task, address: int, size: int) -> int:
     """Return the host process that has the memory.  EFAULT: no guest's address; ESRCH: it has ended."""
     if address < LIMIT or address + size > TASK_SIZE:
         raise EFAULT
+    await other.memory.space.begun()
     if other.memory.ended:
         raise ESRCH
     return other.memory.space.host_pid
@@ -83,7 +84,7 @@ def _host_pid(other: Task, address: int, size: int) -> int:
 async def _read(task: Task, other: Task, address: int, size: int) -> bytes:
     if other.memory is task.memory:
         return await task.copy_in(address, size)
-    pid = _host_pid(other, address, size)
+    pid = await _host_pid(other, address, size)
     data: bytes = await _workers(task).vm_read(pid, address, size)
     if other.memory.ended:
         raise ESRCH
@@ -94,7 +95,7 @@ async def _write(task: Task, other: Task, address: int, data: bytes) -> int:
     if other.memory is task.memory:
         await task.copy_out(address, data)
         return len(data)
-    pid = _host_pid(other, address, len(data))
+    pid = await _host_pid(other, address, len(data))
     written: int = await _workers(task).vm_write(pid, address, data)
     return written
 

@@ -16,11 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
 from pysc.cabi.linux.errors import EINVAL, ENOSYS, LinuxError
+
+if TYPE_CHECKING:
+    from pysc.sentry.kernel.task import Task
 
 PATH_MAX: Final = 4096
 CO_COROUTINE: Final = 0x80
@@ -112,12 +115,14 @@ class HostCall(msgspec.Struct, frozen=True):
     """What an interruption of it becomes."""
 
 
-class Prepared:
-    """The type of :data:`PREPARED`."""
+class Prepared(msgspec.Struct, frozen=True):
+    """A handler's result: the thread goes on with the result of what it was told to do with its verdict."""
+
+    child: Task | None = None
+    """Whom it was told to make."""
 
 
 PREPARED: Final = Prepared()
-"""A handler's result: the thread goes on with the result of what it was told to do with its verdict."""
 
 
 class NoReply:

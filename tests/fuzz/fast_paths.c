@@ -272,7 +272,7 @@ static void
 take_events(const struct pysc_event *events, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
-        CHECK(events[i].kind <= PYSC_DONATED);
+        CHECK(events[i].kind <= PYSC_BORN);
     if (engine->threads[thread].state == STATE_STOPPED)
         CHECK(pysc_reply(engine, thread, -ENOSYS) >= 0);
     if (next() % 16 == 0) { /* items that are woken are put on the list */
@@ -298,7 +298,7 @@ main(void)
     objects = pysc_objects_new();
     CHECK(ftruncate(shared, 4096) == 0 && pysc_engine_share(engine, shared) == 0);
     CHECK(pysc_space_new(engine, &ends) == 0);
-    thread = (uint32_t)pysc_thread_add(engine, 0, 0);
+    thread = (uint32_t)pysc_thread_add(engine, 0, 0, 0);
     slot = pysc_thread_slot(engine, thread);
     table = pysc_table_at(objects, (uint32_t)pysc_object_new(objects, PYSC_OBJECT_TABLE));
     make_files(table);
@@ -310,7 +310,7 @@ main(void)
         report_next();
         __atomic_store_n(&slot->turn, PYSC_TURN_SENTRY, __ATOMIC_SEQ_CST);
         pysc_space_channel(engine, 0)->pending[0] = next() % 8 ? 1 : next() | 1;
-        CHECK(write(ends.doorbell, &one, 8) == 8 || errno == EAGAIN);
+        CHECK(send(ends.guest_socket, &one, 8, MSG_DONTWAIT) == 8 || errno == EAGAIN);
         n = pysc_wait(engine, 0, events, 64);
         CHECK(n >= 0);
         take_events(events, n);

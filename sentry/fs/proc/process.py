@@ -203,6 +203,7 @@ class ProcessDirectory(PseudoInode):
 
     async def lookup(self, name: bytes) -> Inode:
         task = find(self.fs, self.tid)
+        await task.memory.space.begun()  # what is read of it may be the host's
         entry = ENTRIES.get(name)
         if isinstance(entry, ProcessEntry):
             return self._own(_text(self.fs, self.tid, entry, self._ino(name)))

@@ -85,6 +85,8 @@ class Task:
         self.pending: list[int] = []
         self.gone = False
         self.parent: Task | None = None
+        self.child: Task | None = None
+        """Made with the verdict."""
 
 
 Handler = Callable[["TestKernel", Task, tuple[int, ...]], Awaitable[int | None]]
@@ -154,6 +156,21 @@ class TestKernel:
         self.tasks.append(task)
         return task
 
+    async def bear(self, task: Task, child: Task, told: tuple[int, bytes] | None = None) -> int | None:
+        """Let both go on: at once with fast paths, else when the child is there."""
+        if self.vdso and task.thread.prepare_birth(told, child.pid):
+            child.thread.reply(0)
+            task.child = child
+            task.thread.reply_prepared()
+            return None
+        child.thread.reply(0)
+        try:
+            await task.thread.bear(told)
+        except LinuxError:
+            self.tasks.remove(child)
+            raise
+        return child.pid
+
     async def boot(self, path: Path, argv: list[bytes]) -> None:
         image, heap = load(path, argv, self.vdso)
         try:
@@ -177,6 +194,10 @@ class TestKernel:
             task.gone = True
         elif event.kind is Kind.SYSCALL:
             self.spawn(self.call(task, event.nr, event.args))
+        elif event.kind is Kind.FAILED:
+            assert task.child is not None
+            self.tasks.remove(task.child)
+            task.thread.reply(-event.args[0])
         elif event.kind is Kind.FAULT:
             self.faults.append(event.args)
             if event.args[0] not in task.handlers and task.thread.space is self.tasks[0].thread.space:
@@ -330,28 +351,24 @@ async def _tgkill(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
     return -3
 
 
-async def _fork(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
-    thread = await task.thread.fork()
-    child = kernel.add(thread, task.heap)
+async def _fork(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int | None:
+    child = kernel.add(task.thread.fork(), task.heap)
     child.handlers = dict(task.handlers)
     child.parent = task
-    thread.reply(0)
-    return child.pid
+    return await kernel.bear(task, child)
 
 
-async def _clone(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+async def _clone(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int | None:
     flags, stack, parent_tid, child_tid, tls = args[:5]
     if not flags & 0x100:
         return await _fork(kernel, task, args)
     pid = kernel.allocate_pid()
     told = (parent_tid, struct.pack("<i", pid)) if flags & 0x10_0000 else None
-    thread = await task.thread.clone(stack, tls if flags & 0x8_0000 else None, told)
-    child = kernel.add(thread, task.heap, pid)
+    child = kernel.add(task.thread.clone(stack, tls if flags & 0x8_0000 else None), task.heap, pid)
     child.handlers = task.handlers
     if flags & 0x20_0000:
         child.thread.clear_tid = child_tid
-    thread.reply(0)
-    return child.pid
+    return await kernel.bear(task, child, told)
 
 
 async def _gettid(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:

@@ -31,10 +31,10 @@ def test_low_region(blank: int) -> None:
 
 def test_nothing_of_the_host(blank: int) -> None:
     """No stdio, no stack or heap of the exec, no memory of an interpreter."""
-    assert sorted(os.listdir(f"/proc/{blank}/fd")) == ["0", "1"]
+    assert sorted(os.listdir(f"/proc/{blank}/fd")) == ["0"]
     names = {name for _, _, _, name in mappings(blank)}
     assert {name for name in names if "python" in name or name in ("[stack]", "[heap]")} == set()
-    assert os.readlink(f"/proc/{blank}/fd/1") == "anon_inode:[eventfd]"
+    assert os.readlink(f"/proc/{blank}/fd/0").startswith("socket:")
     assert Path(f"/proc/{blank}/environ").read_bytes() in (b"", b"\0")
 
 

@@ -54,6 +54,9 @@ class FakeSpace:
         self.killed = False
         self.heap_end = 0
 
+    async def begun(self) -> None:
+        """It has always."""
+
     def take_mapped(self) -> tuple[()]:
         return ()
 
@@ -170,15 +173,19 @@ class FakeThread:
             start = self._at(told[0], len(told[1]))
             self.space.memory[start : start + len(told[1])] = told[1]
 
-    async def fork(self, told: tuple[int, bytes] | None = None) -> FakeThread:
-        self._tell(told)
+    def fork(self) -> FakeThread:
         return FakeThread(FakeSpace(self.space.memory), self.platform)
 
-    async def clone(self, stack: int, tls: int | None, told: tuple[int, bytes] | None = None) -> FakeThread:
-        self._tell(told)
+    def clone(self, stack: int, tls: int | None) -> FakeThread:
         thread = FakeThread(self.space, self.platform)
         thread.regs.rsp = stack
         return thread
+
+    def prepare_birth(self, told: tuple[int, bytes] | None, tid: int) -> bool:
+        return False
+
+    async def bear(self, told: tuple[int, bytes] | None = None) -> None:
+        self._tell(told)
 
     async def exec(self, image: Image) -> FakeThread:
         return await self.platform.first_thread(image)

@@ -38,7 +38,7 @@ def world() -> World:
     reader.put_file(b"/home/f", b"opened")
     reader.call("mount", reader.poke(b"proc\0"), b"/proc", reader.poke(b"proc\0", BUFFER + 64), 0, 0)
     group = ThreadGroup(kernel, PID, None)
-    space = SimpleNamespace(host_pid=os.getpid(), heap_end=0, take_mapped=tuple)
+    space = SimpleNamespace(host_pid=os.getpid(), heap_end=0, take_mapped=tuple, begun=_at_once)
     context = FsContext(reader.fs.root)
     creds = Credentials.of(1000, 1000)
     thread = cast(Any, SimpleNamespace(sigmask=0))
@@ -50,6 +50,10 @@ def world() -> World:
     task.fds.install(reader.fds.get(reader.open(b"/home/f")), 10)
     reader.group = ThreadGroup(kernel, 1, None)
     return reader
+
+
+async def _at_once() -> None:
+    """The host process is there."""
 
 
 def fields(text: bytes) -> dict[bytes, bytes]:
