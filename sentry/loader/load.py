@@ -28,7 +28,7 @@ from pysc.cabi.linux.elf import (
     AT_UID,
     PHDR,
 )
-from pysc.cabi.linux.errors import EINVAL, ELIBBAD, ELOOP, ENOEXEC, LinuxError, answered_by_host
+from pysc.cabi.linux.errors import EACCES, EINVAL, ELIBBAD, ELOOP, ENOEXEC, LinuxError, answered_by_host
 from pysc.cabi.linux.fcntl import AT_FDCWD
 from pysc.cabi.linux.mman import MAP_PRIVATE, PROT_EXEC, PROT_READ
 from pysc.cabi.linux.mount import MS_NOSUID
@@ -205,9 +205,12 @@ def _auxv(
 
 async def _host_file(file: FileDescription) -> int:
     try:
-        return await file.mapping_fd(PROT_READ | PROT_EXEC, MAP_PRIVATE)
+        fd = await file.mapping_fd(PROT_READ | PROT_EXEC, MAP_PRIVATE)
     except LinuxError:
         raise EINVAL("a program that cannot be mapped") from None
+    if os.fstatvfs(fd).f_flag & os.ST_NOEXEC:
+        raise EACCES("on a file system of the host's without programs")
+    return fd
 
 
 def _memory_file(data: bytes) -> int:

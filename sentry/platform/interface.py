@@ -240,7 +240,8 @@ class Thread(Protocol):
     async def exec(self, image: Image) -> Thread:
         """Start ``image`` in a fresh space: return its first thread, stopped at the entry (verdict: resume()).
 
-        This thread stays stopped; the kernel then ends it, or its whole space.  ENOMEM, ENOEXEC (a map failed).
+        This thread stays stopped; the kernel then ends it, or its whole space.  EAGAIN, ENOMEM, ENOEXEC.  What cannot
+        be mapped is reported as Kind.FAILED once there is a verdict.
         """
 
     # Verdicts
@@ -361,7 +362,10 @@ class Platform(Protocol):
         """
 
     async def first_thread(self, image: Image) -> Thread:
-        """Start ``image`` in a fresh space (the first program of a container); as :meth:`Thread.exec`."""
+        """Start ``image`` in a fresh space (the first program of a container); as :meth:`Thread.exec`.
+
+        What cannot be mapped is ENOMEM, ENOEXEC here.
+        """
 
     def wait(self, timeout_ns: int | None) -> Sequence[Event]:
         """Sleep until there are events, a watched descriptor is ready or ``timeout_ns`` has passed; return the events.

@@ -146,8 +146,11 @@ class Systrap:
         space.close_guest_ends()
         self._pool.append(space)
 
-    async def first_thread(self, image: Image) -> SystrapThread:
-        """Start ``image`` in a fresh space (the first program of a container); as :meth:`Thread.exec`."""
+    async def first_thread(self, image: Image, *, checked: bool = True) -> SystrapThread:
+        """Start ``image`` in a fresh space (the first program of a container); as :meth:`Thread.exec`.
+
+        ``checked``: what cannot be mapped is ENOMEM, ENOEXEC here.
+        """
         if not self._pool:
             self._order()
         space = self._pool.popleft()
@@ -156,7 +159,7 @@ class Systrap:
             if not self.overhead:
                 self.overhead = int(hostproc.read(f"{space.host_pid}/statm").split()[0]) * PAGE
             self._refill = True
-            await thread.load(image)
+            await thread.load(image, checked=checked)
         except ThreadGone:
             raise EAGAIN from None
         except LinuxError:

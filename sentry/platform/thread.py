@@ -43,6 +43,7 @@ class SystrapThread:
 
     __slots__ = (
         "_completion",
+        "_conditional",
         "_decisive",
         "_frame_fault",
         "_memory",
@@ -89,6 +90,8 @@ class SystrapThread:
         self._preempted = False
         self._prepared = 0
         self._prepared_flags = 0
+        self._conditional = False
+        """The next verdict is to be given only if what has been ordered works."""
         self._decisive = 0
         """The command whose failure forbids the verdict."""
         self.number = lib.pysc_thread_add(self.engine, space.number, slot, maker is not None)
@@ -566,12 +569,13 @@ class SystrapThread:
     async def exec(self, image: Image) -> SystrapThread:
         """Start ``image`` in a fresh space: return its first thread, stopped at the entry (verdict: resume()).
 
-        This thread stays stopped; the kernel then ends it, or its whole space.  ENOMEM, ENOEXEC (a map failed).
+        This thread stays stopped; the kernel then ends it, or its whole space.  EAGAIN, ENOMEM, ENOEXEC.  What cannot
+        be mapped is reported as Kind.FAILED once there is a verdict.
         """
-        return await self.space.platform.first_thread(image)
+        return await self.space.platform.first_thread(image, checked=False)
 
-    async def load(self, image: Image) -> None:
-        """Make this blank thread's space the image's.  ENOMEM, ENOEXEC."""
+    async def load(self, image: Image, *, checked: bool) -> None:
+        """Make this blank thread's space the image's: now, or with the verdict.  ENOMEM, ENOEXEC."""
         checks: list[tuple[int, int]] = []
         if image.files:
             self.space.donate(list(image.files))
@@ -586,7 +590,9 @@ class SystrapThread:
                 checks.append((self._command(lib.PYSC_CMD_ZERO, entry.zero_from, size), size))
         self._command(lib.PYSC_CMD_CLOSE)
         await self.set_registers(image.registers)
-        await self._check(checks)
+        if checked:
+            await self._check(checks)
+        self._conditional = not checked
 
     async def _check(self, checks: list[tuple[int, int]]) -> None:
         await self._batch()
@@ -605,6 +611,8 @@ class SystrapThread:
         if frame is not None:
             self._write_frame(frame)
         flags = lib.PYSC_FLAG_FRAME if frame is not None else 0
+        if self._conditional:
+            flags |= lib.PYSC_FLAG_UNLESS_FAILED
         self._command(op, a0, a1, flags=flags | (lib.PYSC_FLAG_PREEMPT if self._preempted else 0))
         self._go()
 
@@ -613,6 +621,7 @@ class SystrapThread:
         self._put_bytes = 0
         self._put_failed = False
         self._preempted = False
+        self._conditional = False
         self.stopped = False
         lib.pysc_flush(self.engine, self.number)
 

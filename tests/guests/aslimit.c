@@ -58,7 +58,11 @@ int main(int argc, char **argv UNUSED)
     say("a child's own: %d\n", reap(CHILD(limit(200 * MB); try_map("less", 300 * MB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1))));
     try_map("still", 300 * MB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
     say("a program: %d\n", reap(CHILD(execl("/proc/self/exe", "aslimit", "again", NULL))));
-    pid_t other = CHILD(pause());
+    int status;
+    pid_t other = CHILD(limit(64 << 10); execl("/proc/self/exe", "aslimit", "again", NULL));
+    CHECK(waitpid(other, &status, 0) == other);
+    say("a program without room: signal %d\n", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+    other = CHILD(pause());
     CHECK(prlimit(other, RLIMIT_AS, &(struct rlimit){300 * MB, RLIM_INFINITY}, NULL) == 0);
     kill(other, SIGKILL);
     reap(other);
