@@ -12,6 +12,7 @@ import socket
 from collections.abc import Sequence
 from typing import NoReturn
 
+from pysc.cabi.build_id import BUILD
 from pysc.gofer import confinement, owners, tree
 from pysc.gofer.handlers import handlers
 from pysc.gofer.mounts import ServedMount
@@ -51,7 +52,7 @@ def serve(sock: socket.socket, mounts: Sequence[ServedMount], *, confined: bool 
     table = handlers(mounts)
     gc.freeze()
     try:
-        serve_peer(sock, GOFER, table, lock_down=confinement.lock_down if confined else _stay_open)
+        serve_peer(sock, GOFER, table, build=BUILD, lock_down=confinement.lock_down if confined else _stay_open)
     except BadFrame:
         os._exit(1)
     os._exit(0)

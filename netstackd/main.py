@@ -6,6 +6,7 @@ import os
 import socket
 from typing import NoReturn
 
+from pysc.cabi.build_id import BUILD
 from pysc.netstackd import confinement
 from pysc.urpc import blocking
 from pysc.urpc.codec import BadFrame
@@ -16,7 +17,7 @@ def serve(sock: socket.socket) -> NoReturn:
     """Serve the sentry on ``sock``; there is no link so far, so every list is empty."""
     confinement.lock_down()
     try:
-        blocking.serve(sock, netstack.NETSTACK, {netstack.ListLinks: _list_links})
+        blocking.serve(sock, netstack.NETSTACK, {netstack.ListLinks: _list_links}, build=BUILD)
     except BadFrame:
         os._exit(1)
     os._exit(0)

@@ -17,6 +17,7 @@ import socket
 import traceback
 from typing import Any, Final, NoReturn
 
+from pysc.cabi.build_id import BUILD
 from pysc.cabi.linux.errors import EBUSY, EINVAL, ESRCH, LinuxError
 from pysc.sentry import confinement
 from pysc.sentry.container import Container
@@ -64,7 +65,7 @@ class Sentry:
         if flags.strace:
             self.kernel.strace = Strace(lambda text: log.write("info", text), frozenset(flags.strace_syscalls) or None)
         scheduler = self.kernel.scheduler
-        self.gofer = Client(GOFER, self.platform, scheduler, Completion)
+        self.gofer = Client(GOFER, self.platform, scheduler, Completion, build=BUILD)
         self.gofer.connect(socket.socket(fileno=boot.fds.gofer))
         self.container = Container(self.kernel, boot, self.gofer)
         self._ordinary = boot.ordinary
@@ -89,6 +90,7 @@ class Sentry:
             handlers,
             self.platform,
             self.kernel.scheduler,
+            build=BUILD,
             on_lost=_on_supervisor_lost,
         )
         control.tell(schema.Ready())
@@ -199,7 +201,7 @@ def serve(control: socket.socket, boot: schema.Boot) -> NoReturn:
 
 
 def _report_failure(control: socket.socket, message: str) -> None:
-    connection = Connection(control, Codec(schema.CONTROL, serves=True))
+    connection = Connection(control, Codec(schema.CONTROL, serves=True, build=BUILD))
     connection.send(connection.codec.hello())
     connection.send(connection.codec.tell(schema.Failed(message[:4000])))
 

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from pysc.cabi.build_id import BUILD
 from pysc.cabi.linux.errors import LinuxError
 from pysc.supervisor import cgroups, hooks, names, prefork, reaping
 from pysc.supervisor.console import Terminal
@@ -97,6 +98,7 @@ class Sandbox:
             sock,
             protocol.SPAWNER,
             serves=False,
+            build=BUILD,
             on_event=self._on_spawner_event,
             on_end=lambda: self._lost("the spawner died"),
         )
@@ -133,6 +135,7 @@ class Sandbox:
             socket.socket(fileno=launched.control.take()),
             sentry.CONTROL,
             serves=False,
+            build=BUILD,
             on_event=self._on_sentry_event,
             on_end=self._on_sentry_end,
         )

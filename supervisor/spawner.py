@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from pysc.cabi import confine
+from pysc.cabi.build_id import BUILD
 from pysc.cabi.linux.errors import EIO
 from pysc.supervisor import cgroups
 from pysc.supervisor.console import Terminal
@@ -85,6 +86,7 @@ class Spawner:
             sock,
             protocol.SPAWNER,
             serves=True,
+            build=BUILD,
             on_request=self._on_request,
             on_event=self._on_event,
             on_end=self._on_orphaned,

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import pytest
 
 from pysc.cabi import confine, host
+from pysc.cabi.build_id import BUILD
 from pysc.cabi.linux.attributes import HostAttributes
 from pysc.gofer import main
 from pysc.urpc.blocking import Client
@@ -84,6 +85,7 @@ class Gofer:
         files: int | None = None,
         user: int = 0,
         map_owners: bool = False,
+        build: str = BUILD,
     ) -> None:
         self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pid = os.fork()
@@ -97,7 +99,7 @@ class Gofer:
                 os._exit(9)
         theirs.close()
         _, self.trees, _, _ = socket.recv_fds(self.sock, 1, len(exports))
-        self.client = Client(self.sock, gofer.GOFER)
+        self.client = Client(self.sock, gofer.GOFER, build=build)
         self.call = self.client.call
 
     def wait_end(self) -> int:

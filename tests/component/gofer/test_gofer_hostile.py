@@ -203,6 +203,14 @@ def test_a_flood_of_descriptors_cuts_the_peer_off(tmp_path: Path, start: Callabl
     made.pid = 0
 
 
+def test_a_peer_of_another_build_is_cut_off(tmp_path: Path, mounting: None) -> None:
+    """Daemons of one sandbox are of one install."""
+    served = Gofer(Export(os.fsencode(tmp_path)), build="of yesterday")
+    with pytest.raises(Disconnected):
+        served.call(gofer.Attach(0))
+    assert served.wait_end() == 1
+
+
 def test_nothing_is_lost_by_a_restart(tmp_path: Path, start: Callable[..., Gofer]) -> None:
     """The gofer is killed under load; what was asked fails, open files go on, the next gofer knows everything."""
     first = start(Export(os.fsencode(tmp_path)))

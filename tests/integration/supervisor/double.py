@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import pysc.supervisor
 from pysc.cabi import confine
+from pysc.cabi.build_id import BUILD
 from pysc.cabi.linux.errors import ENOENT
 from pysc.sentry import confinement
 from pysc.supervisor.cli import main
@@ -37,7 +38,7 @@ class Sentry:
 
     def __init__(self, control: socket.socket, boot: sentry.Boot) -> None:
         self.boot = boot
-        self.codec = Codec(sentry.CONTROL, serves=True)
+        self.codec = Codec(sentry.CONTROL, serves=True, build=BUILD)
         self.connection = Connection(control, self.codec)
         self.started = False
 
