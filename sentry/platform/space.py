@@ -86,6 +86,8 @@ class SystrapSpace:
         self.platform = platform
         self.base: int = parent.base if parent else _random_base()
         self.host_pid = 0
+        self.visits = 0
+        """How often it was found to have no process yet."""
         self.pidfd = -1
         self.table: int = parent.table if parent else lib.PYSC_TABLE_START + below(_TABLES) * _PAGE
         self.threads: dict[int, SystrapThread] = {}
@@ -129,7 +131,7 @@ class SystrapSpace:
                 raise ProcessLookupError
             self.pidfd = os.pidfd_open(pid)
         except OSError:
-            self.platform.look_for_lost()
+            self.platform.strays.suspect()
             self.close()
             return
         self.platform.watch(self.pidfd, 1, self._on_end)
@@ -255,7 +257,7 @@ class SystrapSpace:
         if self.pidfd >= 0:
             self.kill()
         else:
-            self.platform.look_for_lost()
+            self.platform.strays.suspect()
             self.close()
 
     def _on_end(self, _ready: int) -> None:

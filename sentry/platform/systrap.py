@@ -21,7 +21,6 @@ import os
 import resource
 import signal
 import struct
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -34,6 +33,7 @@ from pysc.sentry.loader.elf import PAGE
 from pysc.sentry.platform import keyhole
 from pysc.sentry.platform.interface import Event, Image, Kind, PlatformError, ThreadGone
 from pysc.sentry.platform.space import SystrapSpace
+from pysc.sentry.platform.strays import Strays
 from pysc.sentry.platform.thread import SystrapThread
 from pysc.sentry.platform.zygote import Zygote, check_host
 
@@ -45,8 +45,6 @@ _BORN: Final[int] = lib.PYSC_BORN
 _KINDS: Final = (None, *Kind)
 VDSO: Final = lib.PYSC_VDSO
 """Our own vDSO image in every guest process: what AT_SYSINFO_EHDR says, where fast paths are on."""
-_LOST: Final = 1.0
-"""Seconds."""
 _POOL: Final = 1
 """Blanks kept ready: execve does not wait for one."""
 
@@ -84,8 +82,7 @@ class Systrap:
         """Blanks that nobody has taken, made or being made."""
         self._refill = False
         """A blank has been taken: the next is ordered when everybody has been served."""
-        self._lost_until = 0.0
-        """Somebody has ended before the sentry knew its pid: until then it is looked for."""
+        self.strays: Final = Strays(self)
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self.overhead = 0
         """Bytes of address space that the guest half takes of each space; known when a blank has been looked at."""
@@ -167,22 +164,6 @@ class Systrap:
             raise
         return thread
 
-    def look_for_lost(self) -> None:
-        """Reap, soon, a child that ends or has ended without a word on its socket."""
-        self._lost_until = time.monotonic() + _LOST
-
-    def _reap_lost(self) -> None:
-        """Reap children that are nobody's; those of spaces are told of by their descriptors."""
-        if time.monotonic() > self._lost_until:
-            self._lost_until = 0.0
-        try:
-            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                if ended.si_pid in self.spaces or ended.si_pid == self._zygote.pid:
-                    return  # it hides others: next time
-                os.waitpid(ended.si_pid, 0)
-        except ChildProcessError:
-            return
-
     def _fill_pool(self) -> None:
         self._refill = False
         if len(self._pool) < _POOL:
@@ -198,12 +179,9 @@ class Systrap:
         Callbacks of watched descriptors and completions of awaited operations are made from inside.
         """
         events = self._events
-        if self._lost_until:
-            self._reap_lost()
         if self._refill:
             self._fill_pool()
-        if events:
-            timeout_ns = 0
+        timeout_ns = 0 if events else self.strays.timeout(timeout_ns)
         count = lib.pysc_wait(self.engine, -1 if timeout_ns is None else timeout_ns, self._raw, _BATCH)
         if count < 0:
             raise OSError(-count, os.strerror(-count))

@@ -100,13 +100,29 @@ def test_nobody_speaks(platform: Systrap) -> None:
     pid = speaker(space, speaks=False)
     assert (Kind.GONE, "child") in wait(platform, lambda: space.dead)
 
-    def reaped() -> bool:
-        try:
-            return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None and False
-        except ChildProcessError:
-            return True
+    wait(platform, lambda: ended(pid))
 
-    wait(platform, reaped)
+
+def ended(pid: int) -> bool:
+    """Whether the child is no more, and reaped."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return True
+    return False
+
+
+def test_a_child_that_is_hidden(platform: Systrap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that never speaks, and holds its socket, is ended when patience is."""
+    monkeypatch.setattr("pysc.sentry.platform.strays.PERIOD_NS", 10_000_000)
+    platform.strays.patience = 3
+    space = told_of(platform)
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+    space.close_guest_ends()
+    assert (Kind.GONE, "child") in wait(platform, lambda: space.dead)
+    wait(platform, lambda: ended(pid))
 
 
 def test_a_process_that_is_a_space_speaks_for_no_other(platform: Systrap) -> None:
