@@ -193,7 +193,10 @@ class HostStream(HostFile):
                     if self.nonblock:
                         raise EAGAIN
                     await park(*self.queues(), events=OUT | UNASKED)
-            except (Interrupted, EAGAIN):
+            except Interrupted as interrupted:
+                interrupted.moved = done
+                raise
+            except EAGAIN:
                 if done:
                     break
                 raise

@@ -308,7 +308,7 @@ class PipeFile(AnonymousFile):
         return pipe.take(size)
 
     async def write(self, data: bytes) -> int:
-        """All of ``data``, at once if it is no more than PIPE_BUF; less if interrupted.  EPIPE, with SIGPIPE."""
+        """All of ``data``, at once if it is no more than PIPE_BUF.  EPIPE, with SIGPIPE."""
         pipe, total, done = self.pipe, len(data), 0
         packet = bool(self.flags & O_DIRECT)
         view = memoryview(data)
@@ -332,9 +332,8 @@ class PipeFile(AnonymousFile):
                 pipe.watch(lib.PYSC_WAITS_ROOM)
                 try:
                     await park(pipe.write_wait)
-                except Interrupted:
-                    if done:
-                        return done
+                except Interrupted as interrupted:
+                    interrupted.moved = done
                     raise
         if total and not pipe.full:
             pipe.write_wait.wake(1)  # the wake that came to this writer may have been for more room than it used

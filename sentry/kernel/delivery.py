@@ -94,6 +94,8 @@ def _deliver_pending(task: Task, back: Return) -> bool:
             task.state = TaskState.HELD
             note_held(group)
             return False
+        if back.thawed:  # it parks, and so sees the signals, or has something to answer that goes before them
+            return True
         info = take_signal(task, ~task.mask)
         if info is None:
             if task.saved_mask is None:

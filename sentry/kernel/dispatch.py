@@ -13,7 +13,7 @@ from pysc.cabi.linux.signals import SI_KERNEL, SIGKILL, SIGSEGV
 from pysc.sentry.kernel.clone import forget
 from pysc.sentry.kernel.delivery import return_to_guest
 from pysc.sentry.kernel.exit import end_group, exit_task
-from pysc.sentry.kernel.scheduler import Interrupted
+from pysc.sentry.kernel.scheduler import Interrupted, Reason
 from pysc.sentry.kernel.signals import SigInfo, force_signal, notify, set_mask
 from pysc.sentry.kernel.task import Return, Task, TaskState
 from pysc.sentry.platform.interface import Event, Kind, ThreadGone
@@ -204,6 +204,7 @@ def finish(
         back.result = -error.errno
     elif isinstance(error, Interrupted):
         back.restart = row.restart
+        back.thawed = error.reason is Reason.FREEZE
         task.attention = True
     elif isinstance(error, ThreadGone):
         _on_gone(task)

@@ -37,11 +37,15 @@ class Reason(Enum):
 
 
 class Interrupted(Exception):  # not an error: control flow, as StopIteration is
-    """Raised out of :func:`park`; the syscall layer turns it into a restart, EINTR or an exit."""
+    """Raised out of :func:`park`; the syscall layer turns it into a restart, EINTR or an exit.
+
+    A file that has taken part of what it was given says how much in ``moved``, on the way up.
+    """
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.value)
         self.reason = reason
+        self.moved = 0
 
 
 class WaitQueue:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -44,6 +44,29 @@ class Return(msgspec.Struct):
     result: int | None = None
     restart: Restart | None = None
     child: Task | None = None
+    thawed: bool = False
+    """Nothing but a freeze has interrupted the call: it goes on, whatever signals have come."""
+
+
+class Record(msgspec.Struct):
+    """The restart record: what a call leaves for its own continuation when it is interrupted without a handler.
+
+    A freeze may end any :func:`~pysc.sentry.kernel.scheduler.park`, and the call is begun again from its number, its
+    arguments and this.  So what it has done and what is noted here change together, with no ``await`` between.
+    """
+
+    deadline: int | None = None
+    """When it gives up waiting, on the clock that it waits by."""
+    until: int | None = None
+    """When a call of several messages, each with a deadline, begins no further one."""
+    messages: int = 0
+    """Messages that were moved."""
+    done: int = 0
+    """Bytes of the last message, or of all that is moved, that have been."""
+    taken: Any = None
+    """What a file has taken to answer with more of it: bytes, or a received message."""
+    left: bytes = b""
+    """What was read from one file and not yet written to the other."""
 
 
 class AltStack(msgspec.Struct, frozen=True):
@@ -142,11 +165,8 @@ class Task:
         # The call in progress
         self.returning: Return | None = None
         """Set while the task is HELD."""
-        self.record: object = None
-        """The restart record: what a call leaves for its own continuation when it is interrupted without a handler.
-
-        None when a call begins; kept when the kernel runs the same call again.
-        """
+        self.record: Record | None = None
+        """None when a call begins; kept when the kernel runs the same call again."""
         self.native: Return | None = None
         """The call whose native part the thread carries out by itself."""
 
@@ -254,9 +274,32 @@ class Task:
 
     def deadline(self, timeout_ns: int) -> int:
         """Return the absolute deadline of a relative timeout: that of the first run if the call was run again."""
-        if not isinstance(self.record, int):
-            self.record = now() + timeout_ns
+        record = self.recorded()
+        if record.deadline is None:
+            record.deadline = now() + timeout_ns
+        return record.deadline
+
+    def recorded(self) -> Record:
+        """Return the restart record of the call in progress, to note something in it."""
+        if self.record is None:
+            self.record = Record()
         return self.record
+
+    def resume(self) -> int:
+        """Return the bytes that the call had moved before it was begun again; it counts them on by itself from here."""
+        record = self.record
+        if record is None:
+            return 0
+        done, record.done = record.done, 0
+        return done
+
+    def take_back(self) -> Any:
+        """Return what a file had taken for the call before it was begun again, or None."""
+        record = self.record
+        if record is None:
+            return None
+        taken, record.taken = record.taken, None
+        return taken
 
     # Guest memory, by the guest half (interface.Thread has the contracts)
     async def copy_in(self, address: int, size: int) -> bytes:

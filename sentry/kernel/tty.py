@@ -229,9 +229,9 @@ class Tty:
         discipline = self.discipline
         cc = discipline.termios.cc
         least, time = (1, 0) if discipline.canonical else (cc[abi.VMIN], cc[abi.VTIME] * DECISECOND)
-        deadline = now() + time if time and not least else None
-        parts: list[bytes] = []
-        have = 0
+        taken: bytes = task.take_back() or b""
+        parts, have = [taken], len(taken)
+        deadline = task.deadline(time) if time and (have or not least) else None
         try:
             while True:
                 if discipline.readable(1):
@@ -253,7 +253,11 @@ class Tty:
                 if not await park(self.read_wait, deadline=deadline):
                     break
                 self.check_background(task, SIGTTIN)
-        except Interrupted:
+        except Interrupted as interrupted:
+            if interrupted.reason is Reason.FREEZE:
+                record = task.recorded()
+                record.taken, record.deadline = b"".join(parts), deadline
+                raise
             if not have:
                 raise
         return b"".join(parts)
@@ -272,7 +276,7 @@ class Tty:
         return self.discipline.stopped or self.output_off
 
     async def write(self, task: Task, data: bytes, *, nonblock: bool) -> int:
-        """Write all; less if interrupted.  EIO once it has hung up."""
+        """Write all.  EIO once it has hung up."""
         if self.discipline.termios.lflag & abi.TOSTOP:
             self.check_background(task, SIGTTOU)
         done = 0
@@ -289,7 +293,10 @@ class Tty:
                 if nonblock:
                     raise EAGAIN
                 await park(self.write_wait)
-        except (Interrupted, EAGAIN):
+        except Interrupted as interrupted:
+            interrupted.moved = done
+            raise
+        except EAGAIN:
             if not done:
                 raise
         return done

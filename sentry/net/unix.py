@@ -243,9 +243,10 @@ class UnixSocket(UnixReceiver):
                 sent = await self._send_stream(task, message, files, credentials, flags)
             else:
                 sent = await self._send_packet(task, message, files, credentials, flags)
-        except BaseException:
-            for file in files:
-                file.put()
+        except BaseException as error:
+            if not (isinstance(error, Interrupted) and error.moved):  # they went with the first bytes
+                for file in files:
+                    file.put()
             raise
         return sent
 
@@ -280,7 +281,10 @@ class UnixSocket(UnixReceiver):
                     self.launch(files)
                     files = ()
                 done += len(chunk)
-        except (LinuxError, Interrupted) as error:
+        except Interrupted as interrupted:
+            interrupted.moved = done
+            raise
+        except LinuxError as error:
             if done:
                 return done
             if isinstance(error, EPIPE) and not flags & abi.MSG_NOSIGNAL:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pysc.cabi.linux import socket as abi
 from pysc.cabi.linux.errors import EINVAL, ENOTCONN, EOPNOTSUPP, LinuxError
 from pysc.cabi.linux.poll import IN, OUT
-from pysc.sentry.kernel.scheduler import Interrupted, WaitQueue
+from pysc.sentry.kernel.scheduler import Interrupted, Reason, WaitQueue
 from pysc.sentry.net.message import PeerCredentials, Received
 from pysc.sentry.net.socket import Socket
 from pysc.sentry.net.unix_address import sockaddr
@@ -202,8 +202,8 @@ class UnixReceiver(Socket):
             raise EINVAL
         # Even to receive nothing, Linux waits for something to be there.
         wanted = max(1, size if flags & abi.MSG_WAITALL else min(self.rcvlowat, size))
-        received = Received()
-        parts: list[bytes] = []
+        received: Received = task.take_back() or Received()
+        parts = [bytes(received.data)] if received.length else []
         deadline = self.receive_deadline(task)
         peek = bool(flags & abi.MSG_PEEK)
         skip = self.peek_offset if peek and self.peek_offset > 0 else 0
@@ -220,9 +220,12 @@ class UnixReceiver(Socket):
                 if self.down & 1 or self.dead:
                     break
                 await self.wait(self.read_wait, deadline, flags)
-            except (LinuxError, Interrupted):
+            except (LinuxError, Interrupted) as error:
                 if received.length and not peek:
-                    break
+                    if not (isinstance(error, Interrupted) and error.reason is Reason.FREEZE):
+                        break
+                    received.data = b"".join(parts)
+                    task.recorded().taken = received
                 raise
             if peek:
                 received.drop_files()

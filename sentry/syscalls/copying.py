@@ -15,10 +15,11 @@ from pysc.sentry.fs.memory_devices import NullFile
 from pysc.sentry.fs.pipe import PipeFile
 from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.kernel.pidfd import PidFile
-from pysc.sentry.kernel.scheduler import Interrupted, park, yield_now
+from pysc.sentry.kernel.scheduler import Interrupted, Reason, park, yield_now
 from pysc.sentry.syscalls.buffers import MAX_RW_COUNT, STEP, gather, scatter, total, vector
 from pysc.sentry.syscalls.rw import IDLE_SEEK, has_positions
 from pysc.sentry.syscalls.table import U32, Addr, Fd, Size
+from pysc.sentry.syscalls.waiting import cut_short
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -44,6 +45,7 @@ async def _offset(task: Task, address: int) -> int | None:
 
 
 async def _move(
+    task: Task,
     source: FileDescription,
     start: int | None,
     target: FileDescription,
@@ -53,14 +55,19 @@ async def _move(
 ) -> int:
     """Copy up to ``count`` bytes; None is the description's own offset.  Stops at a short read or write.
 
-    A source with an offset of its own does not lose what the target did not take.
+    A source with an offset of its own does not lose what the target did not take; what a freeze leaves between the two
+    is kept.
     """
-    done = 0
+    done = task.resume()
+    left = b"" if task.record is None else task.record.left
     try:
-        while done < count:
+        while left or done < count:
             size = min(count - done, step)
             begin = source.offset
-            data = await (source.read(size) if start is None else source.pread(size, start + done))
+            if left:
+                data = left
+            else:
+                data = await (source.read(size) if start is None else source.pread(size, start + done))
             if not data:
                 break
             taken = 0
@@ -70,16 +77,21 @@ async def _move(
                     taken += await (
                         target.write(piece) if place is None else target.pwrite(piece, place + done + taken)
                     )
+            except Interrupted as interrupted:
+                taken += interrupted.moved
+                interrupted.moved = 0
+                if interrupted.reason is Reason.FREEZE and not isinstance(source, RegularFile):
+                    task.recorded().left = data[taken:]
+                raise
             finally:
                 done += taken
                 if start is None and taken < len(data) and isinstance(source, RegularFile):
                     source.offset = begin + taken
-            if len(data) < size and not isinstance(source, RegularFile):
+            if left or (len(data) < size and not isinstance(source, RegularFile)):
                 break
             await yield_now()
-    except (LinuxError, Interrupted):
-        if not done:
-            raise
+    except (LinuxError, Interrupted) as error:
+        return cut_short(task, error, done)
     return done
 
 
@@ -122,7 +134,7 @@ async def sendfile(task: Task, out_fd: Fd, in_fd: Fd, offset: Addr, count: Size)
     source.get()
     target.get()
     try:
-        done = await _move(source, start, target, None, min(count, MAX_RW_COUNT))
+        done = await _move(task, source, start, target, None, min(count, MAX_RW_COUNT))
     finally:
         source.put()
         target.put()
@@ -157,7 +169,7 @@ async def copy_file_range(
     source.get()
     target.get()
     try:
-        done = await _move(source, start, target, place, count)
+        done = await _move(task, source, start, target, place, count)
     finally:
         source.put()
         target.put()
@@ -166,6 +178,25 @@ async def copy_file_range(
     if place is not None:
         task.put(out_offset, _OFFSET.pack(place + done))
     return done
+
+
+def _splice_room(source: FileDescription, target: FileDescription, count: int, flags: int) -> int:
+    """Return how much of ``count`` the pipes have, or have room for.  EAGAIN."""
+    nonblocking = bool(flags & SPLICE_F_NONBLOCK)
+    if isinstance(target, PipeFile) and not isinstance(source, PipeFile):
+        _check_room(target, flags)
+        if isinstance(source, UNSPLICED):
+            raise EINVAL
+        count = min(count, target.pipe.room or PIPE_STEP)
+    if isinstance(source, PipeFile):
+        if nonblocking and not len(source.pipe) and source.pipe.writers:
+            raise EAGAIN
+        count = min(count, PIPE_STEP if not len(source.pipe) else len(source.pipe))
+        if isinstance(target, PipeFile) and nonblocking:
+            if not target.pipe.room:
+                raise EAGAIN
+            count = min(count, target.pipe.room)
+    return count
 
 
 async def splice(task: Task, in_fd: Fd, in_offset: Addr, out_fd: Fd, out_offset: Addr, count: Size, flags: U32) -> int:
@@ -188,25 +219,13 @@ async def splice(task: Task, in_fd: Fd, in_offset: Addr, out_fd: Fd, out_offset:
     if isinstance(source, PipeFile) and isinstance(target, PipeFile) and source.pipe is target.pipe:
         raise EINVAL
     start, place = await _offset(task, in_offset), await _offset(task, out_offset)
-    nonblocking = bool(flags & SPLICE_F_NONBLOCK)
     count = min(count, MAX_RW_COUNT)
-    if isinstance(target, PipeFile) and not isinstance(source, PipeFile):
-        _check_room(target, flags)
-        if isinstance(source, UNSPLICED):
-            raise EINVAL
-        count = min(count, target.pipe.room or PIPE_STEP)
-    if isinstance(source, PipeFile):
-        if nonblocking and not len(source.pipe) and source.pipe.writers:
-            raise EAGAIN
-        count = min(count, PIPE_STEP if not len(source.pipe) else len(source.pipe))
-        if isinstance(target, PipeFile) and nonblocking:
-            if not target.pipe.room:
-                raise EAGAIN
-            count = min(count, target.pipe.room)
+    if task.record is None or not task.record.left:
+        count = _splice_room(source, target, count, flags)
     source.get()
     target.get()
     try:
-        done = await _move(source, start, target, place, count, PIPE_STEP)
+        done = await _move(task, source, start, target, place, count, PIPE_STEP)
     finally:
         source.put()
         target.put()
@@ -234,7 +253,11 @@ async def vmsplice(task: Task, fd: Fd, iov: Addr, iovcnt: Size, flags: U32) -> i
         if file.writable:
             if nonblocking and not file.pipe.room:
                 raise EAGAIN
-            return await file.write(await gather(task, ranges, 0, size))
+            done = task.resume()
+            try:
+                return done + await file.write(await gather(task, ranges, done, size - done))
+            except (LinuxError, Interrupted) as error:
+                return cut_short(task, error, done)
         if nonblocking and not len(file.pipe) and file.pipe.writers:
             raise EAGAIN
         data = await file.read(size)
@@ -267,7 +290,12 @@ async def tee(task: Task, in_fd: Fd, out_fd: Fd, count: Size, flags: U32) -> int
         data = source.pipe.peek(min(count, PIPE_STEP))
         if flags & SPLICE_F_NONBLOCK and not target.pipe.room:
             raise EAGAIN
-        return await target.write(data)
+        try:
+            return await target.write(data)
+        except Interrupted as interrupted:
+            if not interrupted.moved:
+                raise
+            return interrupted.moved
     finally:
         source.put()
         target.put()

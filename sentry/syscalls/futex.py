@@ -52,7 +52,7 @@ async def futex(task: Task, uaddr: Addr, op: I32, val: U32, timeout: U64, uaddr2
         raise ENOSYS(f"futex operation {op:#x}")
     if not timeout:
         return HostCall(NR_FUTEX, (uaddr, FUTEX_WAIT | private, val, 0, 0, 0), Restart.SYS)
-    first = task.record is None
+    first = task.record is None or task.record.deadline is None
     relative = timespec_ns(await task.copy_in(timeout, TIMESPEC.size))
     deadline = task.deadline(relative)
     if first:

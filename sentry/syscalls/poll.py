@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pysc.cabi.linux.errors import EBADF, EINVAL
 from pysc.cabi.linux.poll import POLLFD, POLLNVAL, SELECT_EX, SELECT_IN, SELECT_OUT, UNASKED
 from pysc.cabi.linux.resource import RLIMIT_NOFILE
-from pysc.sentry.kernel.scheduler import Interrupted, WaitQueue, now, park, yield_now
+from pysc.sentry.kernel.scheduler import Interrupted, Reason, WaitQueue, now, park, yield_now
 from pysc.sentry.syscalls.table import I32, U32, Addr, Restart, Size, restarts
 from pysc.sentry.syscalls.waiting import (
     SECOND,
@@ -112,8 +112,9 @@ async def _timed(task: Task, call: Coroutine[Any, Any, int], address: int, deadl
     """Run ``call``, then write what is left of its time to a struct of seconds and ``unit`` nanoseconds."""
     try:
         result = await call
-    except Interrupted:
-        _write_remaining(task, address, deadline, unit)
+    except Interrupted as interrupted:
+        if interrupted.reason is Reason.SIGNAL:
+            _write_remaining(task, address, deadline, unit)
         raise
     _write_remaining(task, address, deadline, unit)
     return result

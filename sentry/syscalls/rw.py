@@ -26,6 +26,7 @@ from pysc.sentry.kernel.scheduler import Interrupted, yield_now
 from pysc.sentry.kernel.signals import SigInfo, send_signal
 from pysc.sentry.syscalls.buffers import STEP, Range, gather, scatter, single, total, vector
 from pysc.sentry.syscalls.table import I32, I64, U32, U64, Addr, Fd, Size
+from pysc.sentry.syscalls.waiting import cut_short
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -60,10 +61,8 @@ async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: 
             step = min(size - done, STEP)
             try:
                 data = await (file.read(step) if offset is None else file.pread(step, offset + done))
-            except (LinuxError, Interrupted):
-                if done:
-                    return done
-                raise
+            except (LinuxError, Interrupted) as error:
+                return cut_short(task, error, done)
             last = not fills or len(data) < step or done + step >= size
             try:
                 taken = await scatter(task, ranges, done, data, last=last)
@@ -108,18 +107,22 @@ async def _written(task: Task, file: FileDescription, iov: int, iovcnt: int) -> 
 
 async def _write_each(task: Task, file: FileDescription, ranges: list[Range]) -> int:
     """Write each part by itself, empty ones, too, as Linux does where a file takes no iovec."""
-    done = 0
-    while ranges and total(ranges):
-        part = ranges.pop(0)
-        try:
-            taken = await _write(task, file, [part], None)
-        except (LinuxError, Interrupted):
-            if done:
-                return done
-            raise
-        done += taken
-        if taken < part[1]:
-            break
+    done = skipped = task.resume()
+    file.get()
+    try:
+        while ranges and total(ranges):
+            part = ranges.pop(0)
+            if skipped >= part[1] > 0:
+                skipped -= part[1]
+                continue
+            taken = await file.write(await gather(task, [part], 0, min(part[1], STEP)))
+            done += taken
+            if taken < part[1]:
+                break
+    except (LinuxError, Interrupted) as error:
+        return cut_short(task, error, done)
+    finally:
+        file.put()
     return done
 
 
@@ -135,7 +138,7 @@ async def _write(
         if not size:
             return 0
         size = await _prepare_write(task, file, size, offset, append=append)
-    done = 0
+    done = task.resume()
     file.get()
     try:
         while True:
@@ -147,10 +150,8 @@ async def _write(
                     taken = await file.write_as(data, place, append=append)
                 else:
                     taken = await (file.write(data) if place is None else file.pwrite(data, place))
-            except (LinuxError, Interrupted):
-                if done:
-                    return done
-                raise
+            except (LinuxError, Interrupted) as error:
+                return cut_short(task, error, done)
             done += taken
             if taken < step or done >= size:
                 break

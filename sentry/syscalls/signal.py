@@ -128,7 +128,7 @@ async def rt_sigtimedwait(task: Task, signals: Addr, info: Addr, timeout: Addr, 
     wanted = int.from_bytes(await task.copy_in(signals, 8), "little") & ~UNBLOCKABLE & ALL_SIGNALS
     deadline = None
     if timeout:
-        deadline = now() + timespec_ns(await task.copy_in(timeout, TIMESPEC.size))
+        deadline = task.deadline(timespec_ns(await task.copy_in(timeout, TIMESPEC.size)))
     found = take_signal(task, wanted)
     if found is None and (deadline is None or deadline > now()):
         task.sigwait = wanted

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux import socket as abi
 from pysc.cabi.linux.errors import EINVAL, EMSGSIZE, ENOBUFS, LinuxError
-from pysc.sentry.kernel.scheduler import Interrupted, now
+from pysc.sentry.kernel.scheduler import Interrupted, Reason, now
 from pysc.sentry.net.control import build_control, parse_control
 from pysc.sentry.net.message import Message, Received
 from pysc.sentry.net.socket import Socket
 from pysc.sentry.syscalls.buffers import Range, gather, scatter, single, total, vector
 from pysc.sentry.syscalls.socket import read_address, socket_of, write_address
 from pysc.sentry.syscalls.table import U32, Addr, Fd, Size
-from pysc.sentry.syscalls.waiting import TIMESPEC, timespec_ns
+from pysc.sentry.syscalls.waiting import TIMESPEC, cut_short, timespec_ns
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -39,17 +39,17 @@ async def _send(task: Task, sock: Socket, ranges: list[Range], message: Message,
             _drop(message)
             raise
         return await sock.send(task, message, flags)
-    done = 0
+    done = task.resume()
+    if done:
+        _drop(message)  # its files went with the first bytes
     while True:
         try:
             step = min(STEP, size - done)
             message.data = await gather(task, ranges, done, step) if step else b""
             sent = await sock.send(task, message, flags)
-        except (LinuxError, Interrupted):
+        except (LinuxError, Interrupted) as error:
             _drop(message)
-            if done:
-                return done
-            raise
+            return cut_short(task, error, done)
         done += sent
         if done >= size or sent < step:
             return done
@@ -103,21 +103,41 @@ async def sendmmsg(task: Task, fd: Fd, headers: Addr, count: U32, flags: U32) ->
     """sendmmsg(2): how many messages were sent; an error of a later one is told by the next call."""
     sock = socket_of(task, fd)
     sock.get()
-    done = 0
+    done = _resume_messages(task)
     try:
-        for _ in range(min(count, abi.UIO_MAXIOV)):
+        while done < min(count, abi.UIO_MAXIOV):
             at = headers + done * abi.MMSGHDR_SIZE
             try:
                 sent = await _send_header(task, sock, at, flags)
                 await task.copy_out(at + abi.MSGHDR.size, abi.INT.pack(sent))
-            except (LinuxError, Interrupted):
-                if done:
-                    break
-                raise
-            done += 1
+            except (LinuxError, Interrupted) as error:
+                return _cut_short(task, error, done)
+            done = _next_message(task, done)
         return done
     finally:
         sock.put()
+
+
+def _resume_messages(task: Task) -> int:
+    """Return how many messages the call had moved before it was begun again."""
+    return 0 if task.record is None else task.record.messages
+
+
+def _next_message(task: Task, done: int) -> int:
+    """Count a message; the next one has all the time that a call has."""
+    if task.record is not None:
+        task.record.deadline = None
+    return done + 1
+
+
+def _cut_short(task: Task, error: LinuxError | Interrupted, done: int) -> int:
+    """As cut_short(), of a call that counts messages."""
+    if isinstance(error, Interrupted) and error.reason is Reason.FREEZE:
+        task.recorded().messages = done
+        raise error
+    if not done:
+        raise error
+    return done
 
 
 async def recvfrom(task: Task, fd: Fd, buf: Addr, count: Size, flags: U32, address: Addr, length: Addr) -> int:
@@ -192,20 +212,24 @@ async def recvmmsg(task: Task, fd: Fd, headers: Addr, count: U32, flags: U32, ti
     sock = socket_of(task, fd)
     deadline = None
     if timeout:
-        deadline = now() + timespec_ns(await task.copy_in(timeout, TIMESPEC.size))
+        record = task.recorded()
+        if record.until is None:
+            record.until = now() + timespec_ns(await task.copy_in(timeout, TIMESPEC.size))
+        deadline = record.until
     sock.get()
-    done = 0
+    done = _resume_messages(task)
+    if done and flags & abi.MSG_WAITFORONE:
+        flags |= abi.MSG_DONTWAIT
     try:
-        for _ in range(min(count, abi.UIO_MAXIOV)):
+        while done < min(count, abi.UIO_MAXIOV):
             at = headers + done * abi.MMSGHDR_SIZE
             try:
                 size = await _receive_header(task, sock, at, flags)
                 await task.copy_out(at + abi.MSGHDR.size, abi.INT.pack(size))
-            except (LinuxError, Interrupted):
-                if done:
-                    break
-                raise
-            done += 1
+            except (LinuxError, Interrupted) as error:
+                done = _cut_short(task, error, done)
+                break
+            done = _next_message(task, done)
             if flags & abi.MSG_WAITFORONE:
                 flags |= abi.MSG_DONTWAIT
             if deadline is not None and deadline <= now():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pysc.cabi.linux import clock as abi
 from pysc.cabi.linux.capability import CAP_SYS_TIME
 from pysc.cabi.linux.errors import EINVAL, EOPNOTSUPP, EPERM
-from pysc.sentry.kernel.scheduler import Interrupted, now, park
+from pysc.sentry.kernel.scheduler import Interrupted, Reason, now, park
 from pysc.sentry.kernel.timers import cpu_time
 from pysc.sentry.syscalls.table import I32, Addr, Restart, restarts
 from pysc.sentry.syscalls.waiting import SECOND, TIMESPEC, timespec_ns
@@ -147,9 +147,10 @@ async def clock_nanosleep(task: Task, clock: I32, flags: I32, request: Addr, rem
 async def _sleep_on_cpu_time(task: Task, flags: int, request: int) -> int:
     requested = timespec_ns(await task.copy_in(request, TIMESPEC.size))
     if not flags & abi.TIMER_ABSTIME:
-        if not isinstance(task.record, int):
-            task.record = cpu_time(task.group) + requested
-        requested = task.record
+        record = task.recorded()
+        if record.deadline is None:
+            record.deadline = cpu_time(task.group) + requested
+        requested = record.deadline
     while (left := requested - cpu_time(task.group)) > 0:
         await park(deadline=now() + max(left // task.kernel.cpu_count, TICK // 10))
     return 0
@@ -159,8 +160,8 @@ async def _sleep_until(task: Task, deadline: int, remainder: int) -> int:
     try:
         while now() < deadline:
             await park(deadline=deadline)
-    except Interrupted:
-        if remainder:
+    except Interrupted as interrupted:
+        if remainder and interrupted.reason is Reason.SIGNAL:
             task.put(remainder, pack_timespec(max(0, deadline - now())))
         raise
     return 0

@@ -1,11 +1,12 @@
-"""What the calls that wait for files share: timeouts, temporary signal masks."""
+"""What the calls that wait for files share: timeouts, temporary signal masks, what becomes of half a call."""
 
 from __future__ import annotations
 
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
-from pysc.cabi.linux.errors import EINVAL
+from pysc.cabi.linux.errors import EINVAL, LinuxError
+from pysc.sentry.kernel.scheduler import Interrupted, Reason
 from pysc.sentry.kernel.signals import set_temporary_mask
 
 if TYPE_CHECKING:
@@ -54,3 +55,18 @@ def use_sigmask(task: Task, mask: int | None) -> None:
     """Block ``mask``, if there is one, until the call in progress ends, or its signal handler has returned."""
     if mask is not None:
         set_temporary_mask(task, mask)
+
+
+def cut_short(task: Task, error: LinuxError | Interrupted, done: int) -> int:
+    """Return the result of a call that could not go on after ``done`` bytes; raise ``error`` if that is none.
+
+    A freeze is no end: the call goes on behind them when it is begun again.
+    """
+    if isinstance(error, Interrupted):
+        done += error.moved
+        if error.reason is Reason.FREEZE:
+            task.recorded().done = done
+            raise error
+    if not done:
+        raise error
+    return done

@@ -10,8 +10,8 @@ from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.kernel.credentials import Credentials
 from pysc.sentry.kernel.fd_table import FDTable
 from pysc.sentry.kernel.pending import PendingSignals, SignalHandlers
-from pysc.sentry.kernel.scheduler import Reason, Routine, Scheduler, WaitQueue, now
-from pysc.sentry.kernel.task import Task
+from pysc.sentry.kernel.scheduler import Reason, Routine, Scheduler, WaitQueue
+from pysc.sentry.kernel.task import Record, Task
 from pysc.sentry.net.namespace import NetNamespace
 
 
@@ -121,18 +121,13 @@ class FakeTask(Task):
         self.group.tasks[1] = self
         self.thread: Any = FakeThread()
         self.saved_mask: int | None = None
-        self.record: object = None
+        self.record: Record | None = None
 
     def publish_ids(self) -> None:
         """There is no guest half."""
 
     def publish_files(self) -> None:
         """There are no fast paths."""
-
-    def deadline(self, timeout_ns: int) -> int:
-        if not isinstance(self.record, int):
-            self.record = now() + timeout_ns
-        return self.record
 
     def _at(self, address: int, size: int) -> int:
         start = address - self.BASE

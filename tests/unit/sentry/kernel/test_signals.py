@@ -34,6 +34,7 @@ from pysc.cabi.linux.signals import (
 )
 from pysc.sentry.kernel.credentials import Credentials
 from pysc.sentry.kernel.delivery import freeze, thaw
+from pysc.sentry.kernel.signals import SigInfo, send_signal
 from pysc.sentry.kernel.task import Task
 from pysc.sentry.platform.interface import Kind
 from tests.unit.sentry.kernel.kernel_world import BASE, NUMBERS, World
@@ -203,6 +204,35 @@ def test_stops_and_freezes_interrupt_no_call(world: World, child: Task) -> None:
     assert world.waits(child)
     world.exit(grandchild)
     assert world.result(child) == grandchild.tid
+
+
+def test_a_signal_after_a_freeze_ends_a_call_that_is_half_done(world: World, child: Task) -> None:
+    assert world.call(child, "pipe", BASE) == 0
+    _reader, writer = struct.unpack("<ii", world.read(child, 0, 8))
+    handle(world, child, SIGUSR1, SA_RESTART)
+    thread = world.begin(child, "write", writer, BASE, 100_000)
+    freeze(world.kernel)
+    world.settle()
+    assert child.routine is None
+    send_signal(child, SigInfo.kernel(SIGUSR1))
+    assert thread.stopped
+    thaw(world.kernel)
+    world.settle()
+    assert thread.log[-1] == ("reply", 65536)
+    assert thread.frame is not None
+
+
+def test_a_freeze_lets_no_signal_through_that_a_call_blocks(world: World, child: Task) -> None:
+    handle(world, child, SIGUSR1)
+    world.write(child, 0, sigmask(SIGUSR1).to_bytes(8, "little"))
+    thread = world.begin(child, "rt_sigsuspend", BASE, 8)
+    freeze(world.kernel)
+    world.settle()
+    send_signal(child, SigInfo.kernel(SIGUSR1))
+    thaw(world.kernel)
+    world.settle()
+    assert thread.stopped
+    assert child.saved_mask == 0
 
 
 def test_sleeps_keep_their_deadline_across_interruptions(world: World, child: Task) -> None:

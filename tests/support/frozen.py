@@ -1,0 +1,89 @@
+"""``pysc`` with a kernel that freezes and thaws all the time, as a checkpoint does once: no guest may notice.
+
+Arguments: which way, then those of pysc.  ``park`` freezes the caller of each system call once it waits, and begins the
+call again; ``beat`` freezes all that runs for a millisecond out of four.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from pysc.sentry import main as sentry
+from pysc.sentry.kernel.delivery import freeze, thaw
+from pysc.sentry.kernel.scheduler import Reason, Routine, now
+from pysc.sentry.kernel.signals import pending_interrupt
+from pysc.sentry.kernel.task import Task
+
+if TYPE_CHECKING:
+    from pysc.sentry.kernel.kernel import Kernel
+
+MILLISECOND: Final = 1_000_000
+
+
+class FreezeAtEachPark:
+    """Stands for pending_interrupt(): each park is frozen once, and that of the call begun again is left alone."""
+
+    def __init__(self) -> None:
+        self._frozen: dict[int, Routine] = {}
+        """The last frozen routine of a task, by tid, until its call waits again."""
+
+    def __call__(self, task: Task) -> Reason | None:
+        reason = pending_interrupt(task)
+        if reason is not None:
+            return reason
+        frozen = self._frozen.pop(task.tid, None)
+        if frozen is None:
+            task.kernel.scheduler.call_at(0, lambda: self._freeze(task))
+            return None
+        if frozen is not task.routine:
+            return None
+        self._frozen[task.tid] = frozen  # it went on to wait instead of ending
+        return Reason.FREEZE
+
+    def _freeze(self, task: Task) -> None:
+        routine = task.routine
+        if routine is not None and routine.interrupt(Reason.FREEZE):
+            self._frozen[task.tid] = routine
+
+
+class Beat:
+    """Freezes and thaws a whole kernel."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._go_on()
+
+    def _go_on(self) -> None:
+        thaw(self._kernel)
+        self._kernel.scheduler.call_at(now() + 3 * MILLISECOND, self._stop)
+
+    def _stop(self) -> None:
+        freeze(self._kernel)
+        self._kernel.scheduler.call_at(now() + MILLISECOND, self._go_on)
+
+
+class FrozenAtEachPark(sentry.Sentry):
+    """A sentry whose every park is frozen."""
+
+    def run(self) -> int:
+        self.kernel.scheduler.pending_interrupt = FreezeAtEachPark()
+        return super().run()
+
+
+class Beating(sentry.Sentry):
+    """A sentry that is frozen as a whole, again and again."""
+
+    def run(self) -> int:
+        Beat(self.kernel)
+        return super().run()
+
+
+if __name__ == "__main__":
+    from pysc.supervisor.cli import main
+    from pysc.supervisor.prefork import prefork
+
+    way, *arguments = sys.argv[1:]
+    sentry.Sentry = {"park": FrozenAtEachPark, "beat": Beating}[way]  # type: ignore[misc]
+    prefork(arguments)
+    sys.exit(main(arguments))
