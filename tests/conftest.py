@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.builds import LINKING, compile_guest
-from tests.support.modes import DEFAULT, EVERY_MODE, Mode
+from tests.support.modes import DEFAULT, EVERY_MODE, FROZEN, FROZEN_MODES, Mode
 from tests.support.needs import missing
 from tests.support.sandbox import Sandbox
 
@@ -31,8 +31,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "mode" not in metafunc.fixturenames:
         return
     wanted = metafunc.config.getoption("--modes")
-    many = wanted == "all" or (wanted == "guests" and metafunc.definition.get_closest_marker("every_mode") is not None)
-    modes = EVERY_MODE if many else (DEFAULT,)
+    of_guests = metafunc.definition.get_closest_marker("every_mode") is not None
+    modes: tuple[Mode, ...] = EVERY_MODE if wanted == "all" or (wanted == "guests" and of_guests) else (DEFAULT,)
+    if wanted == "all" and of_guests:
+        modes += FROZEN_MODES
+    elif wanted == "guests" and "build" in metafunc.fixturenames:
+        modes += (FROZEN,)
     if "build" not in metafunc.fixturenames:
         metafunc.parametrize("mode", modes, ids=[mode.name for mode in modes], scope="session")
         return

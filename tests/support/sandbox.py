@@ -15,6 +15,9 @@ from tests.support.modes import DEFAULT, Mode
 PYSC = (sys.executable, "-P", "-m", "pysc")
 """The command, as the interpreter that runs the tests has it installed."""
 
+FROZEN = Path(__file__).with_name("frozen.py")
+"""The same, with a kernel that freezes and thaws all the time."""
+
 Argument = str | bytes | Path
 
 
@@ -83,7 +86,8 @@ class Sandbox:
 
     def command(self, *command: Argument) -> list[Argument]:
         """Return the whole command line that runs ``command`` inside."""
-        return [*PYSC, *self.mode.flags, *self.flags, "do", "--", *command]
+        pysc = (sys.executable, "-P", FROZEN, self.mode.frozen) if self.mode.frozen else PYSC
+        return [*pysc, *self.mode.flags, *self.flags, "do", "--", *command]
 
     def run(self, *command: Argument, stdin: bytes = b"", timeout: float = 40, cwd: Path | None = None) -> Outcome:
         """Run ``command`` inside, and wait for it."""
