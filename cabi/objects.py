@@ -2,6 +2,11 @@
 
 Classes of the kernel are faces of these structures: they read and write them in place, and own them.  A structure goes
 with its face.
+
+One set, and not one that each object is handed: faces name a structure by its index alone, wherever they are made, and
+free it when they end, which may be when nothing else is left.  A process is the sentry of one sandbox, and what its
+fast paths work on is in one place.  So what finds a face by such an index is a name in a module, too: who hears of
+moves here, descriptions (fs/file.py), dentry caches (fs/dcache.py), mounts (fs/path.py).
 """
 
 from __future__ import annotations

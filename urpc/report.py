@@ -1,6 +1,7 @@
 """What uRPC has to say to people: losses, and bugs of handlers.  To stderr, until the process names another place.
 
-The module logging would do as well, but costs each start 10 ms and each sandbox 1 MB.
+The place is the process's, as stderr is: reports come from where no object of a daemon is known, and nothing depends on
+them.  The module logging would do as well, but costs each start 10 ms and each sandbox 1 MB.
 """
 
 from __future__ import annotations

@@ -173,9 +173,9 @@ pysc_budget_at(struct pysc_objects *objects, uint32_t index)
 }
 
 void
-pysc_objects_watch(struct pysc_objects *objects, int32_t watched)
+pysc_objects_watch(struct pysc_objects *objects, int32_t more)
 {
-    objects->watched = watched;
+    objects->watched += more;
 }
 
 struct pysc_context *

@@ -32,7 +32,7 @@ INODE: Final = lib.PYSC_WITHDRAWN_INODE
 """Withdrawn for good."""
 
 caches: Final[WeakValueDictionary[int, Dcache]] = WeakValueDictionary()
-"""By index."""
+"""By index (cabi/objects.py): fast paths say by which dentry they found something, and a dentry which cache has it."""
 
 
 class Lower(Protocol):

@@ -40,7 +40,7 @@ POLLRDHUP: Final = 0x2000
 
 
 class Referenced(dict[int, "FileDescription"]):
-    """All descriptions that have a reference, by index: what descriptor tables hold are indices.
+    """All descriptions that have a reference, by index: what descriptor tables hold are indices (cabi/objects.py).
 
     One that a fast path opened is made into an object when it is asked for, by ``see`` (dcache.py).
     """

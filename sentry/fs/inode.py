@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pysc.sentry.fs.data import Data
     from pysc.sentry.fs.dcache import Dcache
     from pysc.sentry.fs.file import FileDescription
+    from pysc.sentry.fs.notify import Watcher
     from pysc.sentry.fs.path import Path
     from pysc.sentry.kernel.locks import FileLocks
     from pysc.sentry.kernel.task import Task
@@ -102,7 +103,17 @@ class FsStatistics(msgspec.Struct, frozen=True):
 class Filesystem:
     """A mounted superblock.  ``root`` is its top inode."""
 
-    __slots__ = ("dcache", "dev", "readonly", "remembers_absent", "revalidates", "root")
+    __slots__ = (
+        "_cookie",
+        "dcache",
+        "dev",
+        "readonly",
+        "remembers_absent",
+        "rename_mutex",
+        "revalidates",
+        "root",
+        "watchers",
+    )
 
     name: ClassVar[bytes] = b"none"
     """The type, as /proc/mounts has it."""
@@ -121,6 +132,17 @@ class Filesystem:
         """Nobody else can make names appear, and asking costs something."""
         self.dcache: Dcache | None = None
         """What fast paths may answer from; made when it is first needed, if ``showable``."""
+        self.rename_mutex = Mutex()
+        """Held by who moves a name from one directory to another, so that none gets below itself."""
+        self.watchers: dict[Watcher, None] = {}
+        """Who is told of all that changes (notify.py)."""
+        self._cookie = self.dev << 20
+        """The last one; file systems begin at different ones, since one watcher may hear of several."""
+
+    def next_cookie(self) -> int:
+        """Return what joins the two events of a move (inotify(7))."""
+        self._cookie = self._cookie + 1 & 0xFFFF_FFFF
+        return self._cookie
 
     @property
     def tree_cache(self) -> Dcache | None:

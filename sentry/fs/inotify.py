@@ -14,7 +14,7 @@ from pysc.sentry.fs.file import O_RDONLY
 from pysc.sentry.kernel.scheduler import WaitQueue, park
 
 if TYPE_CHECKING:
-    from pysc.sentry.fs.inode import Inode
+    from pysc.sentry.fs.inode import Filesystem, Inode
     from pysc.sentry.kernel.task import Task
 
 IN_Q_OVERFLOW: Final = 0x4000
@@ -60,9 +60,9 @@ class Happened(NamedTuple):
 
 
 class InotifyFile(AnonymousFile):
-    """Invariant: ``_numbers`` is ``_watches`` turned round; it listens exactly while there are watches."""
+    """Invariant: ``_numbers`` is ``_watches`` turned round; it listens to the file systems of what it watches."""
 
-    __slots__ = ("_next", "_numbers", "_queue", "_watches", "wait")
+    __slots__ = ("_listens", "_next", "_numbers", "_queue", "_watches", "wait")
 
     kind = b"anon_inode:inotify"
 
@@ -70,12 +70,16 @@ class InotifyFile(AnonymousFile):
         super().__init__(O_RDONLY | flags)
         self._watches: dict[int, Watch] = {}
         self._numbers: dict[Inode, int] = {}
+        self._listens: dict[Filesystem, int] = {}
+        """How many watches it has in each."""
         self._queue: deque[Happened] = deque()
         self._next = 1
         self.wait = WaitQueue()
 
     def release(self) -> None:
-        notify.unlisten(id(self))
+        for fs in self._listens:
+            notify.unlisten(fs, self)
+        self._listens.clear()
 
     # Watches
     def add(self, inode: Inode, mask: int) -> int:
@@ -85,8 +89,9 @@ class InotifyFile(AnonymousFile):
             wd = self._next
             self._next += 1
             self._numbers[inode] = wd
-            if not self._watches:
-                notify.listen(id(self), self._on_event)
+            watches = self._listens[inode.fs] = self._listens.get(inode.fs, 0) + 1
+            if watches == 1:
+                notify.listen(inode.fs, self)
         elif mask & IN_MASK_CREATE:
             raise EEXIST
         elif mask & IN_MASK_ADD:
@@ -100,11 +105,14 @@ class InotifyFile(AnonymousFile):
         if watch is None:
             raise EINVAL
         del self._numbers[watch.inode]
-        if not self._watches:
-            notify.unlisten(id(self))
+        fs = watch.inode.fs
+        self._listens[fs] -= 1
+        if not self._listens[fs]:
+            del self._listens[fs]
+            notify.unlisten(fs, self)
         self._enqueue(Happened(wd, IN_IGNORED, 0, b""))
 
-    def _on_event(self, inode: Inode, events: int, cookie: int, name: bytes) -> None:
+    def on_event(self, inode: Inode, events: int, cookie: int, name: bytes) -> None:
         wd = self._numbers.get(inode)
         if wd is None:
             return

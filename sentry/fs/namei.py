@@ -31,7 +31,6 @@ from pysc.cabi.linux.fcntl import (
 from pysc.cabi.linux.stat import PERMISSIONS, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK, S_ISVTX
 from pysc.sentry.fs import notify
 from pysc.sentry.fs.inode import Inode
-from pysc.sentry.fs.mutex import Mutex
 from pysc.sentry.fs.path import Dentry, Path
 from pysc.sentry.fs.permissions import MAY_EXEC, MAY_WRITE, check, check_removal, new_owner
 from pysc.sentry.fs.walk import EMPTY, FOLLOW, NAME_MAX, Last, look_up_locked, resolve, resolve_parent
@@ -39,7 +38,6 @@ from pysc.sentry.fs.walk import EMPTY, FOLLOW, NAME_MAX, Last, look_up_locked, r
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
-_rename_mutex = Mutex()
 PATH_MAX = 4096
 
 
@@ -221,7 +219,7 @@ async def rename(task: Task, old_dirfd: int, old: bytes, new_dirfd: int, new: by
             await _rename_locked(task, source, target, flags)
         return
     first, second = source.dentry, target.dentry
-    async with _rename_mutex:
+    async with source.mount.fs.rename_mutex:
         if first.below(second) or (not second.below(first) and second.inode.ino < first.inode.ino):
             first, second = second, first
         async with first.inode.mutex, second.inode.mutex:

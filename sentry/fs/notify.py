@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pysc.cabi import objects
 from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.stat import S_IFDIR, S_IFMT
 
 if TYPE_CHECKING:
-    from pysc.sentry.fs.inode import Inode
+    from pysc.sentry.fs.inode import Filesystem, Inode
     from pysc.sentry.fs.path import Dentry
 
 IN_ACCESS: Final = 0x001
@@ -27,35 +26,35 @@ IN_DELETE_SELF: Final = 0x400
 IN_MOVE_SELF: Final = 0x800
 IN_ISDIR: Final = 0x4000_0000
 
-Sink = Callable[["Inode", int, int, bytes], None]
 
-sinks: Final[dict[int, Sink]] = {}
-"""Who wants to know: called with the inode watched, IN_* bits, a cookie that joins moves, and the name in it."""
+class Watcher(Protocol):
+    """Who wants to know."""
 
-_cookies = 0
-
-
-def listen(key: int, sink: Sink) -> None:
-    """Tell ``sink`` of everything from now on; fast paths leave writing to us meanwhile."""
-    sinks[key] = sink
-    lib.pysc_objects_watch(objects.OBJECTS, True)
+    def on_event(self, inode: Inode, events: int, cookie: int, name: bytes, /) -> None:
+        """IN_* ``events`` happened to an inode, or to the ``name`` in it; a cookie joins the two of a move."""
 
 
-def unlisten(key: int) -> None:
+def listen(fs: Filesystem, watcher: Watcher) -> None:
+    """Tell ``watcher`` of everything in a file system from now on; fast paths leave writing to us meanwhile."""
+    fs.watchers[watcher] = None
+    lib.pysc_objects_watch(objects.OBJECTS, 1)
+
+
+def unlisten(fs: Filesystem, watcher: Watcher) -> None:
     """Undo :func:`listen`."""
-    sinks.pop(key, None)
-    if not sinks:
-        lib.pysc_objects_watch(objects.OBJECTS, False)
+    del fs.watchers[watcher]
+    lib.pysc_objects_watch(objects.OBJECTS, -1)
 
 
 def announce(dentry: Dentry, events: int) -> None:
     """Something was done with a file: tell who watches it, or its directory."""
-    if sinks:
-        bits = events | (IN_ISDIR if dentry.inode.mode & S_IFMT == S_IFDIR else 0)
-        for sink in list(sinks.values()):
+    inode = dentry.inode
+    if inode.fs.watchers:
+        bits = events | (IN_ISDIR if inode.mode & S_IFMT == S_IFDIR else 0)
+        for watcher in list(inode.fs.watchers):
             if dentry.parent is not dentry:
-                sink(dentry.parent.inode, bits, 0, dentry.name)
-            sink(dentry.inode, bits, 0, b"")
+                watcher.on_event(dentry.parent.inode, bits, 0, dentry.name)
+            watcher.on_event(inode, bits, 0, b"")
 
 
 def created(directory: Dentry, child: Dentry) -> None:
@@ -65,28 +64,30 @@ def created(directory: Dentry, child: Dentry) -> None:
 
 def removed(directory: Dentry, child: Dentry) -> None:
     """A name was removed."""
-    if sinks:
-        for sink in list(sinks.values()):
-            sink(child.inode, IN_ATTRIB, 0, b"")  # one link less
-            sink(child.inode, IN_DELETE_SELF, 0, b"")
+    watchers = child.inode.fs.watchers
+    if watchers:
+        for watcher in list(watchers):
+            watcher.on_event(child.inode, IN_ATTRIB, 0, b"")  # one link less
+            watcher.on_event(child.inode, IN_DELETE_SELF, 0, b"")
         _tell(directory, child, IN_DELETE, 0, child.name)
 
 
 def moved(old: Dentry, old_name: bytes, new: Dentry, child: Dentry, replaced: Dentry | None) -> None:
     """A name was changed."""
-    global _cookies
-    if sinks:
-        _cookies += 1
-        _tell(old, child, IN_MOVED_FROM, _cookies, old_name)
-        _tell(new, child, IN_MOVED_TO, _cookies, child.name)
-        for sink in list(sinks.values()):
-            sink(child.inode, IN_MOVE_SELF, 0, b"")
+    fs = child.inode.fs
+    if fs.watchers:
+        cookie = fs.next_cookie()
+        _tell(old, child, IN_MOVED_FROM, cookie, old_name)
+        _tell(new, child, IN_MOVED_TO, cookie, child.name)
+        for watcher in list(fs.watchers):
+            watcher.on_event(child.inode, IN_MOVE_SELF, 0, b"")
             if replaced is not None:
-                sink(replaced.inode, IN_DELETE_SELF, 0, b"")
+                watcher.on_event(replaced.inode, IN_DELETE_SELF, 0, b"")
 
 
 def _tell(directory: Dentry, child: Dentry, events: int, cookie: int, name: bytes) -> None:
-    if sinks:
+    watchers = directory.inode.fs.watchers
+    if watchers:
         bits = events | (IN_ISDIR if child.inode.mode & S_IFMT == S_IFDIR else 0)
-        for sink in list(sinks.values()):
-            sink(directory.inode, bits, cookie, name)
+        for watcher in list(watchers):
+            watcher.on_event(directory.inode, bits, cookie, name)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pysc.sentry.fs.inode import Filesystem, Inode
 
 _mount_ids: Final = count(20)
+"""Never used again, so that one names a mount for good: a checkpoint saves how far it is, as of all such numbers."""
 MOUNTS_MAX: Final = 100_000
 """Of one namespace (fs.mount-max)."""
 CACHED_MAX: Final = 50_000
@@ -162,7 +163,10 @@ class Dentry:
 
 
 _cached: Final[deque[ref[Dentry]]] = deque()
-"""Dentries in the order in which they were looked up last."""
+"""Dentries of all file systems in the order in which they were looked up last.
+
+Of the process, since it is its memory that they take; no more than an order, since the references are weak.
+"""
 
 
 def prune(count: int = 64) -> None:
@@ -236,7 +240,7 @@ class Mount:
 
 
 mounts: Final[WeakValueDictionary[int, Mount]] = WeakValueDictionary()
-"""By id."""
+"""By id, which is what fast paths know of them (cabi/objects.py)."""
 
 _WORDS: Final = (
     (MS_NOSUID, b"nosuid"),

@@ -48,7 +48,7 @@ class RegularFile(FileDescription):
             self.serve(lib.PYSC_FILE_REGULAR, data.index, data.generation)
 
     def release(self) -> None:
-        if notify.sinks and self.path is not None:
+        if self.inode.fs.watchers and self.path is not None:
             notify.announce(self.path.dentry, notify.IN_CLOSE_WRITE if self.writable else notify.IN_CLOSE_NOWRITE)
         self.inode.close_data(self.writable)
         self.inode.writecount -= self._claim

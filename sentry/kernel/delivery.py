@@ -33,8 +33,6 @@ from pysc.sentry.syscalls.table import Restart
 if TYPE_CHECKING:
     from pysc.sentry.kernel.kernel import Kernel
 
-_PLAIN = Return()
-
 
 def return_to_guest(task: Task, back: Return) -> None:
     """Deliver what is pending, then give the verdict: or hold the task, or end it."""
@@ -61,7 +59,7 @@ def release_held(task: Task) -> None:
     task.returning = None
     task.state = TaskState.KERNEL
     task.attention = True
-    return_to_guest(task, back or _PLAIN)
+    return_to_guest(task, back or Return())
 
 
 def freeze(kernel: Kernel) -> None:

@@ -156,7 +156,7 @@ async def _write(
             if taken < step or done >= size:
                 break
             await yield_now()
-        if regular and notify.sinks and file.path is not None:
+        if isinstance(file, RegularFile) and file.inode.fs.watchers and file.path is not None:
             notify.announce(file.path.dentry, notify.IN_MODIFY)
         return done
     finally:
