@@ -47,6 +47,8 @@ ROOT: Final = Credentials.of(0, 0, caps=(1 << 41) - 1)
 class Container:
     """What :class:`~pysc.urpc.schema.sentry.Boot` says, made real."""
 
+    __slots__ = ("_boot", "_gofer", "_kernel", "_terminal")
+
     def __init__(self, kernel: Kernel, boot: Boot, gofer: Caller) -> None:
         self._kernel = kernel
         self._boot = boot

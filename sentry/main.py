@@ -49,6 +49,8 @@ YOUNG: Final = 20_000
 class Sentry:
     """The kernel with its peers: the supervisor on the control socket, and the gofer."""
 
+    __slots__ = ("_control", "_control_socket", "_ordinary", "container", "gofer", "kernel", "platform")
+
     def __init__(self, control: socket.socket, boot: schema.Boot) -> None:
         """Make everything that needs what lock-down takes away.
 
@@ -63,7 +65,7 @@ class Sentry:
         self.kernel = Kernel(self.platform, X86_64, log, machine=Machine(boot.memory_limit, boot.cpus))
         self.kernel.workers = WorkerClient(self.platform)
         if flags.strace:
-            self.kernel.strace = Strace(lambda text: log.write("info", text), frozenset(flags.strace_syscalls) or None)
+            self.kernel.strace = Strace(log.write, frozenset(flags.strace_syscalls) or None)
         scheduler = self.kernel.scheduler
         self.gofer = Client(GOFER, self.platform, scheduler, Completion, build=BUILD)
         self.gofer.connect(socket.socket(fileno=boot.fds.gofer))

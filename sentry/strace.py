@@ -131,11 +131,11 @@ def show_siginfo(info: SigInfo) -> str:
 
 
 class Strace:
-    """Prints through ``write``; ``names`` limits it to those calls (None: all)."""
+    """Prints through ``write(level, line)``; ``names`` limits it to those calls (None: all)."""
 
     __slots__ = ("_formatters", "_names", "_started", "_write")
 
-    def __init__(self, write: Callable[[str], None], names: frozenset[str] | None = None) -> None:
+    def __init__(self, write: Callable[[str, str], None], names: frozenset[str] | None = None) -> None:
         self._write = write
         self._names = names
         self._formatters: dict[str, list[Formatter]] = {}
@@ -198,7 +198,7 @@ class Strace:
         return self._names is None or row is None or row.name in self._names
 
     def _line(self, task: Task, text: str) -> None:
-        self._write(f"[{task.tid:5}] {task.comm.decode('ascii', 'backslashreplace')} {text}")
+        self._write("info", f"[{task.tid:5}] {task.comm.decode('ascii', 'backslashreplace')} {text}")
 
     def _call(self, task: Task, nr: int, row: Row | None, args: tuple[int, ...], values: Sequence[Any]) -> str:
         if row is None:

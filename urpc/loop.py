@@ -63,6 +63,8 @@ class Endpoint:
     ``on_lost(reason)`` is called once, from the loop, when the peer is gone or was cut off; not after :meth:`close`.
     """
 
+    __slots__ = ("_attention", "_on_lost", "_queue", "_queued", "_scheduler", "_socket", "_timer", "_watcher", "codec")
+
     def __init__(
         self,
         sock: socket.socket,
@@ -220,6 +222,19 @@ class Client:
     What is asked while there is no peer waits for :meth:`connect`; what was asked and not answered has failed with EIO.
     """
 
+    __slots__ = (
+        "_asked",
+        "_build",
+        "_endpoint",
+        "_on_event",
+        "_on_lost",
+        "_promise",
+        "_scheduler",
+        "_service",
+        "_waiting",
+        "_watcher",
+    )
+
     def __init__(
         self,
         service: Service,
@@ -338,6 +353,8 @@ Handler = Callable[[Any], Any]
 
 class Server(Endpoint):
     """Answers one peer's requests from the loop; those whose handler is a coroutine as they get done."""
+
+    __slots__ = ("_handlers", "_on_event")
 
     def __init__(
         self,

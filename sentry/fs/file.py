@@ -45,6 +45,8 @@ class Referenced(dict[int, "FileDescription"]):
     One that a fast path opened is made into an object when it is asked for, by ``see`` (dcache.py).
     """
 
+    __slots__ = ("see",)
+
     see: Callable[[int], FileDescription]
 
     def __missing__(self, index: int) -> FileDescription:

@@ -12,6 +12,8 @@ CHUNK: Final = 1 << 16
 
 
 class _Opened:
+    __slots__ = ()
+
     proc = -1
     descriptors = -1
 

@@ -48,6 +48,8 @@ class Log(Protocol):
 class SilentLog:
     """A log that keeps nothing."""
 
+    __slots__ = ()
+
     def debug(self, message: str, /) -> None:
         """Drop it."""
 
@@ -95,6 +97,7 @@ class Kernel:
         "process_groups",
         "processor",
         "scheduler",
+        "settings",
         "strace",
         "table",
         "tasks",
@@ -124,6 +127,8 @@ class Kernel:
         self.exit_status: int | None = None
         """The wait(2) status of init once it has ended: the container's."""
         self.uts = Uts()
+        self.settings: dict[object, bytes] = {}
+        """What was written to files of /proc/sys that have no effect, by what stands for the file there."""
         self.net = NetNamespace()
         self.processor = read_processor()
         self._cpu_count = len(os.sched_getaffinity(0))  # asked now: the engine moves this thread about later

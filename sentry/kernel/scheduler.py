@@ -296,6 +296,14 @@ async def _nothing() -> None:
     """Do nothing."""
 
 
+def _no_interrupt(_owner: Any) -> Reason | None:
+    return None
+
+
+def _ended(_value: Any, _error: BaseException | None) -> None:
+    """Expect nothing of a routine that never runs."""
+
+
 class Scheduler:
     """Ready routines and timers.  The owner of the loop calls :meth:`run_ready`, then sleeps until :meth:`deadline`.
 
@@ -304,10 +312,10 @@ class Scheduler:
 
     __slots__ = ("_ended", "_ready", "_timers", "current", "pending_interrupt")
 
-    def __init__(self, pending_interrupt: Callable[[Any], Reason | None] = lambda owner: None) -> None:
+    def __init__(self, pending_interrupt: Callable[[Any], Reason | None] = _no_interrupt) -> None:
         self._ready: deque[Routine] = deque()
         self._timers: list[Timer] = []
-        self._ended = Routine(self, _nothing(), None, lambda _value, _error: None)
+        self._ended = Routine(self, _nothing(), None, _ended)
         """What stands for all that have ended at once."""
         self._ended._coroutine.close()
         self._ended.done = True

@@ -77,9 +77,21 @@ def notify(task: Task) -> None:
             task.preempting = True
             task.thread.preempt()
     elif task.state is TaskState.HELD:
+        task.kernel.scheduler.call_at(0, _Release(task))
+
+
+class _Release:
+    """Lets a held task go on once whatever runs now is through."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def __call__(self) -> None:
         from pysc.sentry.kernel.delivery import release_held
 
-        task.kernel.scheduler.call_at(0, lambda: release_held(task))
+        release_held(self._task)
 
 
 def send_signal(target: Task | ThreadGroup, info: SigInfo, *, outside: bool = False) -> None:

@@ -36,6 +36,8 @@ class Turn:
     Fast paths send descriptors, too: the first who waits for the lock waits for them.
     """
 
+    __slots__ = ("_engine", "_held", "_number", "_until_taken", "_waiters", "closed")
+
     def __init__(self, engine: Any, number: int) -> None:
         self._engine = engine
         self._number = number
@@ -80,6 +82,28 @@ def _random_base() -> int:
 
 class SystrapSpace:
     """Invariant: ``number`` names it in the engine until :meth:`close`; slots of ``threads`` are in use."""
+
+    __slots__ = (
+        "_begun",
+        "_kill_at_birth",
+        "base",
+        "blank",
+        "born",
+        "channel",
+        "dead",
+        "donation",
+        "guest_socket",
+        "host_pid",
+        "leaving",
+        "memory",
+        "memory_limit",
+        "number",
+        "pidfd",
+        "platform",
+        "socket",
+        "table",
+        "threads",
+    )
 
     def __init__(self, platform: Systrap, parent: SystrapSpace | None = None) -> None:
         """``parent`` is what it is going to be a copy of."""

@@ -63,6 +63,25 @@ def _installed() -> bytes:
 class Systrap:
     """Invariant: ``threads`` are those that the engine knows, by number; ``spaces`` have a host process, by pid."""
 
+    __slots__ = (
+        "_callbacks",
+        "_events",
+        "_lost_until",
+        "_pool",
+        "_raw",
+        "_refill",
+        "_shared",
+        "_view",
+        "_zygote",
+        "engine",
+        "fastpath",
+        "filter",
+        "overhead",
+        "spaces",
+        "threads",
+        "unborn",
+    )
+
     def __init__(self, *, fastpath: bool = True, guest: bytes | None = None) -> None:
         """``guest`` is the guest half's executable, for who cannot read it from the package any more."""
         self.fastpath = fastpath

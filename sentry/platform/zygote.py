@@ -37,6 +37,8 @@ def check_host() -> None:
 class Zygote:
     """A running zygote.  ``listener`` is ours."""
 
+    __slots__ = ("_image", "_theirs", "listener", "pid", "socket")
+
     def __init__(self, image: bytes) -> None:
         self.pid = 0
         self.listener = -1

@@ -79,6 +79,8 @@ Addr = Annotated[int, Read(_u64)]
 class _Path:
     """Marks an argument that is copied in as a C string before the handler runs."""
 
+    __slots__ = ()
+
 
 Path = Annotated[bytes, _Path()]
 """A path, copied in first, as Linux does: EFAULT, ENAMETOOLONG (PATH_MAX).  May be empty."""
@@ -127,6 +129,8 @@ PREPARED: Final = Prepared()
 
 class NoReply:
     """The type of :data:`NO_REPLY`."""
+
+    __slots__ = ()
 
 
 NO_REPLY: Final = NoReply()

@@ -192,3 +192,24 @@ def test_modules_have_no_state() -> None:
 
 def test_what_is_allowed_is_there() -> None:
     assert not ALLOWED - state().keys()
+
+
+def kernel_classes() -> Iterator[type]:
+    """Give the sentry's classes of which there are objects that change."""
+    for path in modules("sentry"):
+        name = ".".join(("pysc", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+        for value in vars(importlib.import_module(name)).values():
+            if isinstance(value, type) and value.__module__ == name and not issubclass(value, (BaseException, Enum)):
+                yield value
+
+
+def test_kernel_classes_say_what_they_have() -> None:
+    """A slot is a field that a checkpoint saves or makes anew; an instance dictionary could have any."""
+    wrong = [
+        f"{kind.__module__}.{kind.__qualname__}: {base.__qualname__} has no __slots__"
+        for kind in kernel_classes()
+        if not getattr(kind, "_is_protocol", False) and not issubclass(kind, msgspec.Struct)
+        for base in kind.__mro__
+        if base.__module__.startswith("pysc.") and "__slots__" not in vars(base)
+    ]
+    assert not wrong, "\n".join(wrong)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from itertools import count
 from typing import TYPE_CHECKING, ClassVar, Final
 
+import msgspec
+
 from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT, EPERM
 from pysc.cabi.linux.fcntl import O_ACCMODE, O_RDONLY, SEEK_CUR, SEEK_SET
 from pysc.cabi.linux.stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
@@ -113,33 +115,53 @@ class Folder(PseudoInode):
         raise ENOENT
 
 
+class Source:
+    """What a text file says, for the task that reads, and what becomes of what is written.
+
+    One in a table also makes the file's inode.
+    """
+
+    __slots__ = ("mode", "writable")
+
+    def __init__(self, mode: int = 0, *, writable: bool = False) -> None:
+        self.mode = mode or (0o644 if writable else 0o444)
+        self.writable = writable
+
+    def __call__(self, fs: PseudoFs) -> TextFile:
+        return TextFile(fs, self)
+
+    def text(self, reader: Task) -> bytes:
+        """Return the whole text.  May raise LinuxErrors."""
+        raise NotImplementedError
+
+    def change(self, writer: Task, data: bytes) -> None:
+        """Take what was written, if ``writable``."""
+        raise EINVAL
+
+
 class TextFile(PseudoInode):
-    """A file whose contents are what a function returns; maybe one that takes what is written."""
+    """A file whose contents are made when they are read."""
 
-    __slots__ = ("_read", "_write")
+    __slots__ = ("source",)
 
-    def __init__(self, fs: PseudoFs, read: Reader, write: Writer | None = None, mode: int = 0, ino: int = 0) -> None:
-        mode = mode or (0o444 if write is None else 0o644)
-        super().__init__(fs, ino or fs.new_ino(), S_IFREG | mode)
-        self._read = read
-        self._write = write
+    def __init__(self, fs: PseudoFs, source: Source, ino: int = 0) -> None:
+        super().__init__(fs, ino or fs.new_ino(), S_IFREG | source.mode)
+        self.source = source
 
     async def open(self, task: Task, path: Path, flags: int) -> FileDescription:
-        if self._write is None and flags & O_ACCMODE != O_RDONLY:
+        if not self.source.writable and flags & O_ACCMODE != O_RDONLY:
             raise EACCES
-        return TextDescription(self, self._read, self._write, task, flags, path)
+        return TextDescription(self, task, flags, path)
 
 
 class TextDescription(FileDescription):
     """An open :class:`TextFile`: the text is made anew by each read at its start."""
 
-    __slots__ = ("_inode", "_read", "_task", "_text", "_write")
+    __slots__ = ("_inode", "_task", "_text")
 
-    def __init__(self, inode: Inode, read: Reader, write: Writer | None, task: Task, flags: int, path: Path) -> None:
+    def __init__(self, inode: TextFile, task: Task, flags: int, path: Path) -> None:
         super().__init__(flags, path)
         self._inode = inode
-        self._read = read
-        self._write = write
         self._task = task
         self._text: bytes | None = None
 
@@ -153,15 +175,13 @@ class TextDescription(FileDescription):
 
     async def pread(self, size: int, offset: int) -> bytes:
         if self._text is None or offset == 0:
-            self._text = self._read(self._task)
+            self._text = self._inode.source.text(self._task)
         return self._text[offset : offset + size]
 
     async def write(self, data: bytes) -> int:
-        if self._write is None:
-            raise EINVAL
         if len(data) > WRITE_MAX:
             raise EINVAL
-        self._write(self._task, data)
+        self._inode.source.change(self._task, data)
         self.offset += len(data)
         return len(data)
 
@@ -182,34 +202,76 @@ class TextDescription(FileDescription):
 class TextLink(PseudoInode):
     """A symbolic link whose text is what a function returns."""
 
-    __slots__ = ("_read",)
+    __slots__ = ("_link",)
 
-    def __init__(self, fs: PseudoFs, read: Reader, ino: int = 0) -> None:
-        super().__init__(fs, ino or fs.new_ino(), S_IFLNK | 0o777)
-        self._read = read
+    def __init__(self, fs: PseudoFs, declared: _Link) -> None:
+        super().__init__(fs, fs.new_ino(), S_IFLNK | 0o777)
+        self._link = declared
 
     async def readlink(self, task: Task) -> bytes:
-        return self._read(task)
+        return self._link.read(task)
+
+
+class _Function(Source):
+    __slots__ = ("_read", "_write")
+
+    def __init__(self, read: Reader, write: Writer | None, mode: int) -> None:
+        super().__init__(mode, writable=write is not None)
+        self._read = read
+        self._write = write
+
+    def text(self, reader: Task) -> bytes:
+        return self._read(reader)
+
+    def change(self, writer: Task, data: bytes) -> None:
+        assert self._write is not None
+        self._write(writer, data)
+
+
+class _Constant(Source):
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes, mode: int) -> None:
+        super().__init__(mode)
+        self._data = data
+
+    def text(self, reader: Task) -> bytes:
+        return self._data
+
+
+class _Table(msgspec.Struct, frozen=True):
+    names: Mapping[bytes, Factory]
+    mode: int
+
+    def __call__(self, fs: PseudoFs) -> Folder:
+        return Folder(fs, self.names, self.mode)
+
+
+class _Link(msgspec.Struct, frozen=True):
+    read: Reader
+
+    def __call__(self, fs: PseudoFs) -> TextLink:
+        return TextLink(fs, self)
 
 
 def text(read: Reader, write: Writer | None = None, mode: int = 0) -> Factory:
     """Declare a file."""
-    return lambda fs: TextFile(fs, read, write, mode)
+    return _Function(read, write, mode)
 
 
 def constant(data: bytes, mode: int = 0) -> Factory:
     """Declare a file that always says the same."""
-    return lambda fs: TextFile(fs, lambda _task: data, None, mode)
+    return _Constant(data, mode)
 
 
 def folder(table: Mapping[bytes, Factory], mode: int = 0o555) -> Factory:
     """Declare a directory."""
-    return lambda fs: Folder(fs, table, mode)
+    return _Table(table, mode)
 
 
 def link(read: Reader) -> Factory:
     """Declare a symbolic link."""
-    return lambda fs: TextLink(fs, read)
+    return _Link(read)
 
 
 def number(data: bytes, low: int = 0, high: int = (1 << 63) - 1) -> int:

@@ -10,7 +10,7 @@ from pysc.cabi.linux.stat import S_IFDIR, S_IFLNK, S_IFREG
 from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.inode import Attributes, Entry, Inode
 from pysc.sentry.fs.path import Dentry, Mount, Path, display
-from pysc.sentry.fs.proc.base import PseudoFs, PseudoInode, TextFile
+from pysc.sentry.fs.proc.base import PseudoFs, PseudoInode, Source, TextFile
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -118,17 +118,7 @@ class FdInfoDirectory(PseudoInode):
     async def lookup(self, name: bytes) -> Inode:
         task = self._task
         fd, _opened = _file(task, name)
-
-        def read(reader: Task) -> bytes:
-            if task.group.exited or fd not in task.fds:
-                raise EACCES
-            file = task.fds.get_raw(fd)
-            flags = file.flags | (O_CLOEXEC if task.fds.cloexec(fd) else 0)
-            mount = file.path.mount.id if file.path is not None else 15
-            more: bytes = getattr(file, "info", b"")
-            return b"pos:\t%d\nflags:\t0%o\nmnt_id:\t%d\n%s" % (file.offset, flags, mount, more)
-
-        inode = UncachedText(self.fs, read, None, 0o400, self.ino + 0x8000 + fd)
+        inode = UncachedText(self.fs, FdInfo(task, fd), self.ino + 0x8000 + fd)
         inode.uid, inode.gid = self.uid, self.gid
         return inode
 
@@ -136,6 +126,27 @@ class FdInfoDirectory(PseudoInode):
         if self._task.group.exited:
             return []
         return [Entry(b"%d" % fd, self.ino + 0x8000 + fd, S_IFREG) for fd in self._task.fds]
+
+
+class FdInfo(Source):
+    """What is said of a descriptor."""
+
+    __slots__ = ("_fd", "_task")
+
+    def __init__(self, task: Task, fd: int) -> None:
+        super().__init__(0o400)
+        self._task = task
+        self._fd = fd
+
+    def text(self, reader: Task) -> bytes:
+        task, fd = self._task, self._fd
+        if task.group.exited or fd not in task.fds:
+            raise EACCES
+        file = task.fds.get_raw(fd)
+        flags = file.flags | (O_CLOEXEC if task.fds.cloexec(fd) else 0)
+        mount = file.path.mount.id if file.path is not None else 15
+        more: bytes = getattr(file, "info", b"")
+        return b"pos:\t%d\nflags:\t0%o\nmnt_id:\t%d\n%s" % (file.offset, flags, mount, more)
 
 
 class UncachedText(TextFile):

@@ -12,7 +12,7 @@ from pysc.cabi.linux.stat import S_IFDIR, S_IFLNK, S_IFREG
 from pysc.sentry.fs.inode import Entry, Inode
 from pysc.sentry.fs.path import Path, display
 from pysc.sentry.fs.proc import descriptors, memory, mounts, network, status
-from pysc.sentry.fs.proc.base import Folder, PseudoFs, PseudoInode, TextFile, number
+from pysc.sentry.fs.proc.base import Folder, PseudoFs, PseudoInode, Source, TextFile, number
 from pysc.sentry.kernel.ptrace import may_read
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class ProcessDirectory(PseudoInode):
         await task.memory.space.begun()  # what is read of it may be the host's
         entry = ENTRIES.get(name)
         if isinstance(entry, ProcessEntry):
-            return self._own(_text(self.fs, self.tid, entry, self._ino(name)))
+            return self._own(TextFile(self.fs, ProcessText(self.fs, self.tid, entry), self._ino(name)))
         if isinstance(entry, LinkEntry):
             return self._own(MagicLink(self.fs, self.tid, entry, self._ino(name)))
         ino = self._ino(name) if name in DIRECTORIES else 0
@@ -237,18 +237,26 @@ class ProcessDirectory(PseudoInode):
         return found
 
 
-def _text(fs: ProcFs, tid: int, entry: ProcessEntry, ino: int) -> TextFile:
-    def read(reader: Task) -> bytes:
-        task = find(fs, tid)
-        if entry.private and not may_read(reader, task):
+class ProcessText(Source):
+    """What an entry says of a task."""
+
+    __slots__ = ("_entry", "_fs", "_tid")
+
+    def __init__(self, fs: ProcFs, tid: int, entry: ProcessEntry) -> None:
+        super().__init__(entry.mode, writable=entry.write is not None)
+        self._fs = fs
+        self._tid = tid
+        self._entry = entry
+
+    def text(self, reader: Task) -> bytes:
+        task = find(self._fs, self._tid)
+        if self._entry.private and not may_read(reader, task):
             raise EACCES
-        return entry.read(reader, task)
+        return self._entry.read(reader, task)
 
-    def write(reader: Task, data: bytes) -> None:
-        assert entry.write is not None
-        entry.write(reader, find(fs, tid), data)
-
-    return TextFile(fs, read, write if entry.write is not None else None, entry.mode, ino)
+    def change(self, writer: Task, data: bytes) -> None:
+        assert self._entry.write is not None
+        self._entry.write(writer, find(self._fs, self._tid), data)
 
 
 class MagicLink(PseudoInode):

@@ -10,34 +10,46 @@ from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.capability import CAP_SYS_ADMIN
 from pysc.cabi.linux.errors import EINVAL, EPERM
-from pysc.sentry.fs.proc.base import Factory, constant, folder, number, text
+from pysc.sentry.fs.proc.base import Factory, Source, constant, folder, number, text
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
+LINE_MAX: Final = 1024
 _BOOT_ID: Final = str(uuid.uuid4()).encode() + b"\n"
 
 
+class Setting(Source):
+    """A line that the kernel keeps, and that has no other effect."""
+
+    __slots__ = ("_default", "_range")
+
+    def __init__(self, default: bytes, bounds: tuple[int, int] | None = None) -> None:
+        super().__init__(writable=True)
+        self._default = default
+        self._range = bounds
+
+    def text(self, reader: Task) -> bytes:
+        return reader.kernel.settings.get(self, self._default) + b"\n"
+
+    def change(self, writer: Task, data: bytes) -> None:
+        if self._range is not None:
+            line = b"%d" % number(data, *self._range)
+        elif len(data) <= LINE_MAX:
+            line = data.rstrip(b"\n\0")
+        else:
+            raise EINVAL
+        writer.kernel.settings[self] = line
+
+
 def setting(value: int, low: int = 0, high: int = (1 << 63) - 1) -> Factory:
-    """Declare a number that is kept and has no other effect."""
-    kept = [value]
-
-    def write(task: Task, data: bytes) -> None:
-        kept[0] = number(data, low, high)
-
-    return text(lambda _task: b"%d\n" % kept[0], write)
+    """Declare a number."""
+    return Setting(b"%d" % value, (low, high))
 
 
 def words(value: bytes) -> Factory:
-    """Declare a line that is kept and has no other effect."""
-    kept = [value]
-
-    def write(task: Task, data: bytes) -> None:
-        if len(data) > 1024:
-            raise EINVAL
-        kept[0] = data.rstrip(b"\n\0")
-
-    return text(lambda _task: kept[0] + b"\n", write)
+    """Declare a line."""
+    return Setting(value)
 
 
 def _set_hostname(task: Task, data: bytes) -> None:

@@ -49,7 +49,7 @@ def run(
     platform = Systrap(fastpath=fastpath)
     kernel = Kernel(platform, X86_64, StderrLog())
     if strace:
-        kernel.strace = Strace(lambda line: print(line, file=sys.stderr, flush=True))
+        kernel.strace = Strace(lambda _level, line: print(line, file=sys.stderr, flush=True))
     platform.start()
     failures: list[BaseException] = []
 

@@ -153,7 +153,7 @@ def test_posix_timers_count_what_they_missed(world: World) -> None:
 
 def test_strace_lines_name_what_happened(world: World) -> None:
     lines: list[str] = []
-    world.kernel.strace = Strace(lines.append)
+    world.kernel.strace = Strace(lambda _level, line: lines.append(line))
     world.write(world.init, 0, b"/nothing\0")
     world.call(world.init, "openat", -100, BASE, 0o2000000, 0)
     world.call(world.init, "kill", 999, SIGUSR1)
@@ -187,7 +187,7 @@ def test_strace_shows_the_cause_of_a_signal(info: SigInfo, shown: str) -> None:
 
 def test_strace_can_be_narrowed(world: World) -> None:
     lines: list[str] = []
-    world.kernel.strace = Strace(lines.append, frozenset({"getpgrp"}))
+    world.kernel.strace = Strace(lambda _level, line: lines.append(line), frozenset({"getpgrp"}))
     world.call(world.init, "getsid", 0)
     world.call(world.init, "getpgrp")
     assert len(lines) == 1
