@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <x86intrin.h>
@@ -231,8 +232,8 @@ pysc_dcache_new(struct pysc_objects *objects, int32_t tree, uint64_t device, int
         pysc_object_free(objects, PYSC_OBJECT_DCACHE, (uint32_t)index);
         return top;
     }
-    if (!objects->seed)
-        objects->seed = __rdtsc() | 1;
+    if (!objects->seed && getrandom(&objects->seed, sizeof objects->seed, GRND_NONBLOCK) != sizeof objects->seed)
+        objects->seed = __rdtsc() | 1; /* of a host that has only just begun */
     objects->dcaches[index].tree = tree;
     objects->dcaches[index].top = (uint32_t)top;
     objects->dcaches[index].device = device;

@@ -202,6 +202,8 @@ def finish(
             back.result = int(value)
     elif isinstance(error, LinuxError):
         back.result = -error.errno
+        if task.record is not None:  # begun again, it failed before it was where it had been
+            back.result = task.record.messages or task.record.done or back.result
     elif isinstance(error, Interrupted):
         back.restart = row.restart
         back.thawed = error.reason is Reason.FREEZE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
+import uuid
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -82,6 +83,7 @@ class Kernel:
 
     __slots__ = (
         "_cpu_count",
+        "boot_id",
         "boot_time",
         "bugs",
         "compat_seen",
@@ -132,6 +134,7 @@ class Kernel:
         self.net = NetNamespace()
         self.processor = read_processor()
         self._cpu_count = len(os.sched_getaffinity(0))  # asked now: the engine moves this thread about later
+        self.boot_id = str(uuid.uuid4()).encode()
         self.boot_time = now()
         """On the clock of the scheduler; CLOCK_BOOTTIME of the guest counts from here in /proc/uptime."""
         self.next_pid = 1

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
 LINE_MAX: Final = 1024
-_BOOT_ID: Final = str(uuid.uuid4()).encode() + b"\n"
 
 
 class Setting(Source):
@@ -118,7 +117,7 @@ _KERNEL: Final[dict[bytes, Factory]] = {
     b"printk": words(b"4\t4\t1\t7"),
     b"random": folder(
         {
-            b"boot_id": constant(_BOOT_ID),
+            b"boot_id": text(lambda task: task.kernel.boot_id + b"\n"),
             b"entropy_avail": constant(b"256\n"),
             b"poolsize": constant(b"256\n"),
             b"uuid": text(lambda _task: str(uuid.uuid4()).encode() + b"\n"),

@@ -222,6 +222,18 @@ def test_a_signal_after_a_freeze_ends_a_call_that_is_half_done(world: World, chi
     assert thread.frame is not None
 
 
+def test_what_was_moved_is_told_though_the_call_cannot_go_on_after_a_freeze(world: World, child: Task) -> None:
+    assert world.call(child, "pipe", BASE) == 0
+    _reader, writer = struct.unpack("<ii", world.read(child, 0, 8))
+    world.begin(child, "write", writer, BASE, 100_000)
+    freeze(world.kernel)
+    world.settle()
+    child.fds.close(child, writer)  # as another thread does: a call in progress would go on
+    thaw(world.kernel)
+    world.settle()
+    assert world.result(child) == 65536
+
+
 def test_a_freeze_lets_no_signal_through_that_a_call_blocks(world: World, child: Task) -> None:
     handle(world, child, SIGUSR1)
     world.write(child, 0, sigmask(SIGUSR1).to_bytes(8, "little"))
