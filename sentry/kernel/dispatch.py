@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.kernel import Kernel
 
 NR_FUTEX: Final = 202
+FUTEX_COMMAND: Final = 127
+FUTEX_WAITS: Final = frozenset({0, 9})
+"""FUTEX_WAIT, FUTEX_WAIT_BITSET."""
 SLEEPS: Final = frozenset({35, 230})
 """nanosleep, clock_nanosleep."""
 _FATAL_NAMES = frozenset({"exit", "exit_group", "execve", "execveat", "rt_sigreturn"})
@@ -57,9 +60,7 @@ def on_event(kernel: Kernel, event: Event) -> None:
             return_to_guest(task, Return())
         case Kind.INTERRUPTED:
             task.attention = True
-            if native is None:
-                native = Return(event.nr, event.args, None, _native_policy(event.nr, event.args))
-            return_to_guest(task, native)
+            return_to_guest(task, Return(event.nr, event.args, None, _native_policy(event.nr, event.args)))
         case Kind.FAULT:
             signo, code, address = event.args[:3]
             if not 1 <= signo <= 31:
@@ -77,8 +78,8 @@ def on_event(kernel: Kernel, event: Event) -> None:
 
 
 def _native_policy(nr: int, args: tuple[int, ...]) -> Restart:
-    """Say what the interruption of a call becomes that the guest half made without asking."""
-    if nr == NR_FUTEX:
+    """Say what the interruption of a call becomes that the guest half was making, asked to or not."""
+    if nr == NR_FUTEX and args[1] & FUTEX_COMMAND in FUTEX_WAITS:
         return Restart.BLOCK if args[3] else Restart.SYS
     return Restart.BLOCK if nr in SLEEPS else Restart.NOINTR
 
@@ -191,12 +192,12 @@ def finish(
         if value is None:
             back.result = 0
         elif isinstance(value, HostCall):
-            _start_native(task, Return(nr, args, None, value.restart), value)
+            _start_native(task, Return(nr, args), value)
             return
         elif isinstance(value, NoReply):
             return
         elif isinstance(value, Prepared):
-            _start_native(task, Return(nr, args, None, Restart.NOINTR, value.child), None)
+            _start_native(task, Return(nr, args, child=value.child), None)
             return
         else:
             back.result = int(value)

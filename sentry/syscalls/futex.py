@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from pysc.cabi.linux.errors import EINVAL, ENOSYS, ETIMEDOUT
 from pysc.cabi.linux.mman import MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE
 from pysc.sentry.kernel.scheduler import now
-from pysc.sentry.syscalls.table import I32, U32, U64, Addr, HostCall, Restart
+from pysc.sentry.syscalls.table import I32, U32, U64, Addr, HostCall
 from pysc.sentry.syscalls.waiting import SECOND, TIMESPEC, timespec_ns
 
 if TYPE_CHECKING:
@@ -46,22 +46,21 @@ async def futex(task: Task, uaddr: Addr, op: I32, val: U32, timeout: U64, uaddr2
             raise EINVAL
         if timeout:
             timespec_ns(await task.copy_in(timeout, TIMESPEC.size))
-        policy = Restart.BLOCK if timeout else Restart.SYS
-        return HostCall(NR_FUTEX, (uaddr, op, val, timeout, 0, val3), policy)
+        return HostCall(NR_FUTEX, (uaddr, op, val, timeout, 0, val3))
     if command != FUTEX_WAIT:
         raise ENOSYS(f"futex operation {op:#x}")
     if not timeout:
-        return HostCall(NR_FUTEX, (uaddr, FUTEX_WAIT | private, val, 0, 0, 0), Restart.SYS)
+        return HostCall(NR_FUTEX, (uaddr, FUTEX_WAIT | private, val, 0, 0, 0))
     first = task.record is None or task.record.deadline is None
     relative = timespec_ns(await task.copy_in(timeout, TIMESPEC.size))
     deadline = task.deadline(relative)
     if first:
-        return HostCall(NR_FUTEX, (uaddr, FUTEX_WAIT | private, val, timeout, 0, 0), Restart.BLOCK)
+        return HostCall(NR_FUTEX, (uaddr, FUTEX_WAIT | private, val, timeout, 0, 0))
     if deadline <= now():
         raise ETIMEDOUT
     address = await _absolute(task, deadline)
     arguments = (uaddr, FUTEX_WAIT_BITSET | private, val, address, 0, FUTEX_BITSET_MATCH_ANY)
-    return HostCall(NR_FUTEX, arguments, Restart.BLOCK)
+    return HostCall(NR_FUTEX, arguments)
 
 
 async def _absolute(task: Task, deadline: int) -> int:

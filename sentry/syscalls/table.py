@@ -92,7 +92,7 @@ class Restart(Enum):
     SYS = "restarted if the handler has SA_RESTART, else EINTR; restarted without a handler"
     NOHAND = "EINTR after a handler; restarted without one"
     NOINTR = "always restarted"
-    BLOCK = "EINTR after a handler; continued through task.restart without one"
+    BLOCK = "EINTR after a handler; continued from its record without one"
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -113,8 +113,6 @@ class HostCall(msgspec.Struct, frozen=True):
 
     nr: int
     args: tuple[int, ...]
-    restart: Restart = Restart.NOINTR
-    """What an interruption of it becomes."""
 
 
 class Prepared(msgspec.Struct, frozen=True):

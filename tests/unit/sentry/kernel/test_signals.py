@@ -313,13 +313,21 @@ def test_calls_that_do_not_wait_are_never_eintr(world: World, child: Task) -> No
     assert child.thread.log[-1] == ("restart", NUMBERS["munmap"])  # type: ignore[attr-defined]
 
 
+def test_what_was_made_natively_before_is_not_made_again(world: World, child: Task) -> None:
+    world.begin(child, "munmap", BASE, 4096)
+    kill(world, child, 19)
+    world.event(child, Kind.INTERRUPTED, 202, BASE + 8)  # the thread has gone on, and asked nobody
+    kill(world, child, 18)
+    assert child.thread.log[-1][:3] == ("native", 202, BASE + 8)  # type: ignore[attr-defined]
+
+
 def test_a_timed_futex_goes_on_with_what_is_left(world: World, child: Task) -> None:
     world.write(child, 64, struct.pack("<qq", 1000, 0))
     world.begin(child, "futex", BASE, 128, 7, BASE + 64, 0, 0)
     assert child.thread.log[-1] == ("native", 202, BASE, 128, 7, BASE + 64, 0, 0)  # type: ignore[attr-defined]
     child.thread.host_results[9] = BASE + 0x10000  # type: ignore[attr-defined]
     kill(world, child, 19)
-    world.event(child, Kind.INTERRUPTED, 202, BASE)
+    world.event(child, Kind.INTERRUPTED, 202, BASE, 128, 7, BASE + 64, 0, 0)
     kill(world, child, 18)
     verdict = child.thread.log[-1]  # type: ignore[attr-defined]
     assert verdict[:5] == ("native", 202, BASE, 9 | 128, 7)
