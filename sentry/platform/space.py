@@ -103,6 +103,7 @@ class SystrapSpace:
         "socket",
         "table",
         "threads",
+        "visits",
     )
 
     def __init__(self, platform: Systrap, parent: SystrapSpace | None = None) -> None:

@@ -66,7 +66,6 @@ class Systrap:
     __slots__ = (
         "_callbacks",
         "_events",
-        "_lost_until",
         "_pool",
         "_raw",
         "_refill",
@@ -78,6 +77,7 @@ class Systrap:
         "filter",
         "overhead",
         "spaces",
+        "strays",
         "threads",
         "unborn",
     )
