@@ -306,8 +306,8 @@ take_ring(struct pysc_engine *engine, uint32_t number, struct batch *batch)
     if (!space->announced)
         hear(engine, number, batch); /* before anything that it reports */
     heat(engine, number, batch);     /* before the scan: what comes after it is found by the next one */
-    if (!space->announced || scan_space(engine, number, batch) < 0)
-        engine->unfinished = 1;
+    if (!space->announced || batch->n || scan_space(engine, number, batch) < 0)
+        engine->unfinished = 1; /* what is told already is Python's to hear before there is more */
 }
 
 static void
@@ -459,7 +459,8 @@ sleep_until(struct pysc_engine *engine, int64_t timeout_ns, struct batch *batch)
         place(engine, 1);
     __atomic_store_n(&engine->shared->asleep, 1, __ATOMIC_SEQ_CST);
     scan_hot(engine, batch);
-    hear_all(engine, batch);
+    if (batch->n == 0)
+        hear_all(engine, batch);
     failed = look_at_files(engine, batch->n || engine->n_unheard ? 0 : timeout_ns, batch);
     __atomic_store_n(&engine->shared->asleep, 0, __ATOMIC_SEQ_CST);
     return failed;
@@ -477,8 +478,7 @@ wait_once(struct pysc_engine *engine, int64_t now, int64_t deadline, struct batc
     scan_hot(engine, batch);
     if (now - engine->last_look > LOOK_AT_FILES_NS || (batch->n == 0 && now >= deadline)) {
         engine->last_look = now;
-        if (engine->n_unheard)
-            hear_all(engine, batch); /* a full socket would not ring */
+        engine->unfinished |= engine->n_unheard; /* a full socket would not ring: not much later */
         failed = look_at_files(engine, 0, batch);
     }
     if (batch->n || failed || now >= deadline)
