@@ -2,7 +2,7 @@
 #include "guest.h"
 
 static pthread_t worker[4];
-static volatile int hits[4], anybody = -1;
+static volatile int hits[10], anybody = -1;
 static pthread_barrier_t barrier;
 
 static int whoami(void)
@@ -32,8 +32,28 @@ static void *run(void *argument)
     return NULL;
 }
 
+static void *started(void *argument)
+{
+    __atomic_fetch_add((int *)argument, 1, __ATOMIC_SEQ_CST);
+    nap(60);
+    return NULL;
+}
+
+/* A signal while the new thread is waited for: what is made again is the wait, not the thread. */
+static void joined(void)
+{
+    int count = 0;
+    pthread_t thread;
+    handle(SIGALRM, SA_RESTART, direct);
+    setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 20000}}, NULL);
+    CHECK(pthread_create(&thread, NULL, started, &count) == 0 && pthread_join(thread, NULL) == 0);
+    nap(20);
+    say("threads started: %d\n", count);
+}
+
 int main(void)
 {
+    joined();
     sigset_t usr2 = set_of(SIGUSR2);
     sigaddset(&usr2, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &usr2, NULL);
