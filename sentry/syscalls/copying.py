@@ -5,14 +5,14 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from pysc.cabi.linux.errors import EAGAIN, EBADF, EINVAL, EISDIR, ESPIPE, EXDEV, LinuxError
+from pysc.cabi.linux.errors import EAGAIN, EBADF, EINVAL, EISDIR, EPIPE, ESPIPE, EXDEV, LinuxError
 from pysc.cabi.linux.stat import S_IFDIR, S_IFMT, S_IFREG
 from pysc.sentry.fs.anonymous import AnonymousFile
 from pysc.sentry.fs.directory import DirectoryFile
 from pysc.sentry.fs.file import O_APPEND, FileDescription
 from pysc.sentry.fs.hostfile import HostFile
 from pysc.sentry.fs.memory_devices import NullFile
-from pysc.sentry.fs.pipe import PipeFile
+from pysc.sentry.fs.pipe import PipeFile, broken_pipe
 from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.kernel.pidfd import PidFile
 from pysc.sentry.kernel.scheduler import Interrupted, Reason, park, yield_now
@@ -95,9 +95,12 @@ async def _move(
     return done
 
 
-def _check_room(target: PipeFile, flags: int = 0) -> None:
-    """Refuse a pipe that is full, before the source is looked at.  EAGAIN."""
-    if target.pipe.readers and not target.pipe.room and (target.nonblock or flags & SPLICE_F_NONBLOCK):
+def _check_room(task: Task, target: PipeFile, flags: int = 0) -> None:
+    """Refuse a pipe that nobody reads or that is full, before the source is looked at.  EPIPE, EAGAIN."""
+    if not target.pipe.readers:
+        broken_pipe(task)
+        raise EPIPE
+    if not target.pipe.room and (target.nonblock or flags & SPLICE_F_NONBLOCK):
         raise EAGAIN
 
 
@@ -122,7 +125,7 @@ async def sendfile(task: Task, out_fd: Fd, in_fd: Fd, offset: Addr, count: Size)
     if count >> 63:
         raise EINVAL
     if isinstance(target, PipeFile):
-        _check_room(target)
+        _check_room(task, target)
     elif target.flags & O_APPEND or not await _is_seekable(source):
         raise EINVAL
     if not count:
@@ -180,11 +183,11 @@ async def copy_file_range(
     return done
 
 
-def _splice_room(source: FileDescription, target: FileDescription, count: int, flags: int) -> int:
+def _splice_room(task: Task, source: FileDescription, target: FileDescription, count: int, flags: int) -> int:
     """Return how much of ``count`` the pipes have, or have room for.  EAGAIN."""
     nonblocking = bool(flags & SPLICE_F_NONBLOCK)
     if isinstance(target, PipeFile) and not isinstance(source, PipeFile):
-        _check_room(target, flags)
+        _check_room(task, target, flags)
         if isinstance(source, UNSPLICED):
             raise EINVAL
         count = min(count, target.pipe.room or PIPE_STEP)
@@ -221,7 +224,7 @@ async def splice(task: Task, in_fd: Fd, in_offset: Addr, out_fd: Fd, out_offset:
     start, place = await _offset(task, in_offset), await _offset(task, out_offset)
     count = min(count, MAX_RW_COUNT)
     if task.record is None or not task.record.left:
-        count = _splice_room(source, target, count, flags)
+        count = _splice_room(task, source, target, count, flags)
     source.get()
     target.get()
     try:

@@ -99,5 +99,11 @@ int main(void)
     CHECK(pipe2(empty, O_NONBLOCK) == 0 && write(empty[1], "x", 1) == 1);
     TRY(sendfile(end[1], empty[0], NULL, 1));
     TRY(sendfile(empty[1], empty[0], NULL, 1));
+    handle(SIGPIPE, 0, SIG_IGN);
+    CHECK(pipe2(empty, 0) == 0 && close(empty[0]) == 0);
+    TRY(sendfile(empty[1], timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK), NULL, 16));
+    TRY(sendfile(empty[1], pair[0], NULL, 16));
+    TRY(sendfile(empty[1], pair[0], NULL, 0));
+    TRY(splice(pair[0], NULL, empty[1], NULL, 16, SPLICE_F_NONBLOCK));
     return done();
 }
