@@ -13,6 +13,7 @@ import pytest
 from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import E2BIG, EFAULT, ENAMETOOLONG
 from pysc.sentry.kernel.scheduler import park
+from pysc.sentry.platform.systrap import Systrap
 from tests.integration.engine.conftest import Compile
 from tests.integration.engine.kernel import Handler, Task, TestKernel, load
 
@@ -188,7 +189,7 @@ def test_donated_files(kernel: TestKernel, compile_guest: Compile) -> None:
     assert ways == {False, True}  # while there is one thread it is told with the verdict
 
 
-def test_fork_bomb(compile_guest: Compile) -> None:
+def test_fork_bomb(compile_guest: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Out of descriptors a fork is refused with EAGAIN, and nothing is lost."""
     kernel = TestKernel(fastpath=True)
 
@@ -201,7 +202,8 @@ def test_fork_bomb(compile_guest: Compile) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     before = len(os.listdir("/proc/self/fd"))
     kernel.platform.start()
-    kernel.platform.start = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (before + 60, limits[1]))  # type: ignore[method-assign]
+    few = (before + 60, limits[1])
+    monkeypatch.setattr(Systrap, "start", lambda _platform: resource.setrlimit(resource.RLIMIT_NOFILE, few))
     try:
         assert kernel.run(program, [b"bomb"]) == 0, kernel.output
     finally:
