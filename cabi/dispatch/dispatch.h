@@ -98,6 +98,8 @@ void pysc_thread_let_wait(struct pysc_engine *engine, uint32_t thread);
  * not before Python has had an event of it. */
 int32_t pysc_thread_waits(struct pysc_engine *engine, uint32_t thread);
 int32_t pysc_thread_rouse(struct pysc_engine *engine, uint32_t thread);
+/* Whether it has reported nothing that the sentry has yet to answer, as the guest itself says. */
+int32_t pysc_thread_has_turn(struct pysc_engine *engine, uint32_t thread);
 
 /* Whose files a thread may use (permissions.py). */
 struct pysc_access {

@@ -102,6 +102,14 @@ pysc_thread_waits(struct pysc_engine *engine, uint32_t number)
 }
 
 int32_t
+pysc_thread_has_turn(struct pysc_engine *engine, uint32_t number)
+{
+    const struct thread *thread = thread_at(engine, number);
+
+    return thread && __atomic_load_n(&thread->slot->turn, __ATOMIC_SEQ_CST) == PYSC_TURN_GUEST;
+}
+
+int32_t
 pysc_thread_rouse(struct pysc_engine *engine, uint32_t number)
 {
     struct thread *thread = thread_at(engine, number);

@@ -39,6 +39,14 @@ def read(path: str) -> bytes:
         os.close(fd)
 
 
+def sleeps(pid: int, tid: int) -> bool:
+    """Return whether a guest's thread sleeps; false if it is gone.  stat takes no lock that a guest could hold."""
+    try:
+        return read(f"{pid}/task/{tid}/stat").rpartition(b")")[2][1:2] == b"S"
+    except OSError:
+        return False
+
+
 def reopen_read_only(fd: int) -> int:
     """Return a new descriptor of the same file, open for reading only."""
     return os.open(b"%d" % fd, os.O_RDONLY | os.O_CLOEXEC, dir_fd=prepare())

@@ -144,6 +144,8 @@ class Thread(Protocol):
 
     owner: object
     """The kernel's task, set by the kernel."""
+    host_tid: int
+    """What the host calls it; 0 before it has begun."""
     clear_tid: int
     """The word that the guest wants cleared and woken at the thread's end (set_tid_address(2)); 0 at birth."""
     sigmask: int
@@ -296,7 +298,7 @@ class Thread(Protocol):
     # A running thread
     @property
     def waits(self) -> bool:
-        """Whether a fast path lets it wait, in a call that the kernel does not know; :meth:`preempt` shows it."""
+        """Whether it waits, by itself or in a fast path, in a call that only :meth:`preempt` shows."""
 
     def preempt(self) -> None:
         """Make a running thread report soon (PREEMPTED, INTERRUPTED, or what it was about to report anyway).

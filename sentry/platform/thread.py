@@ -11,6 +11,7 @@ from msgspec.structs import astuple
 
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import E2BIG, EAGAIN, EFAULT, ENAMETOOLONG, ENOEXEC, ENOMEM, LinuxError, linux_error
+from pysc.sentry.fs import hostproc
 from pysc.sentry.kernel.scheduler import Completion
 from pysc.sentry.platform.interface import Access, Image, Kind, Registers, SignalFrame, ThreadGone
 
@@ -745,8 +746,13 @@ class SystrapThread:
 
     @property
     def waits(self) -> bool:
-        """Whether a fast path lets it wait, in a call that the kernel has not seen."""
-        return not self.gone and bool(lib.pysc_thread_waits(self.engine, self.number))
+        """Whether it waits in a call that the kernel has not seen: a fast path's, or one that it makes by itself."""
+        if self.gone:
+            return False
+        if lib.pysc_thread_waits(self.engine, self.number):
+            return True
+        own = lib.pysc_thread_has_turn(self.engine, self.number)
+        return bool(own) and hostproc.sleeps(self.space.host_pid, self.host_tid)
 
     def preempt(self) -> None:
         """Make a running thread report soon (PREEMPTED or INTERRUPTED, or the event that it was about to make anyway).

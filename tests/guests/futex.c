@@ -19,6 +19,21 @@ static void *sleeper(void *argument UNUSED)
     return NULL;
 }
 
+/* Wait until /proc says that a thread sleeps. */
+static void see_sleeping(pid_t pid)
+{
+    char path[40], text[400] = {0};
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    for (double end = seconds() + 10;;) {
+        int fd = open(path, O_RDONLY);
+        CHECK(fd >= 0 && read(fd, text, sizeof text - 1) > 0 && close(fd) == 0);
+        if (strrchr(text, ')')[2] == 'S')
+            return;
+        CHECK(seconds() < end);
+        nap(1);
+    }
+}
+
 int main(void)
 {
     struct timespec soon = {0, 30000000}, past = {1, 0}, bad = {0, 1000000000};
@@ -59,9 +74,9 @@ int main(void)
     setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
     uint32_t *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t child = CHILD(while (*(volatile uint32_t *)shared == 0) syscall(SYS_futex, shared, FUTEX_WAIT, 0, NULL, NULL, 0));
-    nap(20);
+    see_sleeping(child);
     *(volatile uint32_t *)shared = 1;
-    CHECK(syscall(SYS_futex, shared, FUTEX_WAKE, 1, NULL, NULL, 0) >= 0);
+    TRY(syscall(SYS_futex, shared, FUTEX_WAKE, 1, NULL, NULL, 0));
     say("across processes: %d\n", reap(child));
     return done();
 }
