@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from pysc.cabi.linux.errors import EINTR
 from pysc.cabi.linux.signals import (
     IGNORED_BY_DEFAULT,
@@ -24,7 +26,7 @@ from pysc.cabi.linux.signals import (
 )
 from pysc.sentry.kernel.exit import end_group, exit_task
 from pysc.sentry.kernel.jobs import begin_stop, note_held
-from pysc.sentry.kernel.pending import DEFAULT_ACTION, SigAction
+from pysc.sentry.kernel.pending import SigAction
 from pysc.sentry.kernel.signals import SigInfo, force_signal, pending_interrupt, set_mask, take_signal
 from pysc.sentry.kernel.task import Return, Task, TaskState
 from pysc.sentry.platform.interface import SignalFrame, ThreadGone
@@ -172,7 +174,7 @@ def _give_frame(task: Task, back: Return, info: SigInfo, action: SigAction, on_s
     task.saved_mask = None
     blocked = task.mask | action.mask | (0 if action.flags & SA_NODEFER else bit)
     if action.flags & SA_RESETHAND:
-        task.handlers[info.signo] = DEFAULT_ACTION
+        task.handlers[info.signo] = replace(action, handler=SIG_DFL)
     stack = task.altstack
     frame = SignalFrame(
         signo=info.signo,

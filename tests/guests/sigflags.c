@@ -19,10 +19,10 @@ int main(int argc, char **argv)
         say(", pending %d\n", sigismember(&set, SIGTERM));
         return done();
     }
-    handle(SIGUSR1, SA_RESETHAND, note);
+    handle(SIGUSR1, SA_RESETHAND | SA_SIGINFO | SA_NODEFER, note);
     raise(SIGUSR1);
     sigaction(SIGUSR1, NULL, &now);
-    say("after one run: default %d, count %d\n", now.sa_handler == SIG_DFL, count);
+    say("after one run: default %d, flags %x, count %d\n", now.sa_handler == SIG_DFL, now.sa_flags, count);
     pid_t child = CHILD(raise(SIGUSR1));
     say("the next one ends the process: %d\n", reap(child));
 
