@@ -17,6 +17,10 @@ CLOCK_REALTIME_ALARM: Final = 8
 CLOCK_BOOTTIME_ALARM: Final = 9
 CLOCK_TAI: Final = 11
 
+CPUCLOCK_MASK: Final = 3
+CPUCLOCK_PROF, CPUCLOCK_VIRT, CPUCLOCK_SCHED = CPUCLOCKS = range(3)
+CPUCLOCK_PERTHREAD: Final = 4
+
 TIMER_ABSTIME: Final = 1
 SIGEV_SIGNAL: Final = 0
 SIGEV_NONE: Final = 1
@@ -31,3 +35,13 @@ SIGEVENT: Final = struct.Struct("<Qiii")
 """sigev_value, sigev_signo, sigev_notify, the thread."""
 SIGEVENT_SIZE: Final = 64
 TMS: Final = struct.Struct("<qqqq")
+
+ADJ_ADJTIME: Final = 0x8000
+ADJ_OFFSET_SINGLESHOT: Final = 0x8001
+ADJ_OFFSET_SS_READ: Final = 0xA001
+STA_UNSYNC: Final = 0x40
+TIME_ERROR: Final = 5
+NTP_MAX_ERROR: Final = 16_000_000
+NTP_TOLERANCE: Final = 500 << 16
+TIMEX: Final = struct.Struct("<I4xqqqqi4xqqqqqq112x")
+"""modes, offset, freq, maxerror, esterror, status, constant, precision, tolerance, time, tick; zeros."""

@@ -172,8 +172,9 @@ def _new_task(task: Task, tid: int, args: CloneArgs, thread: Thread) -> Task:
     child.attach(thread)
     child.comm = task.comm
     child.mask = task.mask if task.saved_mask is None else task.saved_mask
-    child.nice = task.nice
-    child.timer_slack = task.timer_slack
+    child.personality = task.personality
+    child.scheduling = task.scheduling.after_fork()
+    child.timer_slack = child.default_timer_slack = task.timer_slack
     if flags & CLONE_SIGHAND:
         child.handlers = task.handlers
     else:
@@ -182,7 +183,9 @@ def _new_task(task: Task, tid: int, args: CloneArgs, thread: Thread) -> Task:
         child.altstack = task.altstack
     group.tasks[tid] = child
     kernel.tasks[tid] = child
-    if not flags & CLONE_THREAD:
+    if flags & CLONE_THREAD:
+        group.threaded = True
+    else:
         group.leader = child
     return child
 

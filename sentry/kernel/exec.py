@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from pysc.cabi.linux.errors import EAGAIN
 from pysc.cabi.linux.fcntl import AT_FDCWD
+from pysc.cabi.linux.personality import PER_CLEAR_ON_SETID, READ_IMPLIES_EXEC
 from pysc.cabi.linux.resource import RLIM_INFINITY, RLIMIT_AS, RLIMIT_DATA
 from pysc.cabi.linux.signals import SIGCHLD
 from pysc.sentry.fs.open import open_exec
@@ -183,11 +184,14 @@ def _adopt(task: Task, program: Program, thread: Thread) -> None:
     task.creds = program.creds
     task.comm = program.comm
     task.altstack = None
+    task.personality &= ~READ_IMPLIES_EXEC
     if privileged:
         task.pdeath_signal = 0
+        task.personality &= ~PER_CLEAR_ON_SETID
     if task.group.limit(RLIMIT_AS) != RLIM_INFINITY:
         limit_space(task.group, memory)
     task.group.did_exec = True
+    task.group.threaded = False
     task.group.exit_signal = SIGCHLD
     task.attach(thread)
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.signals import SIGCONT, SIGHUP, SIGKILL
-from pysc.sentry.fs import hostproc
 from pysc.sentry.kernel.scheduler import now
 from pysc.sentry.kernel.siginfo import SigInfo
 from pysc.sentry.kernel.task import Task, TaskState
-from pysc.sentry.kernel.thread_group import ThreadGroup, Usage
+from pysc.sentry.kernel.thread_group import ThreadGroup
+from pysc.sentry.kernel.usage import space_usage
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.memory import Memory
@@ -117,7 +116,7 @@ def exit_task(task: Task, *, gone: bool = False) -> None:
 
 
 def reap(group: ThreadGroup) -> None:
-    """Forget a zombie: its parent has waited for it, or nobody will."""
+    """Forget a zombie: nobody will wait for it, or its parent has."""
     kernel = group.kernel
     group.reaped = True
     if not group.is_init:
@@ -126,36 +125,11 @@ def reap(group: ThreadGroup) -> None:
     group.process_group.leave(kernel, group)
     if group.parent is not None:
         group.parent.children.pop(group.tgid, None)
-        group.parent.children_usage.add(group.usage)
-        group.parent.children_usage.add(group.children_usage)
 
 
 def note_usage(group: ThreadGroup, memory: Memory) -> None:
     """Add the processor time of a space that is about to end."""
     group.usage.add(space_usage(memory.space.host_pid))
-
-
-def space_usage(host_pid: int) -> Usage:
-    """Return what a host process has used; nothing if it is gone."""
-    if host_pid <= 0:
-        return Usage()
-    clock = (~host_pid << 3) & 0xFFFF_FFFF
-    if clock & 0x8000_0000:
-        clock -= 1 << 32
-    try:
-        both = time.clock_gettime_ns(clock)  # CPUCLOCK_PROF of another process: it needs no rights and cannot block
-        user = time.clock_gettime_ns(clock | 1)
-    except OSError:
-        return Usage()
-    return Usage(user, max(0, both - user), resident_set(host_pid))
-
-
-def resident_set(host_pid: int) -> int:
-    """Return the resident set of a host process in KiB.  statm takes no lock that a guest could hold."""
-    try:
-        return int(hostproc.read(f"{host_pid}/statm").split()[1]) * 4
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 def _end_process(group: ThreadGroup) -> None:

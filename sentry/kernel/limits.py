@@ -8,7 +8,8 @@ from pysc.cabi.linux.resource import RLIM_INFINITY, RLIMIT_AS, RLIMIT_CPU, RLIMI
 from pysc.cabi.linux.signals import SIGKILL, SIGXCPU
 from pysc.sentry.kernel.scheduler import Timer, now
 from pysc.sentry.kernel.siginfo import SigInfo
-from pysc.sentry.kernel.timers import CPU_POLL, cpu_time
+from pysc.sentry.kernel.timers import CPU_POLL
+from pysc.sentry.kernel.usage import cpu_time
 from pysc.sentry.loader.image import stack_size
 
 if TYPE_CHECKING:

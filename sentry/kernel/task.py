@@ -11,6 +11,7 @@ from pysc.cabi.linux.resource import RLIMIT_FSIZE, RLIMIT_NOFILE
 from pysc.sentry.kernel.fd_table import FDTable
 from pysc.sentry.kernel.pending import PendingSignals, SignalHandlers
 from pysc.sentry.kernel.scheduler import Completion, now
+from pysc.sentry.kernel.scheduling import Scheduling
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.context import FsContext
@@ -95,20 +96,22 @@ class Task:
         "altstack",
         "attention",
         "comm",
+        "default_timer_slack",
         "exit_code",
         "group",
         "kernel",
         "killed",
         "memory",
         "native",
-        "nice",
         "pdeath_signal",
         "pending",
+        "personality",
         "preempting",
         "record",
         "returning",
         "routine",
         "saved_mask",
+        "scheduling",
         "sigwait",
         "start_time",
         "state",
@@ -178,8 +181,10 @@ class Task:
         """Resolved at exec or exit: the parent of a vfork waits for it."""
         self.vfork_wait: Completion[None] | None = None
         """What this task, a vfork's parent, waits for."""
-        self.nice = 0
-        self.timer_slack = 50_000
+        self.personality = 0
+        """What uname(2) shows, and the rest of personality(2), which is only kept."""
+        self.scheduling = Scheduling()
+        self.timer_slack = self.default_timer_slack = 50_000
 
     @property
     def creds(self) -> Credentials:

@@ -81,6 +81,7 @@ class ThreadGroup:
         "stopped",
         "tasks",
         "tgid",
+        "threaded",
         "unprotected",
         "usage",
     )
@@ -126,6 +127,8 @@ class ThreadGroup:
         self.is_subreaper = False
         self.ptracer = 0
         """The process besides ancestors that may take hold of it, with its children; -1: any (PR_SET_PTRACER)."""
+        self.threaded = False
+        """Whether its program has had more than one thread."""
         self.did_exec = False
         """Whether it has executed a program since its fork (setpgid(2))."""
         self.stop_pending = 0

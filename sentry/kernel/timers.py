@@ -8,6 +8,7 @@ from pysc.cabi.linux.errors import LinuxError
 from pysc.cabi.linux.signals import SI_TIMER, SIGALRM, SIGPROF, SIGVTALRM
 from pysc.sentry.kernel.scheduler import Timer, now
 from pysc.sentry.kernel.siginfo import SigInfo
+from pysc.sentry.kernel.usage import cpu_time
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -26,13 +27,14 @@ CPU_POLL: Final = 10_000_000
 
 
 class IntervalTimer:
-    """One deadline with an interval, on the wall's clock or on the processor time of the process."""
+    """One deadline with an interval, on the wall's clock or on processor time."""
 
     __slots__ = ("_timer", "cpu", "deadline", "group", "interval")
 
-    def __init__(self, group: ThreadGroup, *, cpu: bool) -> None:
+    def __init__(self, group: ThreadGroup, cpu: ThreadGroup | Task | None) -> None:
         self.group = group
         self.cpu = cpu
+        """Whose processor time its clock is; None: the wall's."""
         self.deadline = 0
         """In the timer's own clock; 0: disarmed."""
         self.interval = 0
@@ -40,9 +42,7 @@ class IntervalTimer:
 
     def clock(self) -> int:
         """Read the timer's clock."""
-        if not self.cpu:
-            return now()
-        return cpu_time(self.group)
+        return now() if self.cpu is None else cpu_time(self.cpu)
 
     def remaining(self) -> int:
         """Return the nanoseconds until it expires (at least 1 while it is armed); 0 if it is disarmed."""
@@ -64,7 +64,7 @@ class IntervalTimer:
             self._timer = None
 
     def _schedule(self) -> None:
-        when = now() + CPU_POLL if self.cpu else min(self.deadline, now() + MAX_DELAY)
+        when = now() + CPU_POLL if self.cpu is not None else min(self.deadline, now() + MAX_DELAY)
         self._timer = self.group.kernel.scheduler.call_at(when, self._on_timer)
 
     def _on_timer(self) -> None:
@@ -97,7 +97,7 @@ class ItimerTimer(IntervalTimer):
     __slots__ = ("signo",)
 
     def __init__(self, group: ThreadGroup, which: int) -> None:
-        super().__init__(group, cpu=which != ITIMER_REAL)
+        super().__init__(group, None if which == ITIMER_REAL else group)
         self.signo = ITIMER_SIGNALS[which]
 
     def on_expiry(self, missed: int) -> None:
@@ -113,9 +113,17 @@ class PosixTimer(IntervalTimer):
     __slots__ = ("_overrun", "last_overrun", "number", "realtime", "signo", "target", "value")
 
     def __init__(
-        self, group: ThreadGroup, number: int, signo: int, value: int, target: Task | None, *, cpu: bool, realtime: bool
+        self,
+        group: ThreadGroup,
+        number: int,
+        signo: int,
+        value: int,
+        target: Task | None,
+        *,
+        cpu: ThreadGroup | Task | None,
+        realtime: bool,
     ) -> None:
-        super().__init__(group, cpu=cpu)
+        super().__init__(group, cpu)
         self.number = number
         self.signo = signo
         self.value = value
@@ -152,18 +160,3 @@ class PosixTimer(IntervalTimer):
     def reset_overrun(self) -> None:
         """Forget overruns (timer_settime)."""
         self._overrun = self.last_overrun = 0
-
-
-def cpu_time(group: ThreadGroup) -> int:
-    """Return the processor time of a process in nanoseconds: CLOCK_PROCESS_CPUTIME_ID."""
-    from pysc.sentry.kernel.exit import space_usage
-
-    total = group.usage.user + group.usage.system
-    seen = set()
-    for task in group.tasks.values():
-        pid = task.memory.space.host_pid
-        if pid not in seen and not task.memory.ended:
-            seen.add(pid)
-            usage = space_usage(pid)
-            total += usage.user + usage.system
-    return total

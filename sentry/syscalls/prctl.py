@@ -63,7 +63,6 @@ ARCH_PRCTL: Final = 158
 ARCH_SET_FS: Final = 0x1002
 ARCH_GET_FS: Final = 0x1003
 
-DEFAULT_SLACK: Final = 50_000
 COMM_LEN: Final = 16
 
 
@@ -77,7 +76,7 @@ async def prctl(task: Task, option: I32, arg2: U64, arg3: U64, arg4: U64, arg5: 
         case 7 | 8 | 23 | 24 | 27 | 28 | 38 | 39:
             return _privilege_option(task, option, arg2, arg3, arg4, arg5)
         case 29:
-            task.timer_slack = arg2 if 0 < arg2 < 1 << 63 else DEFAULT_SLACK
+            task.timer_slack = arg2 if 0 < arg2 < 1 << 63 else task.default_timer_slack
             return 0
         case 30:
             return task.timer_slack
@@ -96,6 +95,8 @@ async def prctl(task: Task, option: I32, arg2: U64, arg3: U64, arg4: U64, arg5: 
                 raise EINVAL
             return 0
         case 52:
+            if arg3 or arg4 or arg5:
+                raise EINVAL
             raise ENODEV
         case 0x53564D41:
             return 0
@@ -189,6 +190,8 @@ def _privilege_option(task: Task, option: int, arg2: int, arg3: int, arg4: int, 
     if arg3 or arg4 or arg5:
         raise EINVAL
     if option == PR_GET_NO_NEW_PRIVS:
+        if arg2:
+            raise EINVAL
         return int(creds.no_new_privs)
     if arg2 != 1:
         raise EINVAL

@@ -30,7 +30,7 @@ from pysc.cabi.linux.signals import NSIG, SIGCHLD
 from pysc.sentry.kernel.clone import CloneArgs
 from pysc.sentry.kernel.clone import clone as make_task
 from pysc.sentry.kernel.ptrace import may_read
-from pysc.sentry.syscalls.table import I32, U64, Addr, Pid, Prepared, Size
+from pysc.sentry.syscalls.table import U32, U64, Addr, Pid, Prepared, Size
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -168,9 +168,9 @@ def get_robust_list(task: Task, pid: Pid, head: Addr, size: Addr) -> int:
     return 0
 
 
-def personality(task: Task, persona: I32) -> int:
-    """Return the execution domain, PER_LINUX; others are not to be had."""
-    del task
-    if persona & 0xFFFF_FFFF == 0xFFFF_FFFF or persona & 0xFF == 0:
-        return 0
-    raise EINVAL
+def personality(task: Task, persona: U32) -> int:
+    """Set the execution domain, unless it is 0xffffffff; return what it was.  No mapping is placed or made by it."""
+    before = task.personality
+    if persona != 0xFFFF_FFFF:
+        task.personality = persona
+    return before

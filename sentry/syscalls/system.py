@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.capability import CAP_SYS_ADMIN, CAP_SYS_BOOT, CAP_SYS_RESOURCE, CAP_SYSLOG
 from pysc.cabi.linux.errors import EINVAL, EPERM, ESRCH
+from pysc.cabi.linux.personality import PER_LINUX32, PER_MASK, UNAME26
 from pysc.cabi.linux.resource import (
     RLIM_NLIMITS,
     RLIMIT,
@@ -20,16 +21,16 @@ from pysc.cabi.linux.resource import (
     RUSAGE_SELF,
     RUSAGE_THREAD,
 )
-from pysc.sentry.kernel.exit import space_usage
 from pysc.sentry.kernel.fd_table import FD_MAX
 from pysc.sentry.kernel.limits import limit_space, watch_cpu
 from pysc.sentry.kernel.scheduler import now, yield_now
-from pysc.sentry.kernel.thread_group import ThreadGroup, Usage
+from pysc.sentry.kernel.usage import group_usage, task_usage
 from pysc.sentry.syscalls.table import I32, U32, Addr, Pid, Size
 from pysc.sentry.syscalls.wait import pack_usage
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
+    from pysc.sentry.kernel.thread_group import ThreadGroup
 
 UTS_FIELD: Final = 65
 HOST_NAME_MAX: Final = 64
@@ -43,9 +44,14 @@ SYSLOG_SIZE_BUFFER: Final = 10
 
 
 def uname(task: Task, address: Addr) -> int:
-    """Return names and versions of the system."""
+    """Return names and versions of the system, as the task's personality(2) wants to see them."""
     uts = task.kernel.uts
-    fields = (uts.sysname, uts.hostname, uts.release, uts.version, uts.machine, uts.domainname)
+    release, machine = uts.release, uts.machine
+    if task.personality & UNAME26:
+        release = b"2.6.%d" % (60 + int(release.split(b".")[1]))
+    if task.personality & PER_MASK == PER_LINUX32:
+        machine = b"i686"
+    fields = (uts.sysname, uts.hostname, release, uts.version, machine, uts.domainname)
     task.put(address, b"".join(field[: UTS_FIELD - 1].ljust(UTS_FIELD, b"\0") for field in fields))
     return 0
 
@@ -136,24 +142,14 @@ def _set_limit(task: Task, group: ThreadGroup, resource: int, soft: int, hard: i
             member.publish_files()
 
 
-def group_usage(group: ThreadGroup) -> Usage:
-    """Return the processor time of a process up to now."""
-    total = group.usage.plus(Usage())
-    seen = set()
-    for task in group.tasks.values():
-        pid = task.memory.space.host_pid
-        if pid not in seen and not task.memory.ended:
-            seen.add(pid)
-            total.add(space_usage(pid))
-    return total
-
-
 def getrusage(task: Task, who: I32, address: Addr) -> int:
     """Return processor times; what else a struct rusage has is 0."""
     if who == RUSAGE_CHILDREN:
         usage = task.group.children_usage
-    elif who in (RUSAGE_SELF, RUSAGE_THREAD):
+    elif who == RUSAGE_SELF:
         usage = group_usage(task.group)
+    elif who == RUSAGE_THREAD:
+        usage = task_usage(task)
     else:
         raise EINVAL
     task.put(address, pack_usage(usage))

@@ -9,16 +9,18 @@ from pysc.cabi.linux import clock as abi
 from pysc.cabi.linux.capability import CAP_SYS_TIME
 from pysc.cabi.linux.errors import EINVAL, EOPNOTSUPP, EPERM
 from pysc.sentry.kernel.scheduler import Interrupted, Reason, now, park
-from pysc.sentry.kernel.timers import cpu_time
+from pysc.sentry.kernel.usage import cpu_time, group_usage
 from pysc.sentry.syscalls.table import I32, Addr, Restart, restarts
 from pysc.sentry.syscalls.waiting import SECOND, TIMESPEC, timespec_ns
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
+    from pysc.sentry.kernel.thread_group import ThreadGroup
 
 TICK: Final = 10_000_000
 """USER_HZ of times(2), in nanoseconds."""
 COARSE: Final = 4_000_000
+USEC_A_TICK: Final = TICK // 1000
 _HOST: Final = {
     abi.CLOCK_REALTIME: host.CLOCK_REALTIME,
     abi.CLOCK_MONOTONIC: host.CLOCK_MONOTONIC,
@@ -34,24 +36,42 @@ REALTIME_CLOCKS: Final = frozenset({abi.CLOCK_REALTIME, abi.CLOCK_REALTIME_ALARM
 MONOTONIC_CLOCKS: Final = frozenset({abi.CLOCK_MONOTONIC, abi.CLOCK_BOOTTIME, abi.CLOCK_BOOTTIME_ALARM})
 
 
+def is_clock(clock: int) -> bool:
+    """Whether it is a clock of the wall's or the machine's."""
+    return clock in _HOST
+
+
+def cpu_clock(task: Task, clock: int) -> ThreadGroup | Task | None:
+    """Return whose processor time a clock shows; None if it is not such a clock.  EINVAL (nobody's)."""
+    if clock == abi.CLOCK_PROCESS_CPUTIME_ID:
+        return task.group
+    if clock == abi.CLOCK_THREAD_CPUTIME_ID:
+        return task
+    if clock >= 0:
+        return None
+    pid = ~(clock >> 3)
+    if clock & abi.CPUCLOCK_MASK not in abi.CPUCLOCKS:
+        raise EINVAL
+    if not clock & abi.CPUCLOCK_PERTHREAD:
+        group = task.group if pid == 0 else task.kernel.groups.get(pid)
+        if group is None:
+            raise EINVAL
+        return group
+    other = task if pid == 0 else task.kernel.tasks.get(pid)
+    if other is None or other.group is not task.group:
+        raise EINVAL
+    return other
+
+
 def read_clock(task: Task, clock: int) -> int:
     """Return a clock's time in nanoseconds.  EINVAL."""
     number = _HOST.get(clock)
     if number is not None:
         return host.clock_gettime_ns(number)
-    if clock in (abi.CLOCK_PROCESS_CPUTIME_ID, abi.CLOCK_THREAD_CPUTIME_ID):
-        return cpu_time(task.group)
-    if clock < 0:
-        pid = ~(clock >> 3)
-        if clock & 4:
-            other = task if pid == 0 else task.kernel.tasks.get(pid)
-            if other is not None and other.group is task.group:
-                return cpu_time(other.group)
-        else:
-            group = task.group if pid == 0 else task.kernel.groups.get(pid)
-            if group is not None:
-                return cpu_time(group)
-    raise EINVAL
+    who = cpu_clock(task, clock)
+    if who is None:
+        raise EINVAL
+    return cpu_time(who)
 
 
 def pack_timespec(nanoseconds: int) -> bytes:
@@ -67,19 +87,41 @@ def clock_gettime(task: Task, clock: I32, address: Addr) -> int:
 
 def clock_getres(task: Task, clock: I32, address: Addr) -> int:
     """Return a clock's resolution."""
-    read_clock(task, clock)
+    if clock not in _HOST and cpu_clock(task, clock) is None:
+        raise EINVAL
     if address:
         coarse = clock in (abi.CLOCK_REALTIME_COARSE, abi.CLOCK_MONOTONIC_COARSE)
-        task.put(address, pack_timespec(COARSE if coarse else 1))
+        ticks = clock < 0 and clock & abi.CPUCLOCK_MASK != abi.CPUCLOCK_SCHED
+        task.put(address, pack_timespec(COARSE if coarse or ticks else 1))
     return 0
 
 
 async def clock_settime(task: Task, clock: I32, address: Addr) -> int:
     """Refuse: the host's clock is not a guest's to set."""
-    timespec_ns(await task.copy_in(address, TIMESPEC.size))
-    if clock != abi.CLOCK_REALTIME:
+    if clock != abi.CLOCK_REALTIME and (clock >= 0 or cpu_clock(task, clock) is None):
         raise EINVAL
+    timespec_ns(await task.copy_in(address, TIMESPEC.size))
     raise EPERM
+
+
+async def adjtimex(task: Task, address: Addr) -> int:
+    """Show a clock that nobody has synchronized, refuse to adjust the host's.  EINVAL, EPERM."""
+    modes = int.from_bytes(await task.copy_in(address, 4), "little")
+    if modes & abi.ADJ_ADJTIME and not modes & abi.ADJ_OFFSET_SINGLESHOT & ~abi.ADJ_ADJTIME:
+        raise EINVAL
+    if modes and modes != abi.ADJ_OFFSET_SS_READ:
+        raise EPERM
+    errors = (abi.NTP_MAX_ERROR, abi.NTP_MAX_ERROR, abi.STA_UNSYNC)
+    time_now = divmod(host.time_ns() // 1000, 1_000_000)
+    task.put(address, abi.TIMEX.pack(modes, 0, 0, *errors, 2, 1, abi.NTP_TOLERANCE, *time_now, USEC_A_TICK))
+    return abi.TIME_ERROR
+
+
+async def clock_adjtime(task: Task, clock: I32, address: Addr) -> int:
+    """As adjtimex(2), of the one clock that can be adjusted.  EINVAL, EOPNOTSUPP."""
+    if clock != abi.CLOCK_REALTIME:
+        raise EOPNOTSUPP if clock in _HOST or cpu_clock(task, clock) is not None else EINVAL
+    return await adjtimex(task, address)
 
 
 async def settimeofday(task: Task, timeval: Addr, timezone: Addr) -> int:
@@ -109,8 +151,6 @@ def time(task: Task, address: Addr) -> int:
 
 def times(task: Task, address: Addr) -> int:
     """Return ticks since boot, and the processor times of the process and its children."""
-    from pysc.sentry.syscalls.system import group_usage
-
     if address:
         own, children = group_usage(task.group), task.group.children_usage
         values = (own.user, own.system, children.user, children.system)
@@ -131,9 +171,10 @@ async def clock_nanosleep(task: Task, clock: I32, flags: I32, request: Addr, rem
     if clock not in REALTIME_CLOCKS | MONOTONIC_CLOCKS:
         if clock == abi.CLOCK_THREAD_CPUTIME_ID:
             raise EOPNOTSUPP
-        if clock != abi.CLOCK_PROCESS_CPUTIME_ID:
-            raise EINVAL
-        return await _sleep_on_cpu_time(task, flags, request)
+        who = cpu_clock(task, clock)
+        if who is None or who is task:
+            raise EOPNOTSUPP if clock in _HOST else EINVAL
+        return await _sleep_on_cpu_time(task, who, flags, request)
     requested = timespec_ns(await task.copy_in(request, TIMESPEC.size))
     if not flags & abi.TIMER_ABSTIME:
         return await _sleep_until(task, task.deadline(requested), remainder)
@@ -144,14 +185,14 @@ async def clock_nanosleep(task: Task, clock: I32, flags: I32, request: Addr, rem
         await park(deadline=now() + min(left, SECOND if clock in REALTIME_CLOCKS else left))
 
 
-async def _sleep_on_cpu_time(task: Task, flags: int, request: int) -> int:
+async def _sleep_on_cpu_time(task: Task, who: ThreadGroup | Task, flags: int, request: int) -> int:
     requested = timespec_ns(await task.copy_in(request, TIMESPEC.size))
     if not flags & abi.TIMER_ABSTIME:
         record = task.recorded()
         if record.deadline is None:
-            record.deadline = cpu_time(task.group) + requested
+            record.deadline = cpu_time(who) + requested
         requested = record.deadline
-    while (left := requested - cpu_time(task.group)) > 0:
+    while (left := requested - cpu_time(who)) > 0:
         await park(deadline=now() + max(left // task.kernel.cpu_count, TICK // 10))
     return 0
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux import clock as abi
-from pysc.cabi.linux.errors import EAGAIN, EINVAL
+from pysc.cabi.linux.errors import EAGAIN, EINVAL, EOPNOTSUPP
 from pysc.cabi.linux.signals import NSIG, SIGALRM
 from pysc.sentry.kernel.scheduler import now
 from pysc.sentry.kernel.timers import ITIMER_REAL, ITIMER_SIGNALS, ItimerTimer, PosixTimer
 from pysc.sentry.syscalls.table import I32, U32, Addr
-from pysc.sentry.syscalls.time import MONOTONIC_CLOCKS, REALTIME_CLOCKS, read_clock
+from pysc.sentry.syscalls.time import MONOTONIC_CLOCKS, REALTIME_CLOCKS, cpu_clock, is_clock, read_clock
 from pysc.sentry.syscalls.waiting import FOREVER, SECOND
 
 if TYPE_CHECKING:
@@ -69,14 +69,11 @@ def alarm(task: Task, seconds: U32) -> int:
     return max(1, (left + SECOND // 2) // SECOND) if left else 0
 
 
-def _is_cpu_clock(clock: int) -> bool:
-    return clock in (abi.CLOCK_PROCESS_CPUTIME_ID, abi.CLOCK_THREAD_CPUTIME_ID)
-
-
 async def timer_create(task: Task, clock: I32, event: Addr, number: Addr) -> int:
     """Make a timer.  EINVAL, EAGAIN."""
-    if clock not in REALTIME_CLOCKS | MONOTONIC_CLOCKS and not _is_cpu_clock(clock):
-        raise EINVAL
+    cpu = cpu_clock(task, clock)
+    if clock not in REALTIME_CLOCKS | MONOTONIC_CLOCKS and cpu is None:
+        raise EOPNOTSUPP if is_clock(clock) else EINVAL
     group = task.group
     if len(group.posix_timers) >= TIMERS_MAX:
         raise EAGAIN
@@ -101,7 +98,7 @@ async def timer_create(task: Task, clock: I32, event: Addr, number: Addr) -> int
         signo,
         value,
         target,
-        cpu=_is_cpu_clock(clock),
+        cpu=cpu,
         realtime=clock in REALTIME_CLOCKS,
     )
     await task.copy_out(number, identifier.to_bytes(4, "little"))

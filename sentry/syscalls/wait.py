@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pysc.cabi.linux.errors import ECHILD, EINVAL, ESRCH
+from pysc.cabi.linux.errors import EAGAIN, ECHILD, EINVAL, ESRCH
 from pysc.cabi.linux.resource import RUSAGE
 from pysc.cabi.linux.sched import (
     P_ALL,
@@ -86,7 +86,8 @@ async def wait4(task: Task, pid: Pid, status: Addr, options: U32, rusage: Addr) 
 
 
 async def waitid(task: Task, idtype: I32, number: Pid, infop: Addr, options: U32, rusage: Addr) -> int:
-    """Wait for a child to change state; WNOWAIT leaves it waitable.  ECHILD, EINVAL, EBADF."""
+    """Wait for a child to change state; WNOWAIT leaves it waitable.  ECHILD, EINVAL, EBADF, EAGAIN (by a pidfd)."""
+    nonblock = False
     if options & ~(WNOHANG | WNOWAIT | WEXITED | WSTOPPED | WCONTINUED | WNOTHREAD | WCLONE | WALL):
         raise EINVAL
     if not options & (WEXITED | WSTOPPED | WCONTINUED):
@@ -94,6 +95,7 @@ async def waitid(task: Task, idtype: I32, number: Pid, infop: Addr, options: U32
     if idtype == P_PIDFD:
         from pysc.sentry.kernel.pidfd import process_of
 
+        nonblock = not options & WNOHANG and task.fds.get(number).nonblock
         number = process_of(task, number).tgid
         idtype = P_PID
     elif idtype == P_PGID:
@@ -102,7 +104,9 @@ async def waitid(task: Task, idtype: I32, number: Pid, infop: Addr, options: U32
         number = number or task.group.process_group.pgid
     elif idtype not in (P_ALL, P_PID) or (idtype == P_PID and number <= 0):
         raise EINVAL
-    found = await _wait(task, Selection(idtype, number, options))
+    found = await _wait(task, Selection(idtype, number, options | (WNOHANG if nonblock else 0)))
+    if found is None and nonblock:
+        raise EAGAIN
     if infop:
         if found is None:
             info = SIGINFO_HEAD.pack(0, 0, 0, 0) + SIGINFO_CHLD.pack(0, 0, 0, 0, 0)[:12]
@@ -123,7 +127,7 @@ async def _wait(task: Task, selection: Selection) -> Found | None:
             if not selection.matches(child):
                 continue
             candidates = True
-            found = _event_of(child, selection.options)
+            found = _event_of(task, child, selection.options)
             if found is not None:
                 return found
         if not candidates:
@@ -133,7 +137,7 @@ async def _wait(task: Task, selection: Selection) -> Found | None:
         await park(group.child_wait)
 
 
-def _event_of(child: ThreadGroup, options: int) -> Found | None:
+def _event_of(task: Task, child: ThreadGroup, options: int) -> Found | None:
     consume = not options & WNOWAIT
     if child.exited:
         if not options & WEXITED:
@@ -142,6 +146,7 @@ def _event_of(child: ThreadGroup, options: int) -> Found | None:
         usage = child.usage.plus(child.children_usage)
         uid = child.leader.creds.uid
         if consume:
+            task.group.children_usage.add(usage)
             reap(child)
         return Found(child, status, *exit_code_and_status(status), usage, uid)
     uid = child.leader.creds.uid

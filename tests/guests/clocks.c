@@ -1,6 +1,7 @@
 /* Clocks and sleeps: each clock moves as it should, by the vDSO and by system call; sleeps end in time. */
 #include "guest.h"
 #include <sys/times.h>
+#include <sys/timex.h>
 
 static volatile int ticks;
 static void tick(int signal UNUSED) { ticks++; }
@@ -50,6 +51,22 @@ int main(void)
     TRY(syscall(SYS_nanosleep, 8, NULL));
     TRY(syscall(SYS_clock_gettime, 99, &time));
     TRY(syscall(SYS_clock_gettime, 1, 8));
+    TRY(syscall(SYS_clock_getres, -1, &time));
+    TRY(syscall(SYS_clock_getres, -1, NULL));
+    TRY(syscall(SYS_clock_getres, ~getpid() * 8 | 2, &time));
+    TRY(syscall(SYS_clock_gettime, -12345679 * 8 | 2, &time));
+    reap(CHILD(TRY(syscall(SYS_clock_gettime, ~getppid() * 8 | 6, &time)); /* a thread of another process */
+               TRY(syscall(SYS_clock_gettime, ~getppid() * 8 | 2, &time))));
+    TRY(syscall(SYS_clock_settime, CLOCK_MONOTONIC, NULL));
+    TRY(syscall(SYS_clock_settime, CLOCK_PROCESS_CPUTIME_ID, &time));
+    TRY(syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC_RAW, 0, &time, NULL));
+    TRY(syscall(SYS_timer_create, CLOCK_MONOTONIC_RAW, NULL, &time));
+    struct timex timex = {.modes = 0};
+    CHECK(adjtimex(&timex) >= 0 && labs(timex.time.tv_sec - now_of_time()) <= 1 && timex.tick > 0);
+    timex.modes = 0x8000;
+    TRY(adjtimex(&timex));
+    timex.modes = 0;
+    TRY(clock_adjtime(CLOCK_MONOTONIC, &timex));
     TRY(syscall(SYS_clock_nanosleep, CLOCK_THREAD_CPUTIME_ID, 0, &time, NULL));
     handle(SIGALRM, SA_RESTART, tick);
     setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 20000}}, NULL);

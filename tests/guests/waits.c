@@ -1,5 +1,6 @@
 /* wait4 and waitid: which children, WNOHANG, WNOWAIT, stops and continuations, groups, rusage, errors. */
 #include "guest.h"
+#include <poll.h>
 #include <sys/resource.h>
 
 int main(void)
@@ -40,6 +41,17 @@ int main(void)
     say("used CPU: %d\n", usage.ru_utime.tv_usec + usage.ru_stime.tv_usec > 0 && usage.ru_maxrss > 0);
     getrusage(RUSAGE_CHILDREN, &usage);
     say("children's: %d\n", usage.ru_utime.tv_usec + usage.ru_stime.tv_usec > 0);
+    child = CHILD(pause());
+    int pidfd = syscall(SYS_pidfd_open, child, O_NONBLOCK);
+    CHECK(pidfd >= 0);
+    TRY(waitid(P_PIDFD, pidfd, &info, WEXITED));
+    memset(&info, 1, sizeof info);
+    TRY(waitid(P_PIDFD, pidfd, &info, WEXITED | WNOHANG));
+    say("nothing yet: pid %d\n", info.si_pid);
+    kill(child, SIGKILL);
+    CHECK(poll(&(struct pollfd){pidfd, POLLIN, 0}, 1, -1) == 1);
+    TRY(waitid(P_PIDFD, pidfd, &info, WEXITED));
+    TRY(waitid(P_PIDFD, pidfd, &info, WEXITED));
     TRY(waitid(P_PID, getpid(), &info, WEXITED));
     TRY(waitid(P_ALL, 0, &info, 0));
     TRY(waitid(99, 0, &info, WEXITED));

@@ -137,19 +137,21 @@ ENTRIES: Final[dict[bytes, ProcessEntry | LinkEntry]] = {
     b"oom_adj": ProcessEntry(lambda reader, task: b"0\n"),
     b"oom_score": ProcessEntry(lambda reader, task: b"0\n"),
     b"oom_score_adj": ProcessEntry(lambda reader, task: b"%d\n" % task.group.oom_score_adj, 0o644, _set_oom_score_adj),
-    b"personality": ProcessEntry(lambda reader, task: b"00000000\n", 0o400),
+    b"personality": ProcessEntry(lambda reader, task: b"%08x\n" % task.personality, 0o400),
     b"projid_map": ProcessEntry(lambda reader, task: _ID_MAP),
     b"root": LinkEntry(lambda task: task.fs.root),
     b"schedstat": ProcessEntry(lambda reader, task: b"0 0 0\n"),
     b"setgroups": ProcessEntry(lambda reader, task: b"allow\n"),
     b"smaps": ProcessEntry(lambda reader, task: memory.smaps(task), private=True),
-    b"stat": ProcessEntry(lambda reader, task: status.stat(reader, task)),
+    b"stat": ProcessEntry(lambda reader, task: status.stat(reader, task, whole=True)),
     b"statm": ProcessEntry(lambda reader, task: status.statm(task)),
     b"status": ProcessEntry(lambda reader, task: status.status(task)),
     b"timerslack_ns": ProcessEntry(lambda reader, task: b"%d\n" % task.timer_slack),
     b"uid_map": ProcessEntry(lambda reader, task: _ID_MAP),
     b"wchan": ProcessEntry(lambda reader, task: b"0"),
 }
+
+_THREAD_ENTRIES: Final = {b"stat": ProcessEntry(lambda reader, task: status.stat(reader, task, whole=False))}
 
 DIRECTORIES: Final = (b"fd", b"fdinfo", b"net", b"ns", b"task")
 NAMESPACES: Final = (
@@ -204,7 +206,7 @@ class ProcessDirectory(PseudoInode):
     async def lookup(self, name: bytes) -> Inode:
         task = find(self.fs, self.tid)
         await task.memory.space.begun()  # what is read of it may be the host's
-        entry = ENTRIES.get(name)
+        entry = ENTRIES.get(name) if self.whole else _THREAD_ENTRIES.get(name) or ENTRIES.get(name)
         if isinstance(entry, ProcessEntry):
             return self._own(TextFile(self.fs, ProcessText(self.fs, self.tid, entry), self._ino(name)))
         if isinstance(entry, LinkEntry):

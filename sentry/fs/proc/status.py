@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pysc.sentry.fs import hostproc
 from pysc.sentry.kernel.task import TaskState
+from pysc.sentry.kernel.usage import group_usage, task_usage
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -56,23 +57,11 @@ def _parent(task: Task) -> int:
     return parent.tgid if parent is not None else 0
 
 
-def _times(task: Task) -> tuple[int, int]:
-    from pysc.sentry.kernel.exit import space_usage
-
-    group = task.group
-    user, system = group.usage.user, group.usage.system
-    if not group.exited and not task.memory.ended:
-        usage = space_usage(task.memory.space.host_pid)
-        now_user, now_system = usage.user, usage.system
-        user, system = user + now_user, system + now_system
-    return user // TICK, system // TICK
-
-
-def stat(reader: Task, task: Task) -> bytes:
-    """Return /proc/PID/stat."""
+def stat(reader: Task, task: Task, *, whole: bool) -> bytes:
+    """Return /proc/PID/stat; of the thread alone it says the processor time unless it is for the ``whole`` process."""
     group, memory = task.group, task.memory
     size, resident, _shared = _sizes(task)
-    user, system = _times(task)
+    usage = group_usage(group) if whole else task_usage(task)
     process_group = group.process_group
     tty = process_group.session.tty
     terminal = getattr(tty, "rdev", 0)
@@ -88,12 +77,12 @@ def stat(reader: Task, task: Task) -> bytes:
         0,
         0,
         0,
-        user,
-        system,
+        usage.user // TICK,
+        usage.system // TICK,
         group.children_usage.user // TICK,
         group.children_usage.system // TICK,
-        20 + task.nice,
-        task.nice,
+        20 + task.scheduling.nice,
+        task.scheduling.nice,
         len(group.tasks),
         0,
         (task.start_time - task.kernel.boot_time) // TICK,
@@ -115,7 +104,7 @@ def stat(reader: Task, task: Task) -> bytes:
         group.exit_signal,
         0,
         0,
-        0,
+        task.scheduling.policy,
         0,
         0,
         0,
@@ -132,11 +121,26 @@ def stat(reader: Task, task: Task) -> bytes:
     return b"%d (%s) %s %s\n" % (task.tid, task.comm, _state(reader, task), numbers)
 
 
+def _ranges(mask: int) -> bytes:
+    """Return a set as lists of processors are written: ``0-2,5``."""
+    parts, low = [], 0
+    while mask >> low:
+        if mask >> low & 1:
+            high = low
+            while mask >> high + 1 & 1:
+                high += 1
+            parts.append(b"%d" % low if high == low else b"%d-%d" % (low, high))
+            low = high
+        low += 1
+    return b",".join(parts)
+
+
 def status(task: Task) -> bytes:
     """Return /proc/PID/status."""
     group, creds = task.group, task.creds
     size, resident, shared = _sizes(task)
     limit = group.limits[11][0]
+    allowed = task.scheduling.affinity & ((1 << task.kernel.cpu_count) - 1)
     rows: list[tuple[bytes, bytes]] = [
         (b"Name", task.comm),
         (b"Umask", b"%04o" % task.fs.umask),
@@ -192,8 +196,8 @@ def status(task: Task) -> bytes:
         (b"NoNewPrivs", b"%d" % creds.no_new_privs),
         (b"Seccomp", b"0"),
         (b"Seccomp_filters", b"0"),
-        (b"Cpus_allowed", b"%x" % ((1 << task.kernel.cpu_count) - 1)),
-        (b"Cpus_allowed_list", b"0-%d" % (task.kernel.cpu_count - 1)),
+        (b"Cpus_allowed", b"%x" % allowed),
+        (b"Cpus_allowed_list", _ranges(allowed)),
         (b"Mems_allowed", b"1"),
         (b"Mems_allowed_list", b"0"),
         (b"voluntary_ctxt_switches", b"0"),

@@ -81,7 +81,7 @@ class FakeThread:
         self.log: list[tuple[Any, ...]] = []
         self.stopped = True
         self.preempted = 0
-        self.clear_tid = self.robust_list = self.sigmask = 0
+        self.clear_tid = self.robust_list = self.sigmask = self.host_tid = 0
         self.quiet = False
         self.waits = False
         self.ids: tuple[int, ...] = ()

@@ -1,0 +1,14 @@
+"""personality(2): flags."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PER_MASK: Final = 0xFF
+PER_LINUX32: Final = 0x08
+UNAME26: Final = 0x0002_0000
+ADDR_NO_RANDOMIZE: Final = 0x0004_0000
+MMAP_PAGE_ZERO: Final = 0x0010_0000
+ADDR_COMPAT_LAYOUT: Final = 0x0020_0000
+READ_IMPLIES_EXEC: Final = 0x0040_0000
+PER_CLEAR_ON_SETID: Final = READ_IMPLIES_EXEC | ADDR_NO_RANDOMIZE | ADDR_COMPAT_LAYOUT | MMAP_PAGE_ZERO
