@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from pysc.cabi.linux.clock import CPUCLOCK_SCHED, CPUCLOCK_VIRT
 from pysc.sentry.fs import hostproc
 from pysc.sentry.kernel.task import Task
 from pysc.sentry.kernel.thread_group import Usage
@@ -27,11 +28,12 @@ def space_usage(host_pid: int) -> Usage:
     if clock & 0x8000_0000:
         clock -= 1 << 32
     try:
-        both = time.clock_gettime_ns(clock)  # CPUCLOCK_PROF of another process: it needs no rights and cannot block
-        user = time.clock_gettime_ns(clock | 1)
+        # Of another process: it needs no rights and cannot block.  What is counted in ticks may be ahead of the sum.
+        both = time.clock_gettime_ns(clock | CPUCLOCK_SCHED)
+        user = min(both, time.clock_gettime_ns(clock | CPUCLOCK_VIRT))
     except OSError:
         return Usage()
-    return Usage(user, max(0, both - user), resident_set(host_pid))
+    return Usage(user, both - user, resident_set(host_pid))
 
 
 def resident_set(host_pid: int) -> int:
