@@ -182,9 +182,9 @@ class Socket(AnonymousFile):
 
     # Options
     def set_option(self, task: Task, level: int, name: int, value: bytes) -> None:
-        """setsockopt(2).  ENOPROTOOPT, EINVAL (too short), EDOM, EPERM."""
+        """setsockopt(2).  ENOPROTOOPT, EOPNOTSUPP (no level of ours), EINVAL (too short), EDOM, EPERM."""
         if level != abi.SOL_SOCKET:
-            raise ENOPROTOOPT
+            raise EOPNOTSUPP
         if len(value) < 4:
             raise EINVAL
         number: int = abi.INT.unpack_from(value)[0]
@@ -214,9 +214,9 @@ class Socket(AnonymousFile):
     can_peek_offset: ClassVar[bool] = False
 
     def get_option(self, level: int, name: int) -> bytes:
-        """getsockopt(2): the value, which the caller cuts to size.  ENOPROTOOPT."""
+        """getsockopt(2): the value, which the caller cuts to size.  ENOPROTOOPT, EOPNOTSUPP (no level of ours)."""
         if level != abi.SOL_SOCKET:
-            raise ENOPROTOOPT
+            raise EOPNOTSUPP
         if name in (abi.SO_RCVTIMEO_OLD, abi.SO_RCVTIMEO_NEW):
             return _timeval(self.rcvtimeo)
         if name in (abi.SO_SNDTIMEO_OLD, abi.SO_SNDTIMEO_NEW):

@@ -239,10 +239,10 @@ class UnixReceiver(Socket):
         return received
 
     def _read_stream(self, received: Received, parts: list[bytes], size: int) -> bool:
-        """Take bytes while they are of the same sender and come with no files; false where they do not go on."""
+        """Take bytes up to where files come, or another sender's if one wants to know; false there."""
         while self.queue and received.length < size:
             packet = self.queue[0]
-            if received.credentials is not None and (packet.files or packet.credentials != received.credentials):
+            if self._parts_from(packet, received):
                 return False
             received.credentials = packet.credentials
             received.address = sockaddr(packet.address)
@@ -257,6 +257,13 @@ class UnixReceiver(Socket):
                 return False
             self._advance(packet, len(part))
         return True
+
+    def _parts_from(self, packet: Packet, received: Received) -> bool:
+        return (
+            bool(self.options.get(abi.SO_PASSCRED))
+            and received.credentials is not None
+            and received.credentials != packet.credentials
+        )
 
     def _advance(self, packet: Packet, size: int) -> None:
         if size == packet.left:
@@ -273,7 +280,7 @@ class UnixReceiver(Socket):
             if skip >= packet.left:
                 skip -= packet.left
                 continue
-            if received.credentials is not None and (packet.files or packet.credentials != received.credentials):
+            if self._parts_from(packet, received):
                 return False
             start = packet.start + skip
             part = bytes(memoryview(packet.data)[start : start + size - received.length])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux import socket as abi
-from pysc.cabi.linux.errors import EINVAL, ENODATA, ENOTSOCK, EOPNOTSUPP
+from pysc.cabi.linux.errors import EINVAL, ENODATA, ENOTSOCK, EOPNOTSUPP, ERANGE
 from pysc.cabi.linux.fcntl import O_NONBLOCK
 from pysc.sentry.net.families import make_socket
 from pysc.sentry.net.socket import Socket
@@ -150,7 +150,12 @@ async def getsockopt(task: Task, fd: Fd, level: I32, name: I32, value: Addr, len
     (room,) = abi.INT.unpack(await task.copy_in(length, 4))
     if room < 0:
         raise EINVAL
-    found = _peer_option(sock, level, name) or sock.get_option(level, name)
+    found = _peer_option(sock, level, name)
+    if found is None:
+        found = sock.get_option(level, name)
+    elif name == abi.SO_PEERGROUPS and room < len(found):
+        await task.copy_out(length, abi.INT.pack(len(found)))
+        raise ERANGE
     await task.copy_out(value, found[:room])
     await task.copy_out(length, abi.INT.pack(min(room, len(found))))
 

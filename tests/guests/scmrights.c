@@ -50,6 +50,19 @@ int main(void)
     say(", flags %x, cloexec %d %d\n", flags, fcntl(got[0], F_GETFD), fcntl(got[1], F_GETFD));
     CHECK(lseek(got[1], 0, SEEK_CUR) == 5);
     close(got[0]), close(got[1]);
+    CHECK(write(pair[0], "first", 5) == 5);
+    fds[0] = file = open("/dev/null", O_RDONLY);
+    TRY(send_fds(fds, 1));
+    CHECK(write(pair[0], "last", 4) == 4);
+    char parts[20];
+    struct iovec room = {parts, sizeof parts};
+    char control[64];
+    struct msghdr mixed = {.msg_iov = &room, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    TRY(recvmsg(pair[1], &mixed, 0)); /* what comes before descriptors goes with them, what comes behind does not */
+    say("control %d\n", mixed.msg_controllen > 0);
+    memcpy(got, CMSG_DATA(CMSG_FIRSTHDR(&mixed)), sizeof *got);
+    close(got[0]), close(file);
+    TRY(recv(pair[1], parts, sizeof parts, MSG_DONTWAIT));
     fds[0] = 99;
     TRY(send_fds(fds, 1));
     int end[2];

@@ -1,5 +1,6 @@
 /* AF_UNIX streams: socket pairs, names in the file system and abstract ones, backlog, shutdown, options. */
 #include "guest.h"
+#include <netinet/in.h>
 #include <poll.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
@@ -77,6 +78,19 @@ int main(void)
     getsockopt(client, SOL_SOCKET, SO_ERROR, &error, &size);
     say("type %d error %d\n", type, error);
     TRY(setsockopt(client, SOL_SOCKET, SO_SNDBUF, &(int){50000}, 4));
+    TRY(setsockopt(client, IPPROTO_TCP, 1, &(int){1}, 4)); /* TCP_NODELAY */
+    TRY(getsockopt(client, IPPROTO_TCP, 1, &type, &size));
+    TRY(getsockopt(client, SOL_SOCKET, 12345, &type, &size));
+    gid_t groups[NGROUPS_MAX];
+    int in = getgroups(NGROUPS_MAX, groups);
+    size = sizeof groups;
+    CHECK(getsockopt(server, SOL_SOCKET, SO_PEERGROUPS, groups, &size) == 0);
+    say("groups %d\n", size == in * sizeof *groups);
+    int pairs[2];
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pairs) == 0);
+    pid_t other_writer = CHILD(CHECK(write(pairs[1], "one", 3) == 3));
+    CHECK(reap(other_writer) == 0 && write(pairs[1], "two", 3) == 3);
+    TRY(read(pairs[0], buffer, 100)); /* of two writers, which nobody asked for */
     TRY(unlink("s"));
     TRY(connect(second, (void *)&address, sizeof address));
     struct sockaddr_un abstract = {AF_UNIX, "\0pysc-guest-test"};
