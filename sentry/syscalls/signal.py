@@ -216,7 +216,7 @@ def _find(task: Task, pid: int) -> ThreadGroup:
 
 
 def kill(task: Task, pid: Pid, signo: I32) -> int:
-    """Send a signal to a process, a process group, or all.  EINVAL, ESRCH, EPERM."""
+    """Send a signal to a process, a process group, or all that may be sent it.  EINVAL, ESRCH, EPERM."""
     info = SigInfo.kill(signo, task.group.tgid, task.creds.uid)
     kernel = task.kernel
     if pid > 0:
@@ -244,7 +244,7 @@ def kill(task: Task, pid: Pid, signo: I32) -> int:
             sent = True
         except LinuxError as error:
             refusal = error
-    if not sent and refusal is not None:
+    if not sent and refusal is not None and (pid != -1 or not isinstance(refusal, EPERM)):
         raise refusal
     return 0
 
@@ -271,19 +271,18 @@ def tkill(task: Task, tid: Pid, signo: I32) -> int:
 
 
 def _send_to_thread(task: Task, tgid: int, tid: int, info: SigInfo) -> int:
+    target = task.kernel.tasks.get(tid)
+    if target is not None and tgid in (0, target.group.tgid):
+        group = target.group
+    elif tid in task.kernel.groups and tgid in (0, tid):
+        group = task.kernel.groups[tid]  # a zombie, or its leader has ended
+    else:
+        raise ESRCH
     if not 0 <= info.signo <= NSIG:
         raise EINVAL
-    target = task.kernel.tasks.get(tid)
-    if target is None or (tgid and target.group.tgid != tgid):
-        zombie = task.kernel.groups.get(tid)
-        if zombie is None or tgid not in (0, tid):
-            raise ESRCH
-        if not may_signal(task, zombie, info.signo):
-            raise EPERM
-        return 0
-    if not may_signal(task, target.group, info.signo):
+    if not may_signal(task, group, info.signo):
         raise EPERM
-    if info.signo:
+    if info.signo and target is not None:
         send_signal(target, info)
     return 0
 
@@ -291,12 +290,13 @@ def _send_to_thread(task: Task, tgid: int, tid: int, info: SigInfo) -> int:
 async def rt_sigqueueinfo(task: Task, pid: Pid, signo: I32, address: Addr) -> int:
     """Queue a signal with data to a process.  EPERM for what only the kernel may say."""
     data = await task.copy_in(address, SIGINFO_SIZE)
-    if not 0 <= signo <= NSIG:
-        raise EINVAL
     info = SigInfo.from_user(data, signo)
     if (info.code >= 0 or info.code == SI_TKILL) and pid != task.group.tgid:
         raise EPERM
-    _send(task, _find(task, pid), signo, info)
+    target = _find(task, pid)
+    if not 0 <= signo <= NSIG:
+        raise EINVAL
+    _send(task, target, signo, info)
     return 0
 
 

@@ -24,6 +24,7 @@ int main(void)
     TRY(getsid(12345678));
     TRY(kill(-12345678, 0));
     TRY(kill(12345678, 0));
+    reap(CHILD(if (geteuid() == 0) CHECK(setuid(54321) == 0); TRY(kill(-1, 0)))); /* all that may be: perhaps none */
     CHECK(write(go[1], "x", 1) == 1 && reap(child) == 0);
     int started[2];
     CHECK(pipe2(started, O_CLOEXEC) == 0);

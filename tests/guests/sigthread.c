@@ -77,5 +77,9 @@ int main(void)
     TRY(syscall(SYS_tgkill, getpid(), 0, SIGUSR1));
     TRY(syscall(SYS_tgkill, getpid(), getpid() + 40000, SIGUSR1));
     TRY(syscall(SYS_tkill, -1, SIGUSR1));
+    TRY(syscall(SYS_tkill, 12345678, 99));
+    TRY(syscall(SYS_tkill, gettid(), 99));
+    siginfo_t info = {.si_code = SI_QUEUE};
+    TRY(syscall(SYS_rt_sigqueueinfo, 12345678, 99, &info));
     return done();
 }
