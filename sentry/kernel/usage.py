@@ -20,19 +20,21 @@ _STIME: Final = 12
 """Of the fields of stat that follow the name."""
 
 
+def _clock(host_pid: int, which: int) -> int:
+    """Return a host process's processor time; 0 if it is gone.  It needs no rights and cannot block."""
+    if host_pid <= 0:
+        return 0
+    clock = (~host_pid << 3 | which) & 0xFFFF_FFFF
+    try:
+        return time.clock_gettime_ns(clock - (1 << 32) if clock & 0x8000_0000 else clock)
+    except OSError:
+        return 0
+
+
 def space_usage(host_pid: int) -> Usage:
     """Return what a host process has used; nothing if it is gone."""
-    if host_pid <= 0:
-        return Usage()
-    clock = (~host_pid << 3) & 0xFFFF_FFFF
-    if clock & 0x8000_0000:
-        clock -= 1 << 32
-    try:
-        # Of another process: it needs no rights and cannot block.  What is counted in ticks may be ahead of the sum.
-        both = time.clock_gettime_ns(clock | CPUCLOCK_SCHED)
-        user = min(both, time.clock_gettime_ns(clock | CPUCLOCK_VIRT))
-    except OSError:
-        return Usage()
+    both = _clock(host_pid, CPUCLOCK_SCHED)
+    user = min(both, _clock(host_pid, CPUCLOCK_VIRT))  # counted in ticks, it may be ahead
     return Usage(user, both - user, resident_set(host_pid))
 
 
@@ -44,37 +46,53 @@ def resident_set(host_pid: int) -> int:
         return 0
 
 
+def _host_pids(group: ThreadGroup) -> set[int]:
+    return {task.memory.space.host_pid for task in group.tasks.values() if not task.memory.ended}
+
+
 def group_usage(group: ThreadGroup) -> Usage:
     """Return what a process has used up to now."""
     total = group.usage.plus(Usage())
-    seen = set()
-    for task in group.tasks.values():
-        pid = task.memory.space.host_pid
-        if pid not in seen and not task.memory.ended:
-            seen.add(pid)
-            total.add(space_usage(pid))
+    for host_pid in _host_pids(group):
+        total.add(space_usage(host_pid))
     return total
 
 
 def task_usage(task: Task) -> Usage:
-    """Return what a thread has used up to now.
-
-    The host tells nobody the clock of another process's thread, so it is exact where the thread has always been alone;
-    of others it says what it knew at the last tick, or when the thread slept.
-    """
-    group, memory = task.group, task.memory
-    if memory.users == 1 and not group.threaded:
-        return group_usage(group)
-    place = f"{memory.space.host_pid}/task/{task.thread.host_tid}"
+    """Return what a thread has used up to now."""
+    if _alone(task):
+        return group_usage(task.group)
+    total = _thread_time(task)
+    host_pid = task.memory.space.host_pid
     try:
-        total = int(hostproc.read(f"{place}/schedstat").split()[0])
-        system = int(hostproc.read(f"{place}/stat").rpartition(b")")[2].split()[_STIME]) * HOST_TICK
+        fields = hostproc.read(f"{host_pid}/task/{task.thread.host_tid}/stat").rpartition(b")")[2].split()
+        system = min(total, int(fields[_STIME]) * HOST_TICK)
     except (OSError, ValueError, IndexError):
-        return Usage()
-    return Usage(max(0, total - system), min(total, system), resident_set(memory.space.host_pid))
+        system = 0
+    return Usage(total - system, system, resident_set(host_pid))
 
 
 def cpu_time(who: ThreadGroup | Task) -> int:
     """Return the processor time of a process or a thread in nanoseconds."""
-    usage = task_usage(who) if isinstance(who, Task) else group_usage(who)
-    return usage.user + usage.system
+    if isinstance(who, Task):
+        if not _alone(who):
+            return _thread_time(who)
+        who = who.group
+    clocks = sum(_clock(host_pid, CPUCLOCK_SCHED) for host_pid in _host_pids(who))
+    return who.usage.user + who.usage.system + clocks
+
+
+def _alone(task: Task) -> bool:
+    """Whether no other thread has used what its process has used."""
+    return task.memory.users == 1 and not task.group.threaded
+
+
+def _thread_time(task: Task) -> int:
+    """Return the processor time of one thread of several, as of the last tick or when it slept; 0 if it is gone.
+
+    The host tells nobody the clock of another process's thread.
+    """
+    try:
+        return int(hostproc.read(f"{task.memory.space.host_pid}/task/{task.thread.host_tid}/schedstat").split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
