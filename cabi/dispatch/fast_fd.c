@@ -45,9 +45,11 @@ fast_close(struct call *call)
     const uint64_t *a = call->event->args;
     struct pysc_file *file = file_at_fd(call, a[0]);
 
-    if (file && !file->faced)
+    if (!file) /* common: programs close all numbers up to their limit */
+        return answer(call, -EBADF);
+    if (!file->faced)
         return close_unseen(call, file, (uint32_t)a[0]);
-    if (!file || !can_drop(file))
+    if (!can_drop(file))
         return HAND_OVER;
     object_lock(&call->table->header);
     pysc_table_remove(call->table, (uint32_t)a[0]);

@@ -18,15 +18,34 @@ def _list(task: Task) -> bytes:
     return b"0-%d\n" % (count - 1) if count > 1 else b"0\n"
 
 
+def processor_map(mask: int) -> bytes:
+    """Return a set of processors as sysfs writes one: words of 32 bits, the highest first."""
+    words = [mask & 0xFFFF_FFFF]
+    while mask := mask >> 32:
+        words.append(mask & 0xFFFF_FFFF)
+    return b"%x" % words.pop() + b"".join(b",%08x" % word for word in reversed(words)) + b"\n"
+
+
+def _all(task: Task) -> bytes:
+    return processor_map((1 << task.kernel.machine.cpus) - 1)
+
+
 def _processor(index: int) -> Factory:
+    alone, alone_list = constant(processor_map(1 << index)), constant(b"%d\n" % index)
     return folder(
         {
             b"topology": folder(
                 {
+                    b"core_cpus": alone,
+                    b"core_cpus_list": alone_list,
                     b"core_id": constant(b"%d\n" % index),
+                    b"core_siblings": text(_all),
                     b"core_siblings_list": text(_list),
+                    b"package_cpus": text(_all),
+                    b"package_cpus_list": text(_list),
                     b"physical_package_id": constant(b"0\n"),
-                    b"thread_siblings_list": constant(b"%d\n" % index),
+                    b"thread_siblings": alone,
+                    b"thread_siblings_list": alone_list,
                 }
             )
         }
@@ -61,7 +80,9 @@ def _tree(processors: int) -> dict[bytes, Factory]:
                         b"node": folder(
                             {
                                 b"has_cpu": constant(b"0\n"),
-                                b"node0": folder({b"cpulist": text(_list), b"distance": constant(b"10\n")}),
+                                b"node0": folder(
+                                    {b"cpulist": text(_list), b"cpumap": text(_all), b"distance": constant(b"10\n")}
+                                ),
                                 b"online": constant(b"0\n"),
                                 b"possible": constant(b"0\n"),
                             }

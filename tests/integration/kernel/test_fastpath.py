@@ -19,7 +19,7 @@ from pysc.sentry.kernel.kernel import Kernel
 from pysc.sentry.platform.interface import Event, Kind
 from tests.integration.kernel import harness
 
-LSEEK, DUP, FCNTL, READ, PREAD, WRITE, PWRITE = 8, 32, 72, 0, 17, 1, 18
+LSEEK, DUP, FCNTL, READ, PREAD, WRITE, PWRITE, CLOSE = 8, 32, 72, 0, 17, 1, 18, 3
 READV, WRITEV, PREADV, PWRITEV, PREADV2, PWRITEV2 = 19, 20, 295, 296, 327, 328
 SIGPROCMASK, SIGACTION, MMAP, BRK, NEWFSTATAT = 14, 13, 9, 12, 262
 GETCWD, GETRANDOM, PRLIMIT = 79, 318, 302
@@ -64,7 +64,7 @@ def test_ordinary_calls_do_not_reach_python(program: Path, monkeypatch: pytest.M
     slow, all_calls = run(program, monkeypatch, fastpath=False)
     fast, left = run(program, monkeypatch, fastpath=True)
     assert fast == slow
-    shares = {LSEEK: 0.1, DUP: 0.5, FCNTL: 0.7, READ: 0.5, PREAD: 0.3, WRITE: 0.7, PWRITE: 0.8}
+    shares = {LSEEK: 0.1, DUP: 0.5, FCNTL: 0.7, READ: 0.5, PREAD: 0.3, WRITE: 0.7, PWRITE: 0.8, CLOSE: 0.3}
     shares |= {READV: 0.5, WRITEV: 0.8, PREADV: 0.5, PWRITEV: 0.8, PREADV2: 0.5, PWRITEV2: 0.8}
     shares |= {POLL: 0.05, PPOLL: 0.05, SELECT: 0.3, PSELECT6: 0.3, EPOLL_WAIT: 0.1, EPOLL_PWAIT: 0.1}
     for nr, share in shares.items():

@@ -12,6 +12,7 @@ from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT
 from pysc.cabi.linux.fcntl import AT_FDCWD
 from pysc.sentry.fs.context import FsContext
 from pysc.sentry.fs.mounting import make
+from pysc.sentry.fs.sysfs import processor_map
 from pysc.sentry.fs.tmpfs import Tmpfs
 from pysc.sentry.fs.walk import resolve
 from pysc.sentry.kernel.credentials import Credentials
@@ -176,5 +177,9 @@ def test_sysfs(world: World) -> None:
     world.call("mkdir", b"/sys", 0o755)
     world.call("mount", world.poke(b"sysfs\0"), b"/sys", world.poke(b"sysfs\0", BUFFER + 64), 0, 0)
     assert world.get_file(b"/sys/devices/system/cpu/online").startswith(b"0")
+    assert world.get_file(b"/sys/devices/system/cpu/cpu0/topology/thread_siblings") == b"1\n"
+    everybody = world.get_file(b"/sys/devices/system/node/node0/cpumap")
+    assert int(everybody.replace(b",", b""), 16) == (1 << world.kernel.machine.cpus) - 1
+    assert processor_map(1 << 33 | 5) == b"2,00000005\n"
     assert world.open(b"/sys/devices/new", 0o101) < 0
     assert make(world.kernel, b"sysfs").name == b"sysfs"
