@@ -37,14 +37,20 @@ if TYPE_CHECKING:
 
 
 async def execute(
-    task: Task, file: FileDescription, filename: bytes, argv: Sequence[bytes], envp: Sequence[bytes]
+    task: Task,
+    file: FileDescription,
+    filename: bytes,
+    argv: Sequence[bytes],
+    envp: Sequence[bytes],
+    *,
+    lasting: bool = True,
 ) -> None:
-    """Replace the task's process by the program in ``file``, and let it run.
+    """Replace the task's process by the program in ``file``, and let it run; ``lasting``: see :func:`load`.
 
     Raises:
         LinuxError: what loading raises; the process goes on as it was.
     """
-    program = await load(task, file, filename, argv, envp)
+    program = await load(task, file, filename, argv, envp, lasting=lasting)
     try:
         thread = await task.thread.exec(program.image)
         if task.killed:

@@ -28,7 +28,16 @@ from pysc.cabi.linux.elf import (
     AT_UID,
     PHDR,
 )
-from pysc.cabi.linux.errors import EACCES, EINVAL, ELIBBAD, ELOOP, ENOEXEC, LinuxError, answered_by_host
+from pysc.cabi.linux.errors import (
+    EACCES,
+    EINVAL,
+    ELIBBAD,
+    ELOOP,
+    ENOENT,
+    ENOEXEC,
+    LinuxError,
+    answered_by_host,
+)
 from pysc.cabi.linux.fcntl import AT_FDCWD
 from pysc.cabi.linux.mman import MAP_PRIVATE, PROT_EXEC, PROT_READ
 from pysc.cabi.linux.mount import MS_NOSUID
@@ -54,7 +63,7 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.credentials import Credentials
     from pysc.sentry.kernel.task import Task
 
-SCRIPTS_MAX: Final = 4
+SCRIPTS_MAX: Final = 5
 """Interpreters of interpreters (execve(2): ELOOP beyond)."""
 CLOCK_TICKS: Final = 100
 
@@ -81,12 +90,20 @@ class Program(msgspec.Struct):
 
 
 async def load(
-    task: Task, file: FileDescription, filename: bytes, argv: Sequence[bytes], envp: Sequence[bytes]
+    task: Task,
+    file: FileDescription,
+    filename: bytes,
+    argv: Sequence[bytes],
+    envp: Sequence[bytes],
+    *,
+    lasting: bool = True,
 ) -> Program:
     """Make a program of ``file`` (a reference is taken); ``filename`` is what it was called by.
 
+    ``lasting``: whether a script's interpreter can open it by that name.
+
     Raises:
-        ENOEXEC, ELIBBAD, E2BIG, ELOOP, ENOMEM, and what opening and reading interpreters raises.
+        ENOEXEC, ELIBBAD, E2BIG, ELOOP, ENOMEM, ENOENT (no such name), and what opening and reading interpreters raises.
     """
     file.get()
     try:
@@ -98,6 +115,8 @@ async def load(
             script = parse_script_untrusted(head[:HEAD_SIZE])
             if script is None:
                 break
+            if not lasting:
+                raise ENOENT("the descriptor of the script is closed")
             path, argument = script
             arguments[:1] = [path, name] if argument is None else [path, argument, name]
             name = path

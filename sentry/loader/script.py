@@ -20,7 +20,7 @@ def parse_script_untrusted(head: bytes) -> tuple[bytes, bytes | None] | None:
     if not head.startswith(b"#!"):
         return None
     end = head.find(b"\n")
-    line = head[2:end] if end >= 0 else head[2:]
+    line = head[2:end] if end >= 0 else head[2 : HEAD_SIZE - 1]
     whole = end >= 0 or len(head) < HEAD_SIZE
     line = line.partition(b"\0")[0].lstrip(_SPACE)
     if not whole and not any(space in line for space in (b" ", b"\t")):

@@ -44,6 +44,13 @@ int main(int argc, char **argv)
     EXEC("./nointerp");
     put("loop", "#!./loop\n", 0755);
     EXEC("./loop");
+    for (int i = 1; i <= 5; i++) { /* scripts run by scripts: five are fine */
+        char path[20], text[40];
+        snprintf(path, sizeof path, "./nest%d", i);
+        snprintf(text, sizeof text, i == 1 ? "#!./nested\n" : "#!./nest%d\n", i - 1);
+        put(path, text, 0755);
+        EXEC(path);
+    }
     put("notexec", "#!/bin/sh\n", 0644);
     EXEC("./notexec");
     put("badelf", "\177ELF\2\1\1\0 and then nothing that makes sense of it all, not at all, no", 0755);
@@ -58,6 +65,8 @@ int main(int argc, char **argv)
     int fd = open("script", O_PATH);
     pid_t child = CHILD(syscall(SYS_execveat, fd, "", args, env, AT_EMPTY_PATH); _exit(errno));
     say("execveat: %d\n", reap(child));
+    child = CHILD(fcntl(fd, F_SETFD, FD_CLOEXEC); syscall(SYS_execveat, fd, "", args, env, AT_EMPTY_PATH); _exit(errno));
+    say("a script that is closed by then: %s\n", strerrorname_np(reap(child)));
     child = CHILD(syscall(SYS_execveat, AT_FDCWD, "link", args, env, AT_SYMLINK_NOFOLLOW); _exit(errno));
     say("through a link: %s\n", strerrorname_np(reap(child)));
     static char *many[20000];

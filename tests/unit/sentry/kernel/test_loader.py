@@ -159,6 +159,7 @@ def test_no_header_breaks_the_reader(noise: bytes, where: int, byte: int) -> Non
         (b"#! \t/bin/sh -e  -x \nrest", (b"/bin/sh", b"-e  -x")),
         (b"#!/bin/sh", (b"/bin/sh", None)),
         (b"#!/bin/sh\t-x\n", (b"/bin/sh", b"-x")),
+        (b"#!/bin/sh " + b"a" * 300, (b"/bin/sh", b"a" * 245)),
         (b"\x7fELF", None),
         (b"#", None),
         (b"#!/" + b"a" * 300 + b" x", ENOEXEC),
