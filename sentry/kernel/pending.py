@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -89,7 +90,7 @@ class PendingSignals:
 
     def __init__(self) -> None:
         self.mask = 0
-        self._queues: dict[int, list[SigInfo]] = {}
+        self._queues: dict[int, deque[SigInfo]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
@@ -102,7 +103,7 @@ class PendingSignals:
         """Queue a signal; false if it is a classic one that is pending already."""
         if info.signo < SIGRTMIN and self.has(info.signo):
             return False
-        self._queues.setdefault(info.signo, []).append(info)
+        self._queues.setdefault(info.signo, deque()).append(info)
         self.mask |= 1 << (info.signo - 1)
         return True
 
@@ -114,7 +115,7 @@ class PendingSignals:
         candidates = candidates & SYNCHRONOUS or candidates
         signo = (candidates & -candidates).bit_length()
         queue = self._queues[signo]
-        info = queue.pop(0)
+        info = queue.popleft()
         if not queue:
             del self._queues[signo]
             self.mask &= ~(1 << (signo - 1))
@@ -134,7 +135,7 @@ class PendingSignals:
     def drop_timer(self, timer: int) -> None:
         """Drop the signals of a deleted POSIX timer."""
         for signo in list(self._queues):
-            left = [info for info in self._queues[signo] if info.layout != "timer" or info.timer != timer]
+            left = deque(info for info in self._queues[signo] if info.layout != "timer" or info.timer != timer)
             if left:
                 self._queues[signo] = left
             else:

@@ -5,7 +5,7 @@ Everything here is synchronous: a signal is queued and its task woken in one ste
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
@@ -94,6 +94,10 @@ class _Release:
         release_held(self._task)
 
 
+MAX_QUEUED: Final = 1 << 16
+"""Of one process or task, whatever RLIMIT_SIGPENDING says."""
+
+
 def send_signal(target: Task | ThreadGroup, info: SigInfo, *, outside: bool = False) -> None:
     """Send a signal to one task, or to a process as a whole.  ``outside``: by whoever runs the container.
 
@@ -119,8 +123,11 @@ def send_signal(target: Task | ThreadGroup, info: SigInfo, *, outside: bool = Fa
         end_group(group, SIGKILL)
         return
     pending = target.pending
-    if signo >= SIGRTMIN and len(pending) >= group.limit(RLIMIT_SIGPENDING) and info.code not in (SI_USER, SI_KERNEL):
-        raise EAGAIN
+    if signo >= SIGRTMIN and len(pending) >= min(group.limit(RLIMIT_SIGPENDING), MAX_QUEUED):
+        if info.code not in (SI_USER, SI_KERNEL):
+            raise EAGAIN
+        if pending.has(signo):
+            return  # kill(2) does not fail: the signal comes once
     if not pending.add(info):
         return
     for task in (target,) if isinstance(target, Task) else group.tasks.values():

@@ -1,5 +1,6 @@
 /* Queueing: real-time signals keep every instance, its value and their order; lower numbers come first. */
 #include "guest.h"
+#include <sys/resource.h>
 
 static int seen[64], values[64], count;
 
@@ -8,6 +9,25 @@ static void note(int signal, siginfo_t *info, void *context UNUSED)
     CHECK(info->si_code == SI_QUEUE && info->si_pid == getpid() && info->si_uid == getuid());
     seen[count] = signal - SIGRTMIN;
     values[count++] = info->si_value.sival_int;
+}
+
+/* kill(2) does not fail, and each signal comes once at least. */
+static void beyond_the_limit(const sigset_t *set)
+{
+    struct rlimit five = {5, 5};
+    struct timespec none = {0, 0};
+    sigset_t first = set_of(SIGRTMIN);
+    int got = 0;
+    sigprocmask(SIG_BLOCK, set, NULL);
+    CHECK(setrlimit(RLIMIT_SIGPENDING, &five) == 0);
+    for (int i = 0; i < 20; i++)
+        CHECK(kill(getpid(), SIGRTMIN) == 0);
+    TRY(sigqueue(getpid(), SIGRTMIN, (union sigval){0}));
+    CHECK(kill(getpid(), SIGRTMIN + 1) == 0);
+    while (sigtimedwait(&first, NULL, &none) > 0)
+        got++;
+    say("queued: %d\n", 1 <= got && got <= 5);
+    TRY(sigtimedwait(set, NULL, &none) == SIGRTMIN + 1);
 }
 
 int main(void)
@@ -28,8 +48,10 @@ int main(void)
         say("RTMIN+%d value %d\n", seen[i], values[i]);
     TRY(sigqueue(getpid(), 0, (union sigval){0}));
     TRY(sigqueue(getpid(), 65, (union sigval){0}));
+    pid_t child = CHILD(beyond_the_limit(&set));
+    CHECK(reap(child) == 0);
     siginfo_t info = {.si_code = SI_USER};
-    pid_t child = CHILD(pause());
+    child = CHILD(pause());
     TRY(syscall(SYS_rt_sigqueueinfo, child, SIGTERM, &info));
     info.si_code = -60;
     TRY(syscall(SYS_rt_sigqueueinfo, child, SIGTERM, &info));
