@@ -173,6 +173,14 @@ class Kernel:
                 return pid
         raise EAGAIN("no pid is free")
 
+    def task(self, tid: int) -> Task | None:
+        """Return a task by its number; a process's first one is there until the process is reaped."""
+        task = self.tasks.get(tid)
+        if task is None:
+            group = self.groups.get(tid)
+            return None if group is None else group.leader
+        return task
+
     @property
     def wall_boot_time(self) -> int:
         """Seconds since the epoch at boot (btime of /proc/stat)."""

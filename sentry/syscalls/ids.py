@@ -194,7 +194,7 @@ async def setgroups(task: Task, size: I32, address: Addr) -> int:
     groups = struct.unpack(f"<{size}I", data)
     if NO_ID in groups:
         raise EINVAL
-    task.creds = replace(task.creds, groups=tuple(sorted(set(groups))))
+    task.creds = replace(task.creds, groups=tuple(sorted(groups)))
     return 0
 
 
@@ -270,7 +270,7 @@ async def capget(task: Task, header: Addr, data: Addr) -> int:
         return 0
     if pid < 0:
         raise EINVAL
-    other = task if pid in (0, task.tid) else task.kernel.tasks.get(pid)
+    other = task if pid in (0, task.tid) else task.kernel.task(pid)
     if other is None:
         raise ESRCH
     creds = other.creds

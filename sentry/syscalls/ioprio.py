@@ -24,7 +24,7 @@ CLASS_NONE, CLASS_RT, CLASS_BE, CLASS_IDLE = range(4)
 def _chosen(task: Task, which: int, who: int) -> list[Task]:
     tasks = task.kernel.tasks
     if which == WHO_PROCESS:
-        other = task if who == 0 else tasks.get(who)
+        other = task if who == 0 else task.kernel.task(who)
         chosen = [] if other is None else [other]
     elif which == WHO_PGRP:
         pgid = who or task.group.process_group.pgid

@@ -58,7 +58,7 @@ def sched_yield(task: Task) -> HostCall:
 def _task(task: Task, pid: int, *, negative: type[LinuxError] = EINVAL) -> Task:
     if pid < 0:
         raise negative
-    other = task if pid == 0 else task.kernel.tasks.get(pid)
+    other = task if pid == 0 else task.kernel.task(pid)
     if other is None:
         raise ESRCH
     return other
@@ -211,7 +211,7 @@ async def sched_setattr(task: Task, pid: Pid, address: Addr, flags: U32) -> int:
 def _chosen(task: Task, which: int, who: int) -> list[Task]:
     tasks = task.kernel.tasks.values()
     if which == PRIO_PROCESS:
-        chosen = [task if who == 0 else task.kernel.tasks.get(who)]
+        chosen = [task if who == 0 else task.kernel.task(who)]
     elif which == PRIO_PGRP:
         pgid = who or task.group.process_group.pgid
         chosen = [other for other in tasks if other.group.process_group.pgid == pgid]

@@ -108,7 +108,7 @@ async def prlimit64(task: Task, pid: Pid, resource: U32, new: Addr, old: Addr) -
     if resource >= RLIM_NLIMITS:
         raise EINVAL
     wanted = RLIMIT.unpack(await task.copy_in(new, RLIMIT.size)) if new else None
-    other = task if pid == 0 else task.kernel.tasks.get(pid)
+    other = task if pid == 0 else task.kernel.task(pid)
     if other is None:
         raise ESRCH
     group = other.group

@@ -1,5 +1,7 @@
 /* Ends of threads: the leader leaves first, exit_group from a thread, a fatal signal takes all, robust mutexes. */
 #include "guest.h"
+#include <dirent.h>
+#include <sys/resource.h>
 
 static pthread_mutex_t *robust;
 
@@ -7,6 +9,35 @@ static void *later(void *argument)
 {
     nap(30);
     _exit((int)(long)argument);
+}
+
+static void *idle(void *argument UNUSED)
+{
+    for (;;)
+        pause();
+    return NULL;
+}
+
+static char state_of(pid_t pid)
+{
+    char path[40], text[400] = {0};
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    int fd = open(path, O_RDONLY);
+    CHECK(fd >= 0 && read(fd, text, sizeof text - 1) > 0 && close(fd) == 0);
+    return strrchr(text, ')')[2];
+}
+
+static int threads_of(pid_t pid)
+{
+    char path[40];
+    int count = -2;
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    DIR *directory = opendir(path);
+    CHECK(directory);
+    while (readdir(directory))
+        count++;
+    closedir(directory);
+    return count;
 }
 
 static void *crash(void *argument UNUSED)
@@ -82,6 +113,24 @@ int main(int argc, char **argv UNUSED)
     nap(5);
     say("a leader that left is no zombie: %d\n", waitpid(child, &status, WNOHANG) == 0);
     CHECK(reap(child) == 0);
+    child = CHILD(in_thread(idle, 0, 1));
+    for (double end = seconds() + 10; state_of(child) != 'Z'; nap(1))
+        CHECK(seconds() < end);
+    say("in /proc it is one, of %d\n", threads_of(child));
+    kill(child, SIGKILL);
+    CHECK(reap(child) == -SIGKILL);
+    child = CHILD(_exit(0));
+    siginfo_t info;
+    struct rlimit limit;
+    cpu_set_t cpus;
+    CHECK(waitid(P_PID, child, &info, WEXITED | WNOWAIT) == 0);
+    say("a zombie: %c, of %d\n", state_of(child), threads_of(child));
+    TRY(sched_getscheduler(child));
+    TRY(getpriority(PRIO_PROCESS, child));
+    TRY(prlimit(child, RLIMIT_NOFILE, NULL, &limit));
+    TRY_OK(sched_getaffinity(child, sizeof cpus, &cpus));
+    CHECK(reap(child) == 0);
+    TRY(sched_getscheduler(child));
 
     robust = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pthread_mutexattr_t attributes;

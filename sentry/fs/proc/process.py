@@ -39,13 +39,9 @@ class ProcFs(PseudoFs):
 
 def find(fs: ProcFs, tid: int) -> Task:
     """Return the task, of a zombie the last one.  ESRCH."""
-    kernel = fs.kernel
-    task = kernel.tasks.get(tid)
+    task = fs.kernel.task(tid)
     if task is None:
-        group = kernel.groups.get(tid)
-        if group is None or group.reaped:
-            raise ESRCH
-        task = group.leader
+        raise ESRCH
     return task
 
 
@@ -304,13 +300,18 @@ class TaskDirectory(PseudoInode):
 
     async def lookup(self, name: bytes) -> Inode:
         group = find(self.fs, self._tgid).group
-        if not name.isdigit() or len(name) > 10 or int(name) not in group.tasks:
+        if not name.isdigit() or len(name) > 10 or int(name) not in _tids(group):
             raise ENOENT
         return ProcessDirectory(self.fs, int(name), whole=False)
 
     async def entries(self) -> list[Entry]:
         group = find(self.fs, self._tgid).group
-        return [Entry(b"%d" % tid, tid * INODES_PER_TASK + 0x4000, S_IFDIR) for tid in sorted(group.tasks)]
+        return [Entry(b"%d" % tid, tid * INODES_PER_TASK + 0x4000, S_IFDIR) for tid in sorted(_tids(group))]
+
+
+def _tids(group: ThreadGroup) -> set[int]:
+    """Return the threads of a process; the first is there to its end."""
+    return {group.tgid, *group.tasks}
 
 
 class NamespaceDirectory(PseudoInode):

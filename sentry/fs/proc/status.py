@@ -24,7 +24,7 @@ _STATES: Final = {
 
 
 def _state(reader: Task | None, task: Task) -> bytes:
-    if task.group.exited:
+    if task.state is TaskState.DEAD:
         return b"Z"
     if task is reader:
         return b"R"
@@ -32,7 +32,7 @@ def _state(reader: Task | None, task: Task) -> bytes:
         return b"T"
     if task.state is TaskState.GUEST and task.thread.waits:
         return b"S"
-    return task.state.value.encode()
+    return str(task.state.value).encode()
 
 
 def _sizes(task: Task) -> tuple[int, int, int]:
