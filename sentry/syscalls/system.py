@@ -180,9 +180,11 @@ async def getrandom(task: Task, address: Addr, size: Size, flags: U32) -> int:
 
 def getcpu(task: Task, cpu: Addr, node: Addr) -> int:
     """Return a processor that the thread may run on, and its node."""
-    for address in (cpu, node):
-        if address:
-            task.put(address, bytes(4))
+    if cpu:
+        allowed = task.scheduling.affinity & ((1 << task.kernel.cpu_count) - 1)
+        task.put(cpu, ((allowed & -allowed).bit_length() - 1).to_bytes(4, "little"))
+    if node:
+        task.put(node, bytes(4))
     return 0
 
 

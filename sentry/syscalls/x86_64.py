@@ -358,7 +358,7 @@ X86_64: Final = SyscallTable(
         306: full(sync.syncfs),
         307: full(socket_messages.sendmmsg),
         308: refused("setns", EINVAL, "one set of namespaces"),
-        309: partial(system.getcpu, "always processor 0"),
+        309: partial(system.getcpu, "the lowest processor that is allowed"),
         310: full(process_vm.process_vm_readv),
         311: full(process_vm.process_vm_writev),
         312: refused("kcmp", ENOSYS, "built without"),

@@ -58,10 +58,12 @@ int main(void)
     cpu_set_t all, one;
     CHECK(sched_getaffinity(0, sizeof all, &all) == 0);
     CPU_ZERO(&one);
-    for (int i = 0; CPU_COUNT(&one) == 0; i++)
+    for (int i = CPU_SETSIZE - 1; CPU_COUNT(&one) == 0; i--) /* the last one */
         if (CPU_ISSET(i, &all))
             CPU_SET(i, &one);
     TRY(sched_setaffinity(0, sizeof one, &one));
+    unsigned cpu;
+    CHECK(syscall(SYS_getcpu, &cpu, NULL, NULL) == 0 && CPU_ISSET(cpu, &one));
     reap(CHILD(say("one processor, %d in a child\n", cpus())));
     TRY(syscall(SYS_sched_setaffinity, 0, 8, &(uint64_t){0}));
     TRY(syscall(SYS_sched_setaffinity, -1, 8, &one));
