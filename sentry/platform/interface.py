@@ -144,14 +144,16 @@ class Thread(Protocol):
 
     owner: object
     """The kernel's task, set by the kernel."""
-    host_tid: int
-    """What the host calls it; 0 before it has begun."""
     clear_tid: int
     """The word that the guest wants cleared and woken at the thread's end (set_tid_address(2)); 0 at birth."""
     sigmask: int
     """The blocked signals; a thread that is quiet changes them by itself."""
     robust_list: int
     """The head of its robust list (set_robust_list(2)); 0 at birth."""
+
+    @property
+    def host_tid(self) -> int:
+        """What the host calls it; 0 before it has begun."""
 
     @property
     def space(self) -> Space:

@@ -47,6 +47,7 @@ class SystrapThread:
         "_conditional",
         "_decisive",
         "_frame_fault",
+        "_host_tid",
         "_memory",
         "_preempted",
         "_prepared",
@@ -57,7 +58,6 @@ class SystrapThread:
         "child",
         "engine",
         "gone",
-        "host_tid",
         "maker",
         "number",
         "owner",
@@ -74,7 +74,7 @@ class SystrapThread:
         self.slot = slot
         self.engine: Any = space.platform.engine
         self.owner: Any = None
-        self.host_tid = 0
+        self._host_tid = 0
         self.stopped = maker is not None
         self.gone = False
         self.maker = maker
@@ -126,7 +126,7 @@ class SystrapThread:
 
     def begin_as(self, pid: int) -> None:
         """The space's process is known; this is its first thread."""
-        self.host_tid = pid
+        self._host_tid = pid
         slot = self.space.channel.slots[self.slot]
         slot.tid = pid
         if slot.early:
@@ -688,9 +688,10 @@ class SystrapThread:
 
     def _preempt_nobody(self) -> None:
         """Let the host do its part of a process's end when we have told those who wait for it, not before."""
-        if self._find():
+        host_tid = self.host_tid
+        if host_tid:
             try:
-                os.sched_setscheduler(self.host_tid, os.SCHED_BATCH, _NO_PRIORITY)
+                os.sched_setscheduler(host_tid, os.SCHED_BATCH, _NO_PRIORITY)
             except OSError:  # it has ended
                 pass
 
@@ -764,13 +765,15 @@ class SystrapThread:
             self._preempted = True
         elif not self.gone and not lib.pysc_thread_rouse(self.engine, self.number):
             self.space.channel.slots[self.slot].early = 1  # it looks there when it begins, if it has not yet
-            if self._find():
-                lib.pysc_tgkill(self.space.host_pid, self.host_tid, lib.PYSC_SIGNAL_PREEMPT)
+            host_tid = self.host_tid
+            if host_tid:
+                lib.pysc_tgkill(self.space.host_pid, host_tid, lib.PYSC_SIGNAL_PREEMPT)
 
-    def _find(self) -> bool:
-        """Learn the host's number of the thread from its slot, if it has begun; it must be one of its own process."""
-        if not self.host_tid and self.space.host_pid:
+    @property
+    def host_tid(self) -> int:
+        """What the host calls it, as its slot says, and one of its own process; 0 before it has begun."""
+        if not self._host_tid and self.space.host_pid and not self.space.dead:
             tid = self.space.channel.slots[self.slot].tid
             if tid and lib.pysc_tgkill(self.space.host_pid, tid, 0) == 0:
-                self.host_tid = tid
-        return self.host_tid != 0
+                self._host_tid = tid
+        return self._host_tid
