@@ -293,19 +293,40 @@ class PipeFile(AnonymousFile):
         """Open the pipe again, by /proc/PID/fd; unlike a FIFO it waits for nobody."""
         return PipeFile(self.pipe, flags, self.owner)
 
-    async def read(self, size: int) -> bytes:
-        """Up to ``size`` bytes; b"" once there are neither bytes nor writers."""
-        if not size:
-            return b""
+    async def wait_bytes(self, nonblock: bool) -> int:
+        """Wait for bytes, and return how many there are; 0 once there are no writers either.  EAGAIN."""
         pipe = self.pipe
         while not len(pipe):
             if not pipe.writers:
-                return b""
-            if self.nonblock:
+                return 0
+            if nonblock:
                 raise EAGAIN
             pipe.watch(lib.PYSC_WAITS_BYTES)
             await park(pipe.read_wait)
-        return pipe.take(size)
+        return len(pipe)
+
+    async def wait_room(self, nonblock: bool) -> int:
+        """Wait until it is not full any more, and return how many bytes fit.  EAGAIN; EPIPE, with SIGPIPE."""
+        pipe = self.pipe
+        waited = False
+        while pipe.readers:
+            if not pipe.full:
+                if waited:
+                    pipe.write_wait.wake(1)  # nothing may be written, after all
+                return pipe.room
+            if nonblock:
+                raise EAGAIN
+            waited = True
+            pipe.watch(lib.PYSC_WAITS_ROOM)
+            await park(pipe.write_wait)
+        broken_pipe(await current_owner())
+        raise EPIPE
+
+    async def read(self, size: int) -> bytes:
+        """Up to ``size`` bytes; b"" once there are neither bytes nor writers."""
+        if not size or not await self.wait_bytes(self.nonblock):
+            return b""
+        return self.pipe.take(size)
 
     async def write(self, data: bytes) -> int:
         """All of ``data``, at once if it is no more than PIPE_BUF.  EPIPE, with SIGPIPE."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from pysc.cabi.linux.errors import EAGAIN, EBADF, EINVAL, EISDIR, EPIPE, ESPIPE, EXDEV, LinuxError
+from pysc.cabi.linux.errors import EBADF, EINVAL, EISDIR, ESPIPE, EXDEV, LinuxError
 from pysc.cabi.linux.stat import S_IFDIR, S_IFMT, S_IFREG
 from pysc.sentry.fs.anonymous import AnonymousFile
 from pysc.sentry.fs.directory import DirectoryFile
 from pysc.sentry.fs.file import O_APPEND, FileDescription
 from pysc.sentry.fs.hostfile import HostFile
 from pysc.sentry.fs.memory_devices import NullFile
-from pysc.sentry.fs.pipe import PipeFile, broken_pipe
+from pysc.sentry.fs.pipe import PipeFile
 from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.kernel.pidfd import PidFile
-from pysc.sentry.kernel.scheduler import Interrupted, Reason, park, yield_now
+from pysc.sentry.kernel.scheduler import Interrupted, Reason, yield_now
 from pysc.sentry.syscalls.buffers import MAX_RW_COUNT, STEP, gather, scatter, total, vector
 from pysc.sentry.syscalls.rw import IDLE_SEEK, has_positions
 from pysc.sentry.syscalls.table import U32, Addr, Fd, Size
@@ -95,13 +95,21 @@ async def _move(
     return done
 
 
-def _check_room(task: Task, target: PipeFile, flags: int = 0) -> None:
-    """Refuse a pipe that nobody reads or that is full, before the source is looked at.  EPIPE, EAGAIN."""
-    if not target.pipe.readers:
-        broken_pipe(task)
-        raise EPIPE
-    if not target.pipe.room and (target.nonblock or flags & SPLICE_F_NONBLOCK):
-        raise EAGAIN
+async def _portion(
+    task: Task, source: FileDescription | None, target: FileDescription, count: int, *, nonblock: bool
+) -> int:
+    """Wait for the pipes; return how much of ``count`` one has and the other has room for.  EAGAIN, EPIPE.
+
+    If the call is begun again with something moved, or read, it is that, which there is no more to be waited for.
+    """
+    record = task.record
+    if record is not None and (record.done or record.left):
+        return record.done + len(record.left)
+    if isinstance(source, PipeFile):
+        count = min(count, await source.wait_bytes(nonblock))
+    if isinstance(target, PipeFile):
+        count = min(count, await target.wait_room(nonblock))
+    return count
 
 
 async def _is_seekable(source: FileDescription) -> bool:
@@ -124,19 +132,19 @@ async def sendfile(task: Task, out_fd: Fd, in_fd: Fd, offset: Addr, count: Size)
         raise EBADF
     if count >> 63:
         raise EINVAL
-    if isinstance(target, PipeFile):
-        _check_room(task, target)
-    elif target.flags & O_APPEND or not await _is_seekable(source):
-        raise EINVAL
-    if not count:
-        return 0
-    if isinstance(source, (*UNSPLICED, PipeFile)) or (
-        isinstance(target, IDLE_SEEK) and await source.pread(1, source.offset if start is None else start)
-    ):
-        raise EINVAL
     source.get()
     target.get()
     try:
+        if isinstance(target, PipeFile):
+            count = await _portion(task, None, target, count, nonblock=target.nonblock)
+        elif target.flags & O_APPEND or not await _is_seekable(source):
+            raise EINVAL
+        if not count:
+            return 0
+        if isinstance(source, (*UNSPLICED, PipeFile)) or (
+            isinstance(target, IDLE_SEEK) and await source.pread(1, source.offset if start is None else start)
+        ):
+            raise EINVAL
         done = await _move(task, source, start, target, None, min(count, MAX_RW_COUNT))
     finally:
         source.put()
@@ -183,23 +191,11 @@ async def copy_file_range(
     return done
 
 
-def _splice_room(task: Task, source: FileDescription, target: FileDescription, count: int, flags: int) -> int:
-    """Return how much of ``count`` the pipes have, or have room for.  EAGAIN."""
-    nonblocking = bool(flags & SPLICE_F_NONBLOCK)
-    if isinstance(target, PipeFile) and not isinstance(source, PipeFile):
-        _check_room(task, target, flags)
-        if isinstance(source, UNSPLICED):
-            raise EINVAL
-        count = min(count, target.pipe.room or PIPE_STEP)
-    if isinstance(source, PipeFile):
-        if nonblocking and not len(source.pipe) and source.pipe.writers:
-            raise EAGAIN
-        count = min(count, PIPE_STEP if not len(source.pipe) else len(source.pipe))
-        if isinstance(target, PipeFile) and nonblocking:
-            if not target.pipe.room:
-                raise EAGAIN
-            count = min(count, target.pipe.room)
-    return count
+def _nonblocking(source: FileDescription, target: FileDescription, flags: int) -> bool:
+    """Whether a splice may not wait for a pipe."""
+    if flags & SPLICE_F_NONBLOCK:
+        return True
+    return any(isinstance(end, PipeFile) and end.nonblock for end in (source, target))
 
 
 async def splice(task: Task, in_fd: Fd, in_offset: Addr, out_fd: Fd, out_offset: Addr, count: Size, flags: U32) -> int:
@@ -222,12 +218,14 @@ async def splice(task: Task, in_fd: Fd, in_offset: Addr, out_fd: Fd, out_offset:
     if isinstance(source, PipeFile) and isinstance(target, PipeFile) and source.pipe is target.pipe:
         raise EINVAL
     start, place = await _offset(task, in_offset), await _offset(task, out_offset)
+    nonblock = _nonblocking(source, target, flags)
     count = min(count, MAX_RW_COUNT)
-    if task.record is None or not task.record.left:
-        count = _splice_room(task, source, target, count, flags)
     source.get()
     target.get()
     try:
+        count = await _portion(task, source, target, count, nonblock=nonblock)
+        if isinstance(source, UNSPLICED):
+            raise EINVAL
         done = await _move(task, source, start, target, place, count, PIPE_STEP)
     finally:
         source.put()
@@ -250,19 +248,20 @@ async def vmsplice(task: Task, fd: Fd, iov: Addr, iovcnt: Size, flags: U32) -> i
     size = min(total(ranges), STEP)
     if not size:
         return 0
-    nonblocking = bool(flags & SPLICE_F_NONBLOCK)
+    nonblock = bool(flags & SPLICE_F_NONBLOCK)
     file.get()
     try:
         if file.writable:
-            if nonblocking and not file.pipe.room:
-                raise EAGAIN
             done = task.resume()
+            if done:
+                return done
+            size = min(size, await file.wait_room(nonblock))
             try:
-                return done + await file.write(await gather(task, ranges, done, size - done))
+                return await file.write(await gather(task, ranges, 0, size))
             except (LinuxError, Interrupted) as error:
-                return cut_short(task, error, done)
-        if nonblocking and not len(file.pipe) and file.pipe.writers:
-            raise EAGAIN
+                return cut_short(task, error, 0)
+        if not await file.wait_bytes(nonblock):
+            return 0
         data = await file.read(size)
         await scatter(task, ranges, 0, data, last=True)
         return len(data)
@@ -281,24 +280,22 @@ async def tee(task: Task, in_fd: Fd, out_fd: Fd, count: Size, flags: U32) -> int
         raise EBADF
     if not isinstance(source, PipeFile) or not isinstance(target, PipeFile) or source.pipe is target.pipe:
         raise EINVAL
+    nonblock = _nonblocking(source, target, flags)
     source.get()
     target.get()
     try:
-        while not len(source.pipe):
-            if not source.pipe.writers:
-                return 0
-            if source.nonblock or flags & SPLICE_F_NONBLOCK:
-                raise EAGAIN
-            await park(source.pipe.read_wait)
-        data = source.pipe.peek(min(count, PIPE_STEP))
-        if flags & SPLICE_F_NONBLOCK and not target.pipe.room:
-            raise EAGAIN
-        try:
-            return await target.write(data)
-        except Interrupted as interrupted:
-            if not interrupted.moved:
-                raise
-            return interrupted.moved
+        while True:
+            there = await source.wait_bytes(nonblock)
+            room = await target.wait_room(nonblock)
+            data = source.pipe.peek(min(count, room, STEP))
+            if not data and there:
+                continue
+            try:
+                return await target.write(data)
+            except Interrupted as interrupted:
+                if not interrupted.moved:
+                    raise
+                return interrupted.moved
     finally:
         source.put()
         target.put()
