@@ -78,6 +78,13 @@ place(const struct call *call, const struct pysc_file *file, enum where where, i
     return *moves || file->type == PYSC_FILE_REGULAR || is_device(file);
 }
 
+/* Whether it has a name, by which somebody might watch it (inotify). */
+static int
+is_named(const struct pysc_file *file)
+{
+    return file->flushes || !file->faced;
+}
+
 static int
 read_parts(struct call *call, enum what what, enum where where)
 {
@@ -87,7 +94,7 @@ read_parts(struct call *call, enum what what, enum where where)
     int moves;
 
     if (!(file = file_at_fd(call, call->event->args[0])) || !is_readable(file) ||
-        !place(call, file, where, &offset, &moves) || !take_parts(call, &parts, what))
+        (call->objects->reads_watched && is_named(file)) || !place(call, file, where, &offset, &moves) || !take_parts(call, &parts, what))
         return HAND_OVER;
     switch (file->type) {
     case PYSC_FILE_REGULAR:
@@ -114,7 +121,7 @@ write_parts(struct call *call, enum what what, enum where where)
     int moves;
 
     if (!(file = file_at_fd(call, call->event->args[0])) || !is_writable(file) ||
-        !place(call, file, where, &offset, &moves) || !take_parts(call, &parts, what))
+        (call->objects->watched && is_named(file)) || !place(call, file, where, &offset, &moves) || !take_parts(call, &parts, what))
         return HAND_OVER;
     if (is_device(file))
         return write_device(call, &parts, offset);

@@ -260,7 +260,8 @@ fast_getdents64(struct call *call)
     struct pysc_file *file;
     int64_t n;
 
-    if (!(file = file_at_fd(call, a[0])) || file->type != PYSC_FILE_DIRECTORY || file->faced)
+    if (!(file = file_at_fd(call, a[0])) || file->type != PYSC_FILE_DIRECTORY || file->faced ||
+        call->objects->reads_watched)
         return HAND_OVER;
     dentry = &call->objects->dentries[file->dentry - 1];
     data = &call->objects->data[file->object];

@@ -191,7 +191,7 @@ write_regular(struct call *call, struct pysc_file *file, const uint8_t *bytes, u
     ssize_t n;
 
     if (!data || data->where != PYSC_DATA_MEMORY || !data->writes_here || call->table->bounded ||
-        call->objects->watched || data->seals & ~F_SEAL_SEAL_ || file->flags & (O_DIRECT_ | O_DSYNC_) || size == 0 ||
+        data->seals & ~F_SEAL_SEAL_ || file->flags & (O_DIRECT_ | O_DSYNC_) || size == 0 ||
         size > PYSC_DATA_SIZE)
         return HAND_OVER;
     if (file->flags & O_APPEND_)

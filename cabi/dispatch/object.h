@@ -100,6 +100,7 @@ struct pysc_objects {
     uint32_t hand; /* where the search for dentries to be given up goes on */
     uint64_t seed;
     int32_t watched;
+    int32_t reads_watched;
     uint32_t roused[MAX_ROUSED]; /* threads that waited for a pipe, and shall go on */
     uint32_t n_roused;
     uint32_t revoked; /* grows when descriptors that guests have are nothing any more */

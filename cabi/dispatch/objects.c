@@ -178,6 +178,12 @@ pysc_objects_watch(struct pysc_objects *objects, int32_t more)
     objects->watched += more;
 }
 
+void
+pysc_reads_watch(struct pysc_objects *objects, int32_t more)
+{
+    objects->reads_watched += more;
+}
+
 struct pysc_context *
 pysc_context_at(struct pysc_objects *objects, uint32_t index)
 {

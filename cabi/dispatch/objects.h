@@ -223,8 +223,10 @@ void pysc_epoll_add(struct pysc_objects *objects, struct pysc_epoll *epoll, stru
 void pysc_epoll_drop(struct pysc_objects *objects, struct pysc_epoll *epoll, struct pysc_item *item);
 int64_t pysc_epoll_first(const struct pysc_epoll *epoll);
 
-/* So many more want to be told of writes to regular files: while there are such, that is no matter of fast paths. */
+/* So many more want to be told of what is done with files, or of reads, too: while there are such, that is no matter of
+ * fast paths. */
 void pysc_objects_watch(struct pysc_objects *objects, int32_t more);
+void pysc_reads_watch(struct pysc_objects *objects, int32_t more);
 
 /* Descriptor tables.  References are the caller's: a number that is added takes over one, a removed one gives it up.
  * Indices of files are checked by nobody: callers pass what they hold. */

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from pysc.cabi import objects
 from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import EBADF, EINVAL, ENODEV, ENOTDIR, ENOTTY, ENXIO, ESPIPE
+from pysc.sentry.fs import notify
 from pysc.sentry.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
@@ -147,6 +148,8 @@ class FileDescription:
             for item in tuple(self.epoll_items or ()):
                 item.detach()
             self._release_locks(self)
+            if not self.is_place:
+                notify.used(self.path, notify.IN_CLOSE_WRITE if self.writable else notify.IN_CLOSE_NOWRITE)
             self.release()
 
     def release(self) -> None:

@@ -21,12 +21,11 @@ IN_Q_OVERFLOW: Final = 0x4000
 IN_IGNORED: Final = 0x8000
 IN_ONLYDIR: Final = 0x0100_0000
 IN_DONT_FOLLOW: Final = 0x0200_0000
-IN_EXCL_UNLINK: Final = 0x0400_0000
 IN_MASK_CREATE: Final = 0x1000_0000
 IN_MASK_ADD: Final = 0x2000_0000
 IN_ONESHOT: Final = 0x8000_0000
 IN_ALL_EVENTS: Final = 0xFFF
-KEPT: Final = IN_ALL_EVENTS | IN_ONESHOT | IN_EXCL_UNLINK
+KEPT: Final = IN_ALL_EVENTS | IN_ONESHOT | notify.IN_EXCL_UNLINK
 QUEUE_MAX: Final = 16384
 """fs.inotify.max_queued_events."""
 FIONREAD: Final = 0x541B
@@ -62,7 +61,7 @@ class Happened(NamedTuple):
 class InotifyFile(AnonymousFile):
     """Invariant: ``_numbers`` is ``_watches`` turned round; it listens to the file systems of what it watches."""
 
-    __slots__ = ("_listens", "_next", "_numbers", "_queue", "_watches", "wait")
+    __slots__ = ("_listens", "_next", "_numbers", "_queue", "_reads", "_watches", "wait")
 
     kind = b"anon_inode:inotify"
 
@@ -74,12 +73,24 @@ class InotifyFile(AnonymousFile):
         """How many watches it has in each."""
         self._queue: deque[Happened] = deque()
         self._next = 1
+        self._reads = 0
+        """How many watches tell of reading."""
         self.wait = WaitQueue()
 
     def release(self) -> None:
         for fs in self._listens:
             notify.unlisten(fs, self)
         self._listens.clear()
+        notify.watch_reads(-self._reads)
+        self._reads = 0
+
+    @property
+    def info(self) -> bytes:
+        """Lines of /proc/PID/fdinfo."""
+        return b"".join(
+            b"inotify wd:%x ino:%x sdev:%x mask:%x ignored_mask:0 \n" % (wd, inode.ino, inode.fs.dev, mask)
+            for wd, (inode, mask) in self._watches.items()
+        )
 
     # Watches
     def add(self, inode: Inode, mask: int) -> int:
@@ -96,8 +107,15 @@ class InotifyFile(AnonymousFile):
             raise EEXIST
         elif mask & IN_MASK_ADD:
             mask |= self._watches[wd].mask
+        before = self._watches.get(wd)
         self._watches[wd] = Watch(inode, mask & KEPT)
+        self._count_reads(mask, 0 if before is None else before.mask)
         return wd
+
+    def _count_reads(self, mask: int, before: int) -> None:
+        more = bool(mask & notify.IN_ACCESS) - bool(before & notify.IN_ACCESS)
+        self._reads += more
+        notify.watch_reads(more)
 
     def remove(self, wd: int) -> None:
         """End a watch, and say so.  EINVAL."""
@@ -105,6 +123,7 @@ class InotifyFile(AnonymousFile):
         if watch is None:
             raise EINVAL
         del self._numbers[watch.inode]
+        self._count_reads(0, watch.mask)
         fs = watch.inode.fs
         self._listens[fs] -= 1
         if not self._listens[fs]:
@@ -117,6 +136,9 @@ class InotifyFile(AnonymousFile):
         if wd is None:
             return
         watch = self._watches[wd]
+        if name and events & watch.mask & notify.IN_EXCL_UNLINK:
+            return
+        events &= ~notify.IN_EXCL_UNLINK
         if events & watch.mask & IN_ALL_EVENTS:
             self._enqueue(Happened(wd, events, cookie, name))
             if watch.mask & IN_ONESHOT:

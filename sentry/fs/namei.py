@@ -148,7 +148,7 @@ async def make_link(task: Task, old_dirfd: int, old: bytes, new_dirfd: int, new:
             raise EPERM
         await parent.link(last.name, inode)
         dentry = last.dentry.add(last.name, inode)
-    notify.created(last.dentry, dentry)
+    notify.linked(last.dentry, dentry)
 
 
 async def remove_file(task: Task, dirfd: int, path: bytes) -> None:
@@ -170,7 +170,7 @@ async def remove_file(task: Task, dirfd: int, path: bytes) -> None:
             raise EBUSY
         await parent.unlink(last.name, victim.inode)
         victim.detach()
-    notify.removed(last.dentry, victim)
+    await notify.removed(last.dentry, victim)
 
 
 async def remove_directory(task: Task, dirfd: int, path: bytes) -> None:
@@ -195,7 +195,7 @@ async def remove_directory(task: Task, dirfd: int, path: bytes) -> None:
         async with victim.inode.mutex:
             await parent.rmdir(last.name, victim.inode)
             victim.detach()
-    notify.removed(last.dentry, victim)
+    await notify.removed(last.dentry, victim)
 
 
 async def rename(task: Task, old_dirfd: int, old: bytes, new_dirfd: int, new: bytes, flags: int) -> None:
@@ -253,12 +253,14 @@ async def _rename_locked(task: Task, source: Last, target: Last, flags: int) -> 
         moved.deleted = False
         there.move(source.dentry, source.name)
         moved.move(target.dentry, target.name)
+        await notify.moved(source.dentry, source.name, target.dentry, moved, None)
+        await notify.moved(target.dentry, target.name, source.dentry, there, None)
     else:
         await old_parent.rename(source.name, moved.inode, new_parent, target.name, there.inode if there else None)
         if there is not None:
             there.detach()
         moved.move(target.dentry, target.name)
-    notify.moved(source.dentry, source.name, target.dentry, moved, there)
+        await notify.moved(source.dentry, source.name, target.dentry, moved, there)
 
 
 def _check_rename(task: Task, source: Last, target: Last, moved: Dentry, there: Dentry | None, flags: int) -> None:

@@ -19,7 +19,6 @@ from pysc.cabi.linux.fcntl import (
     SEEK_HOLE,
     SEEK_SET,
 )
-from pysc.sentry.fs import notify
 from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.inode import Changes, clock
 
@@ -48,8 +47,6 @@ class RegularFile(FileDescription):
             self.serve(lib.PYSC_FILE_REGULAR, data.index, data.generation)
 
     def release(self) -> None:
-        if self.inode.fs.watchers and self.path is not None:
-            notify.announce(self.path.dentry, notify.IN_CLOSE_WRITE if self.writable else notify.IN_CLOSE_NOWRITE)
         self.inode.close_data(self.writable)
         self.inode.writecount -= self._claim
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.errors import EBADF, EINVAL, EISDIR, ESPIPE, EXDEV, LinuxError
 from pysc.cabi.linux.stat import S_IFDIR, S_IFMT, S_IFREG
+from pysc.sentry.fs import notify
 from pysc.sentry.fs.anonymous import AnonymousFile
 from pysc.sentry.fs.directory import DirectoryFile
 from pysc.sentry.fs.file import O_APPEND, FileDescription
@@ -92,6 +93,10 @@ async def _move(
             await yield_now()
     except (LinuxError, Interrupted) as error:
         return cut_short(task, error, done)
+    finally:
+        if done:
+            notify.used(source.path, notify.IN_ACCESS)
+            notify.used(target.path, notify.IN_MODIFY)
     return done
 
 

@@ -9,6 +9,7 @@ from pysc.cabi.linux.dirent import to_legacy
 from pysc.cabi.linux.errors import EINVAL, ENOENT, ENOTDIR, EPERM, ERANGE
 from pysc.cabi.linux.fcntl import AT_FDCWD
 from pysc.cabi.linux.stat import S_IFDIR, S_IFMT
+from pysc.sentry.fs import notify
 from pysc.sentry.fs.namei import make_directory, remove_directory
 from pysc.sentry.fs.path import is_deleted, name_of
 from pysc.sentry.fs.permissions import MAY_EXEC, check
@@ -27,6 +28,7 @@ async def getdents64(task: Task, fd: Fd, buf: Addr, count: U32) -> int:
     file.get()
     try:
         records = await file.list(min(count, LISTING_MAX))
+        notify.used(file.path, notify.IN_ACCESS)
     finally:
         file.put()
     if records:
@@ -41,6 +43,7 @@ async def getdents(task: Task, fd: Fd, buf: Addr, count: U32) -> int:
     try:
         before = file.offset
         records = to_legacy(await file.list(min(count, LISTING_MAX) * 3 // 4))
+        notify.used(file.path, notify.IN_ACCESS)
     finally:
         file.put()
     if len(records) > count:

@@ -79,6 +79,8 @@ async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: 
                 return done
             await yield_now()
     finally:
+        if done:
+            notify.used(file.path, notify.IN_ACCESS)
         file.put()
 
 
@@ -156,10 +158,10 @@ async def _write(
             if taken < step or done >= size:
                 break
             await yield_now()
-        if isinstance(file, RegularFile) and file.inode.fs.watchers and file.path is not None:
-            notify.announce(file.path.dentry, notify.IN_MODIFY)
         return done
     finally:
+        if done:
+            notify.used(file.path, notify.IN_MODIFY)
         file.put()
 
 
