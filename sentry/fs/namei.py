@@ -74,8 +74,7 @@ async def make_directory(task: Task, dirfd: int, path: bytes, mode: int) -> Path
     parent = last.dentry.inode
     async with parent.mutex:
         await _check_new(task, last, directory=True)
-        mode &= (0o777 | S_ISVTX) & ~task.fs.umask
-        owner, mode = new_owner(task.creds, parent, S_IFDIR | mode)
+        owner, mode = new_owner(task.creds, parent, S_IFDIR | mode & (0o777 | S_ISVTX), task.fs.umask)
         inode = await parent.mkdir(last.name, mode & PERMISSIONS, owner)
         dentry = last.dentry.add(last.name, inode)
     notify.created(last.dentry, dentry)
@@ -95,7 +94,7 @@ async def make_node(task: Task, dirfd: int, path: bytes, mode: int, rdev: int) -
             raise EPERM
         if kind not in (S_IFREG, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK):
             raise EPERM if kind == S_IFDIR else EINVAL
-        owner, mode = new_owner(task.creds, parent, kind | mode & PERMISSIONS & ~task.fs.umask)
+        owner, mode = new_owner(task.creds, parent, kind | mode & PERMISSIONS, task.fs.umask)
         if kind == S_IFREG:
             inode = await parent.create(last.name, mode & PERMISSIONS, owner)
         else:
@@ -115,7 +114,7 @@ async def make_symlink(task: Task, target: bytes, dirfd: int, path: bytes) -> Pa
     parent = last.dentry.inode
     async with parent.mutex:
         await _check_new(task, last)
-        owner, _mode = new_owner(task.creds, parent, 0o777)
+        owner, _mode = new_owner(task.creds, parent, 0o777, 0)
         inode = await parent.symlink(last.name, target, owner)
         dentry = last.dentry.add(last.name, inode)
     notify.created(last.dentry, dentry)

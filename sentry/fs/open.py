@@ -131,7 +131,7 @@ async def _create(task: Task, parent: Path, name: bytes, flags: int, mode: int) 
     if directory.deleted:
         raise ENOENT
     check(task.creds, directory.inode, MAY_WRITE | MAY_EXEC)
-    owner, mode = new_owner(task.creds, directory.inode, S_IFREG | mode & PERMISSIONS & ~task.fs.umask)
+    owner, mode = new_owner(task.creds, directory.inode, S_IFREG | mode & PERMISSIONS, task.fs.umask)
     inode = await directory.inode.create(name, mode & PERMISSIONS, owner)
     dentry = directory.add(name, inode)
     notify.created(directory, dentry)
@@ -144,7 +144,7 @@ async def _open_unnamed(task: Task, dirfd: int, path: bytes, flags: int, mode: i
         raise EROFS
     directory = place.dentry.inode
     check(task.creds, directory, MAY_WRITE | MAY_EXEC)
-    owner, mode = new_owner(task.creds, directory, S_IFREG | mode & PERMISSIONS & ~task.fs.umask)
+    owner, mode = new_owner(task.creds, directory, S_IFREG | mode & PERMISSIONS, task.fs.umask)
     inode = await directory.tmpfile(mode & PERMISSIONS, owner)
     dentry = Dentry(b"#%d" % inode.ino, place.dentry, inode)
     dentry.deleted = True

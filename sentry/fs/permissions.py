@@ -71,10 +71,13 @@ def check_removal(creds: Credentials, directory: Inode, child: Inode) -> None:
         raise EPERM
 
 
-def new_owner(creds: Credentials, directory: Inode, mode: int) -> tuple[Owner, int]:
-    """Return whose a new entry of ``directory`` is, and its mode: a setgid directory hands down its group."""
+def new_owner(creds: Credentials, directory: Inode, mode: int, umask: int) -> tuple[Owner, int]:
+    """Return whose a new entry of ``directory`` is, and its mode: a setgid directory hands down its group.
+
+    Who is not in that group does not get setgid by asking for it, nor if ``umask`` takes S_IXGRP away.
+    """
     if not directory.mode & S_ISGID:
-        return Owner(creds.fsuid, creds.fsgid), mode
+        return Owner(creds.fsuid, creds.fsgid), mode & ~umask
     if mode & S_IFMT == S_IFDIR:
         mode |= S_ISGID
     elif (
@@ -83,7 +86,7 @@ def new_owner(creds: Credentials, directory: Inode, mode: int) -> tuple[Owner, i
         and not creds.has_capability(CAP_FSETID)
     ):
         mode &= ~S_ISGID
-    return Owner(creds.fsuid, directory.gid), mode
+    return Owner(creds.fsuid, directory.gid), mode & ~umask
 
 
 def mode_for_chmod(creds: Credentials, inode: Inode, mode: int) -> int:

@@ -50,6 +50,13 @@ int main(void)
     child = CHILD(become(1001); int fd = open("setid", O_WRONLY); CHECK(write(fd, "x", 1) == 1));
     reap(child);
     mode_of("setid");
+    mkdir("others", 0777);
+    CHECK(chown("others", 0, 1001) == 0 && chmod("others", 02777) == 0);
+    child = CHILD(
+        become(1000); close(creat("others/f", 02777)); umask(010); close(creat("others/g", 02777));
+        mkdir("others/d", 0777); mkfifo("others/p", 02777); mknod("others/n", 02777, 0); symlink("x", "others/l"));
+    CHECK(reap(child) == 0);
+    mode_of("others/f"), mode_of("others/g"), mode_of("others/d"), mode_of("others/p"), mode_of("others/n"), mode_of("others/l");
     umask(077);
     mkdir("umasked", 0777);
     mode_of("umasked");
