@@ -66,7 +66,7 @@ class Container:
             LinuxError: what execve(2) or mount(2) would answer; the detail names the file.
         """
         boot, kernel = self._boot, self._kernel
-        namespace = MountNamespace(await self._root(), 0, b"rootfs")
+        namespace = MountNamespace.of(await self._root(), 0, b"rootfs")
         setup = _setup_task(kernel, FsContext(namespace.root_path))
         for request in boot.mounts:
             try:
@@ -118,7 +118,7 @@ class Container:
 
     async def _lacks_mount_points(self, root: HostFilesystem) -> bool:
         """Whether directories would have to be made in a root that must not change."""
-        probe = _setup_task(self._kernel, FsContext(MountNamespace(root).root_path))
+        probe = _setup_task(self._kernel, FsContext(MountNamespace.of(root).root_path))
         try:
             for request in self._boot.mounts:
                 await resolve(probe, AT_FDCWD, request.target)

@@ -130,6 +130,7 @@ def remount(place: Path, flags: int, *, bind: bool) -> None:
     mount.flags = mount.flags & ~MS_PER_MOUNT | flags & MS_PER_MOUNT
     if not bind and not flags & MS_RDONLY and mount.fs.readonly:
         raise EBUSY
+    namespace_of(place).change()
 
 
 def unmount(place: Path, *, lazy: bool, busy: Callable[[Mount], bool]) -> None:

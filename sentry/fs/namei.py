@@ -31,7 +31,7 @@ from pysc.cabi.linux.fcntl import (
 from pysc.cabi.linux.stat import PERMISSIONS, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK, S_ISVTX
 from pysc.sentry.fs import notify
 from pysc.sentry.fs.inode import Inode
-from pysc.sentry.fs.path import Dentry, Path
+from pysc.sentry.fs.path import Dentry, Path, unmount_everywhere
 from pysc.sentry.fs.permissions import MAY_EXEC, MAY_WRITE, check, check_removal, new_owner
 from pysc.sentry.fs.walk import EMPTY, FOLLOW, NAME_MAX, Last, look_up_locked, resolve, resolve_parent
 
@@ -165,10 +165,11 @@ async def remove_file(task: Task, dirfd: int, path: bytes) -> None:
         check_removal(task.creds, parent, victim.inode)
         if is_directory(victim.inode):
             raise EISDIR
-        if victim.mounts:
+        if task.fs.namespace.covers(victim):
             raise EBUSY
         await parent.unlink(last.name, victim.inode)
         victim.detach()
+        unmount_everywhere(victim)
     await notify.removed(last.dentry, victim)
 
 
@@ -189,11 +190,12 @@ async def remove_directory(task: Task, dirfd: int, path: bytes) -> None:
         check_removal(task.creds, parent, victim.inode)
         if not is_directory(victim.inode):
             raise ENOTDIR
-        if victim.mounts:
+        if task.fs.namespace.covers(victim):
             raise EBUSY
         async with victim.inode.mutex:
             await parent.rmdir(last.name, victim.inode)
             victim.detach()
+            unmount_everywhere(victim)
     await notify.removed(last.dentry, victim)
 
 
@@ -258,6 +260,7 @@ async def _rename_locked(task: Task, source: Last, target: Last, flags: int) -> 
         await old_parent.rename(source.name, moved.inode, new_parent, target.name, there.inode if there else None)
         if there is not None:
             there.detach()
+            unmount_everywhere(there)
         moved.move(target.dentry, target.name)
         await notify.moved(source.dentry, source.name, target.dentry, moved, there)
 
@@ -283,7 +286,8 @@ def _check_rename(task: Task, source: Last, target: Last, moved: Dentry, there: 
             check(creds, moved.inode, MAY_WRITE)
         if flags & RENAME_EXCHANGE and there is not None and is_directory(there.inode):
             check(creds, there.inode, MAY_WRITE)
-    if moved.mounts or (there is not None and there.mounts):
+    covers = task.fs.namespace.covers
+    if covers(moved) or (there is not None and covers(there)):
         raise EBUSY
     if old_parent.fs is not new_parent.fs:
         raise EXDEV

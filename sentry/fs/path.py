@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakValueDictionary, ref
 
 from pysc.cabi._dispatch import lib
-from pysc.cabi.linux.errors import ENOSPC
+from pysc.cabi.linux.errors import ENOENT, ENOSPC
 from pysc.cabi.linux.mount import (
     MS_NOATIME,
     MS_NODEV,
@@ -25,7 +25,8 @@ from pysc.cabi.linux.mount import (
     MS_RELATIME,
 )
 from pysc.cabi.objects import OBJECTS, hide_dentry
-from pysc.sentry.fs.file import referenced
+from pysc.sentry.fs.file import POLLERR, POLLPRI, referenced
+from pysc.sentry.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.inode import Filesystem, Inode
@@ -265,14 +266,45 @@ class Path(NamedTuple):
 
 
 class MountNamespace:
-    """All mounts that a set of tasks can see (mount_namespaces(7)).  ``mounts`` are in the order of mounting."""
+    """All mounts that a set of tasks can see (mount_namespaces(7)).  ``mounts`` are in the order of mounting.
 
-    __slots__ = ("mounts", "root")
+    Invariant: ``users`` counts the contexts whose root is in it; without any it has no mounts.
+    """
 
-    def __init__(self, fs: Filesystem, flags: int = 0, source: bytes = b"none") -> None:
-        self.root = Mount(fs, Dentry(b"/", None, fs.root), flags, source)
-        self.root.namespace = self
-        self.mounts: dict[int, Mount] = {self.root.id: self.root}
+    __slots__ = ("changed", "changes", "mounts", "root", "users")
+
+    def __init__(self, root: Mount) -> None:
+        self.root = root
+        root.namespace = self
+        self.mounts: dict[int, Mount] = {root.id: root}
+        self.users = 0
+        self.changes = 0
+        """How often anything was mounted, moved or taken away."""
+        self.changed = WaitQueue()
+
+    @classmethod
+    def of(cls, fs: Filesystem, flags: int = 0, source: bytes = b"none") -> MountNamespace:
+        """Return a new one with a file system for its root."""
+        return cls(Mount(fs, Dentry(b"/", None, fs.root), flags, source))
+
+    def enter(self) -> None:
+        """One context more."""
+        self.users += 1
+
+    def leave(self) -> None:
+        """One less: what nobody can see any more does not stay mounted."""
+        self.users -= 1
+        if not self.users:
+            self.detach(self.root)
+
+    def change(self) -> None:
+        """Something looks different: tell who waits for that."""
+        self.changes += 1
+        self.changed.wake_all(POLLERR | POLLPRI)
+
+    def covers(self, dentry: Dentry) -> bool:
+        """Whether anything is mounted on it here."""
+        return bool(dentry.mounts) and any(mount.point is dentry for mount in self.mounts.values())
 
     @property
     def root_path(self) -> Path:
@@ -286,12 +318,18 @@ class MountNamespace:
         return Mount(fs, Dentry(b"/", None, fs.root) if root is None else root, flags, source)
 
     def attach(self, mount: Mount, place: Path) -> None:
-        """Mount at ``place``, which must be in this namespace; over what is mounted there already."""
+        """Mount at ``place``, which must be in this namespace; over what is mounted there already.
+
+        ENOENT: its name is looked up anew each time (/proc/PID/fd/N), so nothing stays there.
+        """
         place = top(place)
+        if not place.dentry.inode.cacheable:
+            raise ENOENT
         mount.parent, mount.point, mount.namespace = place.mount, place.dentry, self
         place.mount.children[place.dentry] = mount
         place.dentry.cover()
         self.mounts[mount.id] = mount
+        self.change()
 
     def detach(self, mount: Mount) -> None:
         """Take a mount, and those below it, out of the tree; whoever is inside stays there."""
@@ -301,19 +339,17 @@ class MountNamespace:
                 gone.point.uncover()
             gone.parent = gone.point = gone.namespace = None
             self.mounts.pop(gone.id, None)
+        self.change()
 
     def copy(self) -> tuple[MountNamespace, dict[Mount, Mount]]:
         """Return a namespace with the same mounts (CLONE_NEWNS), and which mount became which."""
         copies: dict[Mount, Mount] = {}
-        other = MountNamespace.__new__(MountNamespace)
-        other.mounts = {}
         for mount in self.mounts.values():
-            twin = Mount(mount.fs, mount.root, mount.flags, mount.source)
-            twin.namespace = other
-            other.mounts[twin.id] = twin
-            copies[mount] = twin
-        other.root = copies[self.root]
+            copies[mount] = Mount(mount.fs, mount.root, mount.flags, mount.source)
+        other = MountNamespace(copies[self.root])
+        other.mounts = {twin.id: twin for twin in copies.values()}
         for mount, twin in copies.items():
+            twin.namespace = other
             if mount.parent is not None and mount.point is not None:
                 twin.parent, twin.point = copies[mount.parent], mount.point
                 twin.parent.children[mount.point] = twin
@@ -327,6 +363,14 @@ class MountNamespace:
         del mount.parent.children[mount.point]
         mount.point.uncover()
         self.attach(mount, place)
+
+
+def unmount_everywhere(dentry: Dentry) -> None:
+    """The name is no more: so is what other namespaces have mounted there."""
+    if dentry.mounts:
+        for mount in list(mounts.values()):
+            if mount.point is dentry and mount.namespace is not None:
+                mount.namespace.detach(mount)
 
 
 def subtree(mount: Mount) -> list[Mount]:

@@ -155,3 +155,4 @@ def _exchange_roots(namespace: MountNamespace, old: Mount, new: Mount, place: Pl
     old.parent, old.point = place.mount, place.dentry
     place.mount.children[place.dentry] = old
     place.dentry.cover()
+    namespace.change()

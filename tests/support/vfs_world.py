@@ -36,7 +36,7 @@ class World:
     """One task on a fake memory of 2 MiB; ``call`` runs a system call by its name and returns -errno or the result."""
 
     def __init__(self, fs: Filesystem, creds: Credentials | None = None, flags: int = 0) -> None:
-        self.namespace = MountNamespace(fs, flags)
+        self.namespace = MountNamespace.of(fs, flags)
         self.fs = FsContext(self.namespace.root_path)
         self.creds = creds or Credentials.of(0, 0, caps=ALL_CAPS)
         self.fds = FDTable()

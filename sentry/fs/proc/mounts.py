@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from pysc.cabi.linux.errors import EACCES
+from pysc.cabi.linux.fcntl import O_ACCMODE, O_RDONLY
+from pysc.cabi.linux.poll import IN
 from pysc.cabi.linux.stat import major, minor
-from pysc.sentry.fs.path import Mount, Path, name_of
-from pysc.sentry.fs.proc.base import Factory, link
+from pysc.sentry.fs.file import POLLERR, POLLPRI, FileDescription
+from pysc.sentry.fs.path import Mount, MountNamespace, Path, name_of
+from pysc.sentry.fs.proc.base import Factory, PseudoFs, Source, TextDescription, TextFile, link
 
 if TYPE_CHECKING:
+    from pysc.sentry.kernel.scheduler import WaitQueue
     from pysc.sentry.kernel.task import Task
 
 
@@ -22,10 +27,7 @@ def escape(name: bytes) -> bytes:
 
 def _visible(task: Task) -> Iterator[tuple[Mount, bytes]]:
     root = task.fs.root
-    namespace = root.mount.namespace
-    if namespace is None:
-        return
-    for mount in list(namespace.mounts.values()):
+    for mount in list(task.fs.namespace.mounts.values()):
         place = Path(mount, mount.root)
         name, reachable = name_of(place, root)
         if reachable:
@@ -82,6 +84,41 @@ def mountstats(task: Task) -> bytes:
         b"device %s mounted on %s with fstype %s\n" % (escape(mount.source), escape(name), mount.fs.name)
         for mount, name in _visible(task)
     )
+
+
+class MountsFile(TextFile):
+    """A file that tells by poll(2) when the mounts of its namespace change."""
+
+    __slots__ = ("_namespace",)
+
+    def __init__(self, fs: PseudoFs, source: Source, namespace: MountNamespace, ino: int) -> None:
+        super().__init__(fs, source, ino)
+        self._namespace = namespace
+
+    async def open(self, task: Task, path: Path, flags: int) -> FileDescription:
+        if flags & O_ACCMODE != O_RDONLY:
+            raise EACCES
+        return MountsDescription(self, self._namespace, task, flags, path)
+
+
+class MountsDescription(TextDescription):
+    """An open :class:`MountsFile`: POLLERR and POLLPRI are seen once after changes."""
+
+    __slots__ = ("_namespace", "_seen")
+
+    def __init__(self, inode: MountsFile, namespace: MountNamespace, task: Task, flags: int, path: Path) -> None:
+        super().__init__(inode, task, flags, path)
+        self._namespace = namespace
+        self._seen = namespace.changes
+
+    def poll(self) -> int:
+        if self._seen == self._namespace.changes:
+            return IN
+        self._seen = self._namespace.changes
+        return IN | POLLERR | POLLPRI
+
+    def queues(self) -> tuple[WaitQueue, ...]:
+        return (self._namespace.changed,)
 
 
 mounts_link: Factory = link(lambda _task: b"self/mounts")

@@ -53,6 +53,8 @@ class ProcessEntry(NamedTuple):
     write: Callable[[Task, Task, bytes], None] | None = None
     private: bool = False
     """Only for who may look into the process: EACCES."""
+    told: bool = False
+    """poll(2) tells when the mounts change."""
 
 
 class LinkEntry(NamedTuple):
@@ -127,9 +129,9 @@ ENTRIES: Final[dict[bytes, ProcessEntry | LinkEntry]] = {
     b"limits": ProcessEntry(_limits),
     b"loginuid": ProcessEntry(lambda reader, task: b"4294967295"),
     b"maps": ProcessEntry(lambda reader, task: memory.maps(task), private=True),
-    b"mountinfo": ProcessEntry(lambda reader, task: mounts.mountinfo(task)),
-    b"mounts": ProcessEntry(lambda reader, task: mounts.mounts(task)),
-    b"mountstats": ProcessEntry(lambda reader, task: mounts.mountstats(task)),
+    b"mountinfo": ProcessEntry(lambda reader, task: mounts.mountinfo(task), told=True),
+    b"mounts": ProcessEntry(lambda reader, task: mounts.mounts(task), told=True),
+    b"mountstats": ProcessEntry(lambda reader, task: mounts.mountstats(task), told=True),
     b"oom_adj": ProcessEntry(lambda reader, task: b"0\n"),
     b"oom_score": ProcessEntry(lambda reader, task: b"0\n"),
     b"oom_score_adj": ProcessEntry(lambda reader, task: b"%d\n" % task.group.oom_score_adj, 0o644, _set_oom_score_adj),
@@ -204,7 +206,10 @@ class ProcessDirectory(PseudoInode):
         await task.memory.space.begun()  # what is read of it may be the host's
         entry = ENTRIES.get(name) if self.whole else _THREAD_ENTRIES.get(name) or ENTRIES.get(name)
         if isinstance(entry, ProcessEntry):
-            return self._own(TextFile(self.fs, ProcessText(self.fs, self.tid, entry), self._ino(name)))
+            source = ProcessText(self.fs, self.tid, entry)
+            if entry.told:
+                return self._own(mounts.MountsFile(self.fs, source, task.fs.namespace, self._ino(name)))
+            return self._own(TextFile(self.fs, source, self._ino(name)))
         if isinstance(entry, LinkEntry):
             return self._own(MagicLink(self.fs, self.tid, entry, self._ino(name)))
         ino = self._ino(name) if name in DIRECTORIES else 0

@@ -58,7 +58,7 @@ def run(
             tree = Tree(0, os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), None)
             root = await HostFilesystem.attach(tree, shared=False, readonly=True)
             root.serve()
-            namespace = MountNamespace(root)
+            namespace = MountNamespace.of(root)
             context = FsContext(namespace.root_path)
             fds = FDTable()
             for fd in stdio:

@@ -270,7 +270,7 @@ class World:
         self.log = FakeLog()
         self.kernel = Kernel(self.platform, X86_64, self.log)  # type: ignore[arg-type]
         self.fs = Tmpfs()
-        self.namespace = MountNamespace(self.fs)
+        self.namespace = MountNamespace.of(self.fs)
         self.add_program(b"init", INIT_ELF)
         self.init = self.start([b"/init"], Credentials.of(uid, uid, caps=caps))
 
