@@ -189,7 +189,7 @@ async def utimensat(task: Task, dirfd: Fd, path: Addr, times: Addr, flags: U32) 
     if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH):
         raise EINVAL
     data = await task.copy_in(times, _TIMES.size) if times else b""
-    if path:
+    if path or dirfd == AT_FDCWD:
         place: Place | None = await _at(task, dirfd, await task.copy_in_string(path), flags)
     else:
         place = task.fds.get(dirfd).path
@@ -214,7 +214,7 @@ async def utimes(task: Task, path: Path, times: Addr) -> None:
 async def futimesat(task: Task, dirfd: Fd, path: Addr, times: Addr) -> None:
     """futimesat(2)."""
     data = await _timevals(task, times)
-    if path:
+    if path or dirfd == AT_FDCWD:
         place: Place | None = await resolve(task, dirfd, await task.copy_in_string(path))
     else:
         place = task.fds.get(dirfd).path
@@ -290,3 +290,4 @@ async def fallocate(task: Task, fd: Fd, mode: U32, offset: I64, length: I64) -> 
     if kind != S_IFREG:
         raise ENODEV
     await file.allocate(mode, offset, length)
+    notify.used(file.path, notify.IN_MODIFY)

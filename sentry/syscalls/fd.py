@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from pysc.cabi.linux.errors import EBADF, EINVAL, EPERM, answered_by_host
+from pysc.cabi.linux.errors import EBADF, EINVAL, EOPNOTSUPP, EPERM, answered_by_host
 from pysc.cabi.linux.fcntl import (
     F_ADD_SEALS,
     F_DUPFD,
@@ -56,6 +56,8 @@ FIONCLEX: Final = 0x5450
 FIOCLEX: Final = 0x5451
 FIOASYNC: Final = 0x5452
 FIGETBSZ: Final = 2
+FICLONE: Final = 0x4004_9409
+FICLONERANGE: Final = 0x4020_940D
 _INT: Final = struct.Struct("<i")
 _ALLOWED_ON_PATH: Final = frozenset({F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_DUPFD_QUERY})
 
@@ -172,6 +174,8 @@ async def ioctl(task: Task, fd: Fd, request: U32, argument: U64) -> int:
         await task.copy_in(argument, 4)
         return 0
     if isinstance(file, RegularFile):
+        if request in (FICLONE, FICLONERANGE):
+            raise EOPNOTSUPP
         if request == FIONREAD:
             left = await file.inode.size() - file.offset
             task.put(argument, _INT.pack(max(-(1 << 31), min(left, (1 << 31) - 1))))

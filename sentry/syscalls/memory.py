@@ -52,6 +52,19 @@ _PASSED: Final = (
     | abi.MAP_FIXED_NOREPLACE
 )
 """Flags that go to the host; LOCKED, 32BIT and the historical ones are dealt with here."""
+_VALIDATED: Final = (
+    (_PASSED & ~abi.MAP_FIXED_NOREPLACE)
+    | abi.MAP_32BIT
+    | abi.MAP_ABOVE4G
+    | abi.MAP_DENYWRITE
+    | abi.MAP_EXECUTABLE
+    | abi.MAP_LOCKED
+    | abi.MAP_HUGETLB
+    | abi.MAP_HUGE_2MB
+    | abi.MAP_HUGE_1GB
+    | abi.MAP_UNINITIALIZED
+)
+"""What MAP_SHARED_VALIDATE lets pass (LEGACY_MAP_MASK)."""
 _LOW: Final = 0x4000_0000
 _LOW_END: Final = 0x8000_0000
 _TRIES: Final = 16
@@ -79,7 +92,7 @@ async def mmap(
         raise EINVAL
     if flags & abi.MAP_HUGETLB:
         raise ENOMEM("no huge pages are reserved")
-    if flags & abi.MAP_SYNC and kind == abi.MAP_SHARED_VALIDATE:
+    if kind == abi.MAP_SHARED_VALIDATE and flags & ~_VALIDATED:
         raise EOPNOTSUPP
     if prot & (abi.PROT_GROWSDOWN | abi.PROT_GROWSUP):
         raise EINVAL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pysc.cabi.linux.errors import E2BIG, EAGAIN, EINVAL, LinuxError
+from pysc.cabi.linux.errors import E2BIG, EAGAIN, EINVAL, ENODEV, LinuxError
 from pysc.cabi.linux.fcntl import (
     AT_FDCWD,
     F_SEAL_EXEC,
@@ -12,6 +12,7 @@ from pysc.cabi.linux.fcntl import (
     MFD_ALLOW_SEALING,
     MFD_CLOEXEC,
     MFD_EXEC,
+    MFD_HUGE_MASK,
     MFD_HUGETLB,
     MFD_NOEXEC_SEAL,
     O_CLOEXEC,
@@ -87,8 +88,9 @@ async def openat2(task: Task, dirfd: Fd, path: Path, how: Addr, size: Size) -> i
 
 
 async def memfd_create(task: Task, name: Addr, flags: U32) -> int:
-    """memfd_create(2)."""
-    if flags & MFD_HUGETLB or flags & ~(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC):
+    """memfd_create(2).  ENODEV: no huge pages of any size."""
+    known = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC | MFD_HUGETLB
+    if flags & ~(known | MFD_HUGE_MASK if flags & MFD_HUGETLB else known):
         raise EINVAL
     if flags & MFD_EXEC and flags & MFD_NOEXEC_SEAL:
         raise EINVAL
@@ -96,6 +98,8 @@ async def memfd_create(task: Task, name: Addr, flags: U32) -> int:
         text = await task.copy_in_string(name, MEMFD_NAME_MAX + 1)
     except LinuxError as error:
         raise (EINVAL if error.errno == 36 else type(error)) from None
+    if flags & MFD_HUGETLB:
+        raise ENODEV
     seals = F_SEAL_SEAL
     if flags & (MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL):
         seals = 0

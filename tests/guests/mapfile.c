@@ -31,6 +31,10 @@ int main(void)
     char *copy = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 4096);
     copy[0] = 'c';
     say("a private copy of a read-only file: %s\n", copy);
+    TRY(mmap(NULL, 4096, PROT_READ, MAP_SHARED_VALIDATE | MAP_POPULATE | MAP_NORESERVE, fd, 0) == MAP_FAILED ? -1 : 0);
+    TRY(mmap(NULL, 4096, PROT_READ, MAP_SHARED_VALIDATE | MAP_SYNC, fd, 0) == MAP_FAILED ? -1 : 0);
+    TRY(mmap(NULL, 4096, PROT_READ, MAP_SHARED_VALIDATE | 0x200000, fd, 0) == MAP_FAILED ? -1 : 0);
+    TRY(mmap(NULL, 4096, PROT_READ, MAP_SHARED | 0x200000, fd, 0) == MAP_FAILED ? -1 : 0);
     int wo = open("f", O_WRONLY);
     TRY(mmap(NULL, 4096, PROT_READ, MAP_SHARED, wo, 0) == MAP_FAILED ? -1 : 0);
     munmap(shared, 4096);
@@ -45,6 +49,9 @@ int main(void)
     one[16000] = 42;
     reap(CHILD(two[0] = one[16000] + 1));
     say("shm %d %d\n", two[16000], one[0]);
+    TRY(memfd_create("huge", MFD_HUGETLB | 0x80));
+    TRY(memfd_create("m", 1U << 30));
+    TRY(memfd_create("huge", MFD_HUGETLB | 3U << 26)); /* of eight bytes */
     int memory = memfd_create("m", MFD_ALLOW_SEALING);
     CHECK(ftruncate(memory, 4096) == 0);
     TRY(fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW));
