@@ -8,6 +8,15 @@
 #include <string.h>
 
 #define FIRST_SIZE 64
+#define DATA_PAGE 4096
+
+uint32_t
+pysc_data_pages(uint64_t start, uint64_t end)
+{
+    uint64_t first = start / DATA_PAGE, last = (end - 1) / DATA_PAGE;
+
+    return last > 31 || first > last ? 0 : (uint32_t)((2ULL << last) - (1ULL << first));
+}
 
 int64_t
 pysc_data_grow(struct pysc_data *data, uint64_t size)
@@ -36,6 +45,7 @@ pysc_data_shrink(struct pysc_data *data)
     free(data->small);
     data->small = NULL;
     data->small_size = 0;
+    data->stored = 0;
 }
 
 static struct pysc_budget *

@@ -175,6 +175,7 @@ write_data(const struct call *call, struct pysc_data *data, const uint8_t *bytes
         if (end > SMALL_FILE || pages > data->charged + ROOM_TO_SPARE || pysc_data_grow(data, end) < 0)
             return -1;
         memcpy(data->small + offset, bytes, size);
+        data->stored |= pysc_data_pages((uint64_t)offset, end);
         charge(call, data, budget, pages > data->charged ? pages : data->charged);
         return (ssize_t)size;
     }

@@ -84,7 +84,7 @@ struct pysc_data {
     uint32_t seals;      /* F_SEAL_* */
     uint32_t refuses;    /* the host refuses RWF_NOWAIT for `file` */
     uint32_t writes_here; /* fast paths may write */
-    uint32_t spare;
+    uint32_t stored;      /* pages of `small` that were written, by bits; the others are holes */
     int64_t slow_until;  /* CLOCK_MONOTONIC, ns: no plain reads before */
     uint64_t length;     /* of MEMORY */
     uint64_t charged;    /* pages that its budget has */
@@ -262,6 +262,9 @@ void pysc_data_donate(struct pysc_objects *objects, struct pysc_data *data, int3
 /* Pages left, here and above; take some (negative: give back), whatever the limit says. */
 int64_t pysc_budget_free(struct pysc_objects *objects, const struct pysc_budget *budget);
 void pysc_budget_note(struct pysc_objects *objects, struct pysc_budget *budget, int64_t pages);
+
+/* The bits in `stored` of what lies between two positions, which are not the same. */
+uint32_t pysc_data_pages(uint64_t start, uint64_t end);
 
 /* Contents in memory: `small` is made at least `size` long, zeroed beyond the length.  0 or -ENOMEM. */
 int64_t pysc_data_grow(struct pysc_data *data, uint64_t size);

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from fcntl import fcntl
 from typing import Any, Final
 
-from pysc.cabi import objects
+from pysc.cabi import host, objects
 from pysc.cabi._dispatch import ffi, lib
-from pysc.cabi.linux.errors import EINVAL, ENOSPC, EOPNOTSUPP, EPERM
+from pysc.cabi.linux.errors import EINVAL, ENOSPC, ENXIO, EOPNOTSUPP, EPERM
 from pysc.cabi.linux.fcntl import (
     F_ADD_SEALS,
     F_SEAL_EXEC,
@@ -31,7 +31,8 @@ from pysc.sentry.fs.hostproc import reopen_read_only
 PAGE: Final = 4096
 SMALL: Final = 1 << 16
 """Up to here contents are in the structure (SMALL_FILE of fast_regular.c)."""
-STEP: Final = 1 << 18
+EXTENTS: Final = 256
+"""How many are looked at."""
 
 
 def pages(size: int) -> int:
@@ -100,12 +101,14 @@ class Contents:
     the budget has.
     """
 
-    __slots__ = ("_budget", "_c", "_read_only", "data")
+    __slots__ = ("_budget", "_c", "_read_only", "_reserved", "data")
 
     def __init__(self, budget: Budget, seals: int = F_SEAL_SEAL) -> None:
         self.data = Data()
         self._budget = budget
         self._read_only = -1
+        self._reserved = (0, 0)
+        """From where to where all pages are there, since fallocate(2) was asked for them last."""
         c = self._c = self.data.c
         c.where = lib.PYSC_DATA_MEMORY
         c.budget, c.budget_generation = budget.index, budget.generation
@@ -182,12 +185,14 @@ class Contents:
             self._charge(max(self.charged, pages(end)))
             self._grow(end)
             ffi.memmove(self._c.small + offset, data, len(data))
+            self._c.stored |= lib.pysc_data_pages(offset, end)
             self._c.length = max(self.length, end)
             return len(data)
         fd = self.memfd()
         room = self._budget.free * PAGE
         if room < len(data) + PAGE and not self._is_stored(offset, end):
-            data = data[: room & ~(PAGE - 1)]
+            first, last = self._reserved
+            data = data[: max(room & -PAGE, last - offset if first <= offset else 0)]
             if not data:
                 raise ENOSPC
         written = os.pwrite(fd, data, offset)
@@ -201,6 +206,7 @@ class Contents:
 
     def truncate(self, size: int) -> None:
         """Set the length.  EPERM (seals)."""
+        self._release(size, self._reserved[1])
         if (size < self.length and self.seals & F_SEAL_SHRINK) or (size > self.length and self.seals & F_SEAL_GROW):
             raise EPERM
         if self._fd < 0 and size <= SMALL:
@@ -208,6 +214,7 @@ class Contents:
             length = self.length
             if size < length:
                 self._small(size, length)[:] = bytes(length - size)
+                self._c.stored &= lib.pysc_data_pages(0, size) if size else 0
             else:
                 self._grow(size)
         else:
@@ -230,21 +237,70 @@ class Contents:
         grows = not mode & FALLOC_FL_KEEP_SIZE and end > self.length
         if (clears and self.seals & F_SEAL_WRITE) or (grows and self.seals & F_SEAL_GROW):
             raise EPERM
-        if pages(end) - pages(min(end, self.length)) > self._budget.free and not mode & FALLOC_FL_PUNCH_HOLE:
+        if not mode & FALLOC_FL_PUNCH_HOLE and self._missing(offset, end) > self._budget.free:
             raise ENOSPC
         if clears:
-            self._clear(offset, min(end, self.length))
-        if grows:
-            self.truncate(end)
-            if self._fd >= 0:
-                os.posix_fallocate(self._fd, offset, length)
-                self._recharge()
+            self._punch(offset, end)
+        if not mode & FALLOC_FL_PUNCH_HOLE:
+            self._reserve(offset, end)
+            if grows:
+                self.truncate(end)
+
+    def _missing(self, start: int, end: int) -> int:
+        """Return how many pages there are none of yet, or more."""
+        if self._fd < 0:
+            return pages(end) - self.charged
+        missing = pages(end) - start // PAGE
+        for _ in range(EXTENTS):
+            if start >= min(end, self.length):
+                break
+            try:
+                start = os.lseek(self._fd, start, os.SEEK_DATA)
+            except OSError:  # ENXIO: no more
+                break
+            hole = min(os.lseek(self._fd, start, os.SEEK_HOLE), end)
+            missing -= max(0, pages(hole) - start // PAGE)
+            start = hole
+        return missing
+
+    def _punch(self, start: int, end: int) -> None:
+        """Make a hole, as far as that is whole pages; zeros around it."""
+        self._release(start, end)
+        if self._fd >= 0 or pages(start) < end // PAGE:
+            host.allocate(self.memfd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, start, end - start)
+            self._recharge()
+        elif start < min(end, self.length):
+            end = min(end, self.length)
+            self._small(start, end)[:] = bytes(end - start)
+
+    def _reserve(self, start: int, end: int) -> None:
+        """Make all pages be there, whatever the length is."""
+        if self._fd < 0 and end <= SMALL:
+            self._charge(max(self.charged, pages(end)))
+            self._grow(end)
+            return
+        host.allocate(self.memfd(), FALLOC_FL_KEEP_SIZE, start, end - start)
+        self._recharge()
+        first, last = self._reserved
+        overlap = start <= last and first <= end and first < last
+        self._reserved = (min(first, start), max(last, end)) if overlap else (start, end)
+
+    def _release(self, start: int, end: int) -> None:
+        """Pages from ``start`` to ``end`` may be missing again."""
+        first, last = self._reserved
+        if start < last and first < end:
+            self._reserved = (first, start) if start > first else (min(end, last), last)
 
     def seek_data(self, offset: int, hole: bool) -> int:
-        """Return the next data or hole from ``offset``, which is below the length.  OSError: ENXIO."""
-        if self._fd < 0:
-            return self.length if hole else offset
-        return os.lseek(self._fd, offset, os.SEEK_HOLE if hole else os.SEEK_DATA)
+        """Return the next data or hole from ``offset``, which is below the length.  OSError, ENXIO."""
+        if self._fd >= 0:
+            return os.lseek(self._fd, offset, os.SEEK_HOLE if hole else os.SEEK_DATA)
+        for page in range(offset // PAGE, pages(self.length)):
+            if bool(self._c.stored >> page & 1) is not hole:
+                return max(offset, page * PAGE)
+        if hole:
+            return self.length
+        raise ENXIO
 
     def add_seals(self, seals: int) -> None:
         """fcntl(F_ADD_SEALS).  EPERM; OSError: EBUSY."""
@@ -259,8 +315,9 @@ class Contents:
         """Return the memfd (borrowed), which is made if need be."""
         if self._fd < 0:
             fd = os.memfd_create("pysc-file", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            if self.length:
-                os.pwrite(fd, self._small(0, self.length)[:], 0)
+            for start in range(0, self.length, PAGE):
+                if self._c.stored >> start // PAGE & 1:
+                    os.pwrite(fd, self._small(start, min(start + PAGE, self.length))[:], start)
             os.ftruncate(fd, self.length)
             self._c.file = fd
             lib.pysc_data_shrink(self._c)
@@ -273,14 +330,6 @@ class Contents:
             self._read_only = reopen_read_only(self.memfd())
             self.data.donate(self._read_only)
         return self._read_only
-
-    def _clear(self, start: int, end: int) -> None:
-        if self._fd < 0:
-            if end > start:
-                self._small(start, end)[:] = bytes(end - start)
-            return
-        for position in range(start, end, STEP):
-            os.pwrite(self._fd, bytes(min(STEP, end - position)), position)
 
     def _is_stored(self, start: int, end: int) -> bool:
         return end <= self.length and os.lseek(self.memfd(), start, os.SEEK_HOLE) >= end
