@@ -68,10 +68,13 @@ class EpollItem:
         value: int = self.c.data
         return value
 
-    def __call__(self, events: int) -> None:
-        """The file was woken for ``events``."""
-        if events & self.wanted:
-            self.epoll.mark_ready(self)
+    def __call__(self, events: int) -> bool:
+        """The file was woken for ``events``; return whether somebody waits here, and one is enough for that."""
+        if not events & self.wanted:
+            return False
+        waits = self.epoll.waits
+        self.epoll.mark_ready(self)
+        return waits and events in (IN, OUT)
 
     @property
     def wanted(self) -> int:
@@ -90,7 +93,7 @@ class EpollItem:
         self.file.epoll_items[self] = None
         self.queues = self.file.queues()
         for queue in self.queues:
-            queue.watch(self)
+            queue.watch(self, exclusive=bool(self.events & EPOLLEXCLUSIVE))
 
     def detach(self) -> None:
         """Stop watching, for good."""
@@ -138,6 +141,11 @@ class EpollFile(AnonymousFile):
         """A fast path has left something on the ready list: for the next who waits."""
         self.wait.wake(1)
         self._epoll.waits = bool(self.wait)
+
+    @property
+    def waits(self) -> bool:
+        """Whether anybody is in epoll_wait."""
+        return bool(self.wait)
 
     # The interest list
     def add(self, fd: int, file: FileDescription, events: int, data: int) -> None:

@@ -58,14 +58,18 @@ class WaitQueue:
 
     def __init__(self) -> None:
         self._parked: dict[Routine, int] = {}
-        self._watchers: dict[Callable[[int], None], None] | None = None
+        self._watchers: dict[Callable[[int], object], bool] | None = None
+        """And whether they are exclusive."""
 
     def __bool__(self) -> bool:
         """Whether anybody would notice a wake."""
         return bool(self._parked) or bool(self._watchers)
 
     def wake(self, count: int = 1, events: int = -1) -> int:
-        """Wake up to ``count`` routines parked for any of ``events``; tell every watcher; return how many woke."""
+        """Wake up to ``count`` routines parked for any of ``events``; tell the watchers; return how many woke.
+
+        Once an exclusive watcher has said that somebody takes care of it, no other such is told.
+        """
         woken = 0
         if self._parked:
             for routine in list(self._parked):
@@ -75,21 +79,24 @@ class WaitQueue:
                     routine._wake(True)
                     woken += 1
         if self._watchers:
-            for watcher in list(self._watchers):
-                watcher(events)
+            taken = False
+            for watcher, exclusive in list(self._watchers.items()):
+                if not (exclusive and taken):
+                    said = watcher(events)
+                    taken = taken or (exclusive and bool(said))
         return woken
 
     def wake_all(self, events: int = -1) -> int:
         """Wake everybody."""
         return self.wake(1 << 62, events)
 
-    def watch(self, watcher: Callable[[int], None]) -> None:
+    def watch(self, watcher: Callable[[int], object], *, exclusive: bool = False) -> None:
         """Call ``watcher(events)`` at every wake until :meth:`unwatch`; it must not await."""
         if self._watchers is None:
             self._watchers = {}
-        self._watchers[watcher] = None
+        self._watchers[watcher] = exclusive
 
-    def unwatch(self, watcher: Callable[[int], None]) -> None:
+    def unwatch(self, watcher: Callable[[int], object]) -> None:
         """Undo :meth:`watch`; unknown watchers are ignored."""
         if self._watchers is not None:
             self._watchers.pop(watcher, None)

@@ -22,9 +22,35 @@ static int control(int op, int fd, uint32_t events)
     return epoll_ctl(ep, op, fd, &event);
 }
 
+/* Of those who watch exclusively and wait, one is woken for one event. */
+static void exclusive(void)
+{
+    int source[2], woken[2], left = 0;
+    pid_t children[3];
+    char byte;
+    CHECK(pipe(source) == 0 && pipe2(woken, O_NONBLOCK) == 0);
+    for (int i = 0; i < COUNT(children); i++)
+        children[i] = CHILD(
+            struct epoll_event event = {.events = EPOLLIN | EPOLLET | EPOLLEXCLUSIVE}; int own = epoll_create1(0);
+            CHECK(epoll_ctl(own, EPOLL_CTL_ADD, source[0], &event) == 0 && epoll_wait(own, &event, 1, 10000) == 1);
+            CHECK(write(woken[1], "x", 1) == 1));
+    nap(200);
+    for (int i = 0; i < COUNT(children); i++) {
+        CHECK(write(source[1], "x", 1) == 1);
+        nap(100);
+        for (left = 0; read(woken[0], &byte, 1) == 1; left++)
+            ;
+        say("event %d woke %d\n", i, left);
+        CHECK(read(source[0], &byte, 1) == 1);
+    }
+    for (int i = 0; i < COUNT(children); i++)
+        CHECK(reap(children[i]) == 0);
+}
+
 int main(void)
 {
     char buffer[100];
+    exclusive();
     ep = TRY(epoll_create1(EPOLL_CLOEXEC));
     CHECK(pipe2(end, O_NONBLOCK) == 0);
     TRY(control(EPOLL_CTL_ADD, end[0], EPOLLIN));
