@@ -124,7 +124,7 @@ fast_dup3(struct call *call)
 static int
 set_flags(struct call *call, struct pysc_file *file, uint32_t flags)
 {
-    if (flags & (O_ASYNC_ | O_DIRECT_ | O_NOATIME_) || file->flags & O_PATH_)
+    if (flags & (O_ASYNC_ | O_DIRECT_ | O_NOATIME_) || file->flags & (O_ASYNC_ | O_PATH_))
         return HAND_OVER;
     file->flags = (file->flags & ~SETTABLE) | (flags & SETTABLE);
     return answer(call, 0);

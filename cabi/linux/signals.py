@@ -105,6 +105,7 @@ CLD_STOPPED: Final = 5
 CLD_CONTINUED: Final = 6
 
 POLL_IN: Final = 1
+POLL_OUT: Final = 2
 SEGV_MAPERR: Final = 1
 SEGV_ACCERR: Final = 2
 

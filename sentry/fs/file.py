@@ -16,6 +16,7 @@ from pysc.sentry.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.epoll import EpollItem
+    from pysc.sentry.fs.fasync import Notice
     from pysc.sentry.fs.inode import Attributes
     from pysc.sentry.fs.path import Path
     from pysc.sentry.kernel.fd_table import FDTable
@@ -71,8 +72,10 @@ class FileDescription:
     at 0 it is released, once.  ``flags`` are the O_* that fcntl(F_GETFL) shows.
     """
 
-    __slots__ = ("_c", "epoll_items", "index", "path")
+    __slots__ = ("_c", "epoll_items", "index", "notice", "path")
 
+    tells: ClassVar[bool] = False
+    """Whether it can send signals when it is ready (O_ASYNC)."""
     is_place: ClassVar[bool] = False
     """Whether it is what O_PATH opens."""
 
@@ -87,6 +90,8 @@ class FileDescription:
         """Where it was opened: mount and dentry; None for what has no name (pipes, sockets, eventfds)."""
         self.epoll_items: dict[EpollItem, None] | None = None
         """Who watches this description by epoll(7): they end with it."""
+        self.notice: Notice | None = None
+        """Who is signalled, if that was ever asked for."""
 
     def __del__(self, free: Callable[[int], None] = objects.free_file) -> None:
         if hasattr(self, "index"):  # not if there was none left
@@ -147,6 +152,8 @@ class FileDescription:
             del referenced[self.index]
             for item in tuple(self.epoll_items or ()):
                 item.detach()
+            if self.notice is not None:
+                self.notice.stop()
             self._release_locks(self)
             if not self.is_place:
                 notify.used(self.path, notify.IN_CLOSE_WRITE if self.writable else notify.IN_CLOSE_NOWRITE)

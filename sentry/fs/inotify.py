@@ -64,6 +64,7 @@ class InotifyFile(AnonymousFile):
     __slots__ = ("_listens", "_next", "_numbers", "_queue", "_reads", "_watches", "wait")
 
     kind = b"anon_inode:inotify"
+    tells = True
 
     def __init__(self, flags: int) -> None:
         super().__init__(O_RDONLY | flags)

@@ -275,6 +275,7 @@ class PipeFile(AnonymousFile):
     __slots__ = ("pipe", "writers_seen")
 
     kind = b"pipe"
+    tells = True
     mode = S_IFIFO | 0o600
 
     def __init__(self, pipe: Pipe, flags: int, owner: Owner = ROOT, path: Path | None = None) -> None:

@@ -37,6 +37,7 @@ class TtyFile(AnonymousFile):
 
     __slots__ = ("tty",)
 
+    tells = True
     mode = S_IFCHR | 0o620
 
     def __init__(self, tty: Tty, flags: int, path: Path | None = None, owner: Owner = ROOT) -> None:

@@ -65,6 +65,7 @@ class Socket(AnonymousFile):
     )
 
     kind = b"socket"
+    tells = True
     mode = S_IFSOCK | 0o777
     family: ClassVar[int] = abi.AF_UNSPEC
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from pysc.cabi.linux.errors import EBADF, EINVAL, EOPNOTSUPP, EPERM, answered_by_host
+from pysc.cabi.linux.errors import EBADF, EINVAL, ENOTTY, EOPNOTSUPP, EPERM, answered_by_host
 from pysc.cabi.linux.fcntl import (
     F_ADD_SEALS,
     F_DUPFD,
@@ -17,6 +17,7 @@ from pysc.cabi.linux.fcntl import (
     F_GETLEASE,
     F_GETLK,
     F_GETOWN,
+    F_GETOWN_EX,
     F_GETPIPE_SZ,
     F_GETSIG,
     F_OFD_GETLK,
@@ -27,17 +28,21 @@ from pysc.cabi.linux.fcntl import (
     F_SETLK,
     F_SETLKW,
     F_SETOWN,
+    F_SETOWN_EX,
     F_SETPIPE_SZ,
     F_SETSIG,
     F_UNLCK,
     FD_CLOEXEC,
+    O_ASYNC,
     O_CLOEXEC,
     O_NOATIME,
     O_NONBLOCK,
     SETFL_FLAGS,
 )
 from pysc.cabi.linux.resource import RLIMIT_NOFILE
+from pysc.cabi.linux.signals import NSIG
 from pysc.sentry.fs import special
+from pysc.sentry.fs.fasync import F_OWNER_PGRP, F_OWNER_PID, F_OWNER_TID, NOBODY, Notice
 from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.memory_file import Contents
 from pysc.sentry.fs.permissions import owns
@@ -59,6 +64,9 @@ FIGETBSZ: Final = 2
 FICLONE: Final = 0x4004_9409
 FICLONERANGE: Final = 0x4020_940D
 _INT: Final = struct.Struct("<i")
+_U32: Final = struct.Struct("<I")
+_OWNER_EX: Final = struct.Struct("<ii")
+"""struct f_owner_ex: type, pid."""
 _ALLOWED_ON_PATH: Final = frozenset({F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_DUPFD_QUERY})
 
 
@@ -124,7 +132,7 @@ async def fcntl(task: Task, fd: Fd, cmd: U32, arg: U64) -> int:
     if cmd == F_GETFL:
         return file.flags
     if cmd == F_SETFL:
-        _set_flags(task, file, arg & 0xFFFF_FFFF)
+        _set_flags(task, fd, file, arg & 0xFFFF_FFFF)
         return 0
     if cmd in (F_GETLK, F_SETLK, F_SETLKW, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW):
         return await special.record_lock(task, file, cmd, arg)
@@ -143,15 +151,57 @@ async def fcntl(task: Task, fd: Fd, cmd: U32, arg: U64) -> int:
         return int(task.fds.get_raw(arg & 0x7FFF_FFFF) is file)
     if cmd == F_GETLEASE:
         return F_UNLCK
-    if cmd in (F_GETOWN, F_SETOWN, F_GETSIG, F_SETSIG):
-        return 0  # nothing of ours sends SIGIO
+    if cmd in (F_GETOWN, F_SETOWN, F_GETOWN_EX, F_SETOWN_EX, F_GETSIG, F_SETSIG):
+        return await _signals(task, file, cmd, arg)
     raise EINVAL
 
 
-def _set_flags(task: Task, file: FileDescription, flags: int) -> None:
+def _set_flags(task: Task, fd: int, file: FileDescription, flags: int) -> None:
     if flags & O_NOATIME & ~file.flags and isinstance(file, RegularFile) and not owns(task.creds, file.inode):
         raise EPERM
+    if (flags ^ file.flags) & O_ASYNC and file.tells:
+        _set_async(fd, file, bool(flags & O_ASYNC))
     file.flags = file.flags & ~SETFL_FLAGS | flags & SETFL_FLAGS
+
+
+def _set_async(fd: int, file: FileDescription, on: bool) -> None:
+    if on:
+        _notice(file).start(fd)
+    elif file.notice is not None:
+        file.notice.stop()
+    file.flags = file.flags | O_ASYNC if on else file.flags & ~O_ASYNC
+
+
+def _notice(file: FileDescription) -> Notice:
+    if file.notice is None:
+        file.notice = Notice(file)
+    return file.notice
+
+
+async def _signals(task: Task, file: FileDescription, cmd: int, arg: int) -> int:
+    """Say, or change, who gets which signal when the file is ready (O_ASYNC)."""
+    owner = NOBODY if file.notice is None else file.notice.owner
+    (number,) = _INT.unpack(_U32.pack(arg & 0xFFFF_FFFF))
+    if cmd == F_GETOWN:
+        return -owner.pid if owner.kind == F_OWNER_PGRP else owner.pid
+    if cmd == F_SETOWN:
+        if number == -1 << 31:
+            raise EINVAL
+        _notice(file).own(task, F_OWNER_PID if number >= 0 else F_OWNER_PGRP, abs(number))
+    elif cmd == F_GETOWN_EX:
+        task.put(arg, _OWNER_EX.pack(owner.kind, owner.pid))
+    elif cmd == F_SETOWN_EX:
+        kind, pid = _OWNER_EX.unpack(await task.copy_in(arg, _OWNER_EX.size))
+        if kind not in (F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP):
+            raise EINVAL
+        _notice(file).own(task, kind, pid)
+    elif cmd == F_GETSIG:
+        return 0 if file.notice is None else file.notice.signo
+    else:
+        if not 0 <= number <= NSIG:
+            raise EINVAL
+        _notice(file).signo = number
+    return 0
 
 
 def _sealable(file: FileDescription) -> Contents:
@@ -171,7 +221,11 @@ async def ioctl(task: Task, fd: Fd, request: U32, argument: U64) -> int:
         file.flags = file.flags | O_NONBLOCK if on else file.flags & ~O_NONBLOCK
         return 0
     if request == FIOASYNC:
-        await task.copy_in(argument, 4)
+        (on,) = _INT.unpack(await task.copy_in(argument, 4))
+        if bool(on) is not bool(file.flags & O_ASYNC):
+            if not file.tells:
+                raise ENOTTY
+            _set_async(fd, file, bool(on))
         return 0
     if isinstance(file, RegularFile):
         if request in (FICLONE, FICLONERANGE):
