@@ -97,6 +97,7 @@ struct pysc_objects {
     uint32_t buckets[DENTRY_BUCKETS]; /* index + 1 */
     struct crossing crossings[CROSSINGS];
     uint64_t executes[MOUNTS_NOTED / 64]; /* bits by mount */
+    int32_t leaves_links;
     uint32_t hand; /* where the search for dentries to be given up goes on */
     uint64_t seed;
     int32_t watched;

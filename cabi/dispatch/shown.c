@@ -106,6 +106,12 @@ pysc_mount_note(struct pysc_objects *objects, uint32_t mount, int32_t executes)
         objects->executes[mount / 64] &= ~bit;
 }
 
+void
+pysc_links_leave(struct pysc_objects *objects)
+{
+    objects->leaves_links = 1;
+}
+
 int
 pysc_mount_executes(const struct pysc_objects *objects, uint32_t mount)
 {

@@ -178,7 +178,7 @@ step(struct walker *w, const char *name, size_t length, uint32_t flags)
     if (!pysc_dentry_view(objects, child, &view))
         return NOT_OURS;
     if (S_ISLNK(view.mode) && (!last || w->slash || flags & WALK_FOLLOW))
-        return pysc_is_in_tree(objects, child) ? follow(w, child) : NOT_OURS;
+        return pysc_is_in_tree(objects, child) && !objects->leaves_links ? follow(w, child) : NOT_OURS;
     w->here = child->header.index;
     return 0;
 }

@@ -35,7 +35,7 @@ from pysc.cabi.linux.fcntl import (
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_SYMLINKS,
 )
-from pysc.cabi.linux.mount import MS_NODEV, MS_NOEXEC
+from pysc.cabi.linux.mount import MS_NODEV, MS_NOEXEC, MS_NOSYMFOLLOW
 from pysc.cabi.linux.stat import (
     PERMISSIONS,
     S_IFBLK,
@@ -111,7 +111,7 @@ async def _open_or_create(task: Task, dirfd: int, path: bytes, flags: int, mode:
         if link.mode & S_IFMT != S_IFLNK:
             return await open_place(task, place, flags)
         links += 1
-        if flags & O_NOFOLLOW or how & RESOLVE_NO_SYMLINKS or links > LINKS_MAX:
+        if flags & O_NOFOLLOW or how & RESOLVE_NO_SYMLINKS or links > LINKS_MAX or place.mount.flags & MS_NOSYMFOLLOW:
             raise ELOOP
         magic = await link.follow(task)
         if magic is not None:

@@ -21,6 +21,7 @@ from pysc.cabi.linux.mount import (
     MS_NODIRATIME,
     MS_NOEXEC,
     MS_NOSUID,
+    MS_NOSYMFOLLOW,
     MS_RDONLY,
     MS_RELATIME,
 )
@@ -225,6 +226,8 @@ class Mount:
     def flags(self, flags: int) -> None:
         self._flags = flags
         lib.pysc_mount_note(OBJECTS, self.id, not flags & MS_NOEXEC)
+        if flags & MS_NOSYMFOLLOW:
+            lib.pysc_links_leave(OBJECTS)
 
     @property
     def readonly(self) -> bool:
@@ -247,6 +250,7 @@ _WORDS: Final = (
     (MS_NOSUID, b"nosuid"),
     (MS_NODEV, b"nodev"),
     (MS_NOEXEC, b"noexec"),
+    (MS_NOSYMFOLLOW, b"nosymfollow"),
     (MS_NOATIME, b"noatime"),
     (MS_NODIRATIME, b"nodiratime"),
     (MS_RELATIME, b"relatime"),

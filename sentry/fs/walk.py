@@ -18,6 +18,7 @@ from pysc.cabi.linux.fcntl import (
     RESOLVE_NO_SYMLINKS,
     RESOLVE_NO_XDEV,
 )
+from pysc.cabi.linux.mount import MS_NOSYMFOLLOW
 from pysc.cabi.linux.stat import S_IFDIR, S_IFLNK, S_IFMT
 from pysc.sentry.fs.dcache import note_crossing, show
 from pysc.sentry.fs.path import Dentry, Mount, Path, parent, top
@@ -154,7 +155,7 @@ async def walk(
         link = child.inode
         if link.mode & S_IFMT == S_IFLNK and (pending or slash or flags & FOLLOW):
             links += 1
-            if links > LINKS_MAX or how & RESOLVE_NO_SYMLINKS:
+            if links > LINKS_MAX or how & RESOLVE_NO_SYMLINKS or mount.flags & MS_NOSYMFOLLOW:
                 raise ELOOP
             place = await link.follow(task)
             if place is not None:

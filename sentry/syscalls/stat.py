@@ -18,8 +18,10 @@ from pysc.cabi.linux.fcntl import (
 from pysc.cabi.linux.mount import (
     ANON_INODE_FS_MAGIC,
     MS_NOEXEC,
+    MS_NOSYMFOLLOW,
     MS_PER_MOUNT,
     MS_RELATIME,
+    ST_NOSYMFOLLOW,
     ST_RDONLY,
     ST_RELATIME,
     ST_VALID,
@@ -237,9 +239,14 @@ async def readlink(task: Task, path: Path, buf: Addr, size: I32) -> int:
 async def _pack_statfs(place: Place) -> bytes:
     mount = place.mount
     s = await mount.fs.statistics()
-    flags = ST_VALID | mount.flags & MS_PER_MOUNT & ~MS_RELATIME | (ST_RDONLY if mount.readonly else 0)
-    if mount.flags & MS_RELATIME:
-        flags |= ST_RELATIME
+    flags = ST_VALID | mount.flags & MS_PER_MOUNT & ~(MS_RELATIME | MS_NOSYMFOLLOW)
+    for shown, holds in (
+        (ST_RDONLY, mount.readonly),
+        (ST_RELATIME, mount.flags & MS_RELATIME),
+        (ST_NOSYMFOLLOW, mount.flags & MS_NOSYMFOLLOW),
+    ):
+        if holds:
+            flags |= shown
     dev = mount.fs.dev
     return STATFS.pack(
         s.magic, s.bsize, s.blocks, s.bfree, s.bavail, s.files, s.ffree, dev & 0x7FFF_FFFF, 0, s.namelen, s.bsize, flags

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/mount.h>
+#include <sys/statvfs.h>
 
 static char text[1 << 16];
 
@@ -10,6 +11,32 @@ static void told(const char *what, struct pollfd *look)
 {
     int ready = poll(look, 1, 0);
     say("%s: %d %x\n", what, ready, look->revents);
+}
+
+/* By a mount without links they are there, and lead nowhere. */
+static void links(void)
+{
+    struct stat st;
+    struct statvfs there;
+    CHECK(mkdir("t", 0755) == 0 && mkdir("by", 0755) == 0 && mkdir("t/d", 0755) == 0 && symlink("d", "t/l") == 0);
+    CHECK(symlink("nothing", "t/n") == 0 && mount("t", "by", NULL, MS_BIND, NULL) == 0);
+    TRY(stat("by/l", &st));
+    CHECK(mount(NULL, "by", NULL, MS_REMOUNT | MS_BIND | 256, NULL) == 0 && statvfs("by", &there) == 0);
+    say("flag %lx\n", there.f_flag & 0x2000);
+    TRY(stat("by/l", &st));
+    TRY(lstat("by/l", &st));
+    TRY(stat("by/l/.", &st));
+    TRY(open("by/l", O_RDONLY));
+    TRY(open("by/n", O_WRONLY | O_CREAT, 0600));
+    TRY(access("by/l", F_OK));
+    TRY(readlink("by/l", text, 10));
+    TRY(mkdir("by/l/x", 0700));
+    TRY(stat("t/l", &st));
+    CHECK(symlink("t", "u") == 0);
+    TRY(stat("u/l", &st));
+    CHECK(mount(NULL, "by", NULL, MS_REMOUNT | MS_BIND, NULL) == 0);
+    TRY(stat("by/l", &st));
+    CHECK(umount("by") == 0);
 }
 
 static void private(void)
@@ -24,6 +51,7 @@ int main(void)
     scratch();
     if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
         skip("needs CAP_SYS_ADMIN");
+    links();
     CHECK(mkdir("a", 0755) == 0 && mkdir("b", 0755) == 0 && mkdir("c", 0755) == 0 && pipe(ready) == 0 && pipe(go) == 0);
 
     int table = open("/proc/self/mounts", O_RDONLY), many = epoll_create1(0);
