@@ -121,7 +121,7 @@ X86_64: Final = SyscallTable(
         69: refused("msgsnd", ENOSYS, "not implemented"),
         70: refused("msgrcv", ENOSYS, "not implemented"),
         71: refused("msgctl", ENOSYS, "not implemented"),
-        72: full(fd.fcntl),
+        72: partial(fd.fcntl, "no leases, no F_NOTIFY"),
         73: full(locks.flock),
         74: full(sync.fsync),
         75: full(sync.fdatasync),
