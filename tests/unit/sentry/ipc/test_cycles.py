@@ -66,9 +66,9 @@ INSTANCE = DevPts()
 
 
 def terminal(run: Runner, task: Any) -> list[FileDescription]:
-    place: Any = SimpleNamespace(inode=INSTANCE.ptmx)
+    place: Any = SimpleNamespace(inode=INSTANCE.ptmx, dentry=SimpleNamespace(inode=INSTANCE.ptmx))
     master = INSTANCE.open_master(0, place, O_RDWR)
-    below: Any = SimpleNamespace(inode=master.inode)
+    below: Any = SimpleNamespace(inode=master.inode, dentry=SimpleNamespace(inode=master.inode))
     return [Slave(master.inode, O_RDWR, below), master]
 
 

@@ -17,7 +17,8 @@ from pysc.sentry.fs.pipe import O_DIRECT, Pipe, PipeFile, make_pipe, open_fifo
 from pysc.sentry.kernel.scheduler import Interrupted
 from tests.unit.sentry.ipc.helpers import Runner
 
-PLACE: Any = SimpleNamespace(inode=SimpleNamespace(locks=None))
+INODE = SimpleNamespace(locks=None, fs=SimpleNamespace(watchers={}))
+PLACE: Any = SimpleNamespace(inode=INODE, dentry=SimpleNamespace(inode=INODE))
 """Where a FIFO is."""
 
 

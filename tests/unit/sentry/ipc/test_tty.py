@@ -51,7 +51,9 @@ class World:
         self.task.group.process_group = self.shell
         self.task.kernel.process_groups = {1: self.shell, 7: self.job}
         self.fs = DevPts(0o620, 0o666, gid=5)
-        place: Any = SimpleNamespace(inode=self.fs.ptmx, mount=None, dentry=SimpleNamespace(parent=None))
+        place: Any = SimpleNamespace(
+            inode=self.fs.ptmx, mount=None, dentry=SimpleNamespace(parent=None, inode=self.fs.ptmx)
+        )
         self.master = self.fs.open_master(1000, place, O_RDWR)
         self.master.get()
         self.inode = self.master.inode
@@ -60,7 +62,7 @@ class World:
         self.tty = self.master.inode.tty
 
     def open(self, flags: int = O_RDWR) -> Slave:
-        place: Any = SimpleNamespace(inode=self.inode)
+        place: Any = SimpleNamespace(inode=self.inode, dentry=SimpleNamespace(inode=self.inode))
         slave = Slave(self.inode, flags, place)
         slave.get()
         return slave
@@ -303,7 +305,7 @@ def test_modes_go_through_the_guests_structure(world: World) -> None:
 def test_an_instance(world: World) -> None:
     fs = DevPts.with_options({b"newinstance": b"", b"ptmxmode": b"0666", b"mode": b"620", b"gid": b"5", b"max": b"2"})
     assert fs.ptmx.mode & 0o777 == 0o666
-    place: Any = SimpleNamespace(inode=fs.ptmx)
+    place: Any = SimpleNamespace(inode=fs.ptmx, dentry=SimpleNamespace(inode=fs.ptmx))
     first, second = (fs.open_master(1000, place, O_RDWR) for _ in range(2))
     assert isinstance(first, Master)
     first.get()
