@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,12 @@ def guest_binary(need: Callable[[str], str], shared_folder: Path) -> Callable[[s
     """Return a function that compiles a guest program: ``guest_binary("fork", "static")``."""
     need("cc")
     return lambda name, build: compile_guest(GUESTS / f"{name}.c", build, shared_folder)
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A directory that other users get to.  pytest's own are made private again by each session that begins."""
+    with tempfile.TemporaryDirectory(prefix="pysc-test-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path

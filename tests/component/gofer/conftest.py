@@ -142,23 +142,11 @@ def start(mounting: None) -> Iterator[Callable[..., Gofer]]:
     assert [made.wait_end() for made in started] == [0] * len(started)
 
 
-def let_others_reach(path: Path) -> None:
-    """Open the directories down to ``path``, which pytest made for this user alone, to everybody."""
-    for directory in (path, *path.parents):
-        if directory in (Path("/tmp"), Path("/")):
-            break
-        if directory.stat().st_uid == os.geteuid():
-            directory.chmod(0o755)
-
-
 @pytest.fixture
-def tree(tmp_path: Path) -> Path:
+def tree(reachable: Path) -> Path:
     """Return a directory of an ordinary user's."""
-    made = tmp_path / "tree"
-    made.mkdir()
-    let_others_reach(made)
-    os.chown(made, USER, USER)
-    return made
+    os.chown(reachable, USER, USER)
+    return reachable
 
 
 @pytest.fixture

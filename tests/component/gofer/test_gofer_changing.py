@@ -31,7 +31,7 @@ from pysc.urpc.fds import FileFd
 from pysc.urpc.message import Request
 from pysc.urpc.schema import gofer
 from pysc.urpc.schema.gofer import Changes, File
-from tests.component.gofer.conftest import Export, Gofer, let_others_reach, requests
+from tests.component.gofer.conftest import Export, Gofer, requests
 
 ROOT = File(0, b"")
 
@@ -169,11 +169,10 @@ def test_truncating_open(served: Gofer, tmp_path: Path) -> None:
         assert unpack(opened.attributes).size == (tmp_path / "file").stat().st_size == 0
 
 
-def test_a_change_of_size_leaves_setuid_alone(start: Callable[..., Gofer], tmp_path: Path) -> None:
+def test_a_change_of_size_leaves_setuid_alone(start: Callable[..., Gofer], reachable: Path) -> None:
     """The host would clear it: inside of a user namespace CAP_FSETID does not count."""
-    let_others_reach(tmp_path)
-    os.chown(tmp_path, 12345, 12345)
-    served = start(Export(os.fsencode(tmp_path)), user=12345)
+    os.chown(reachable, 12345, 12345)
+    served = start(Export(os.fsencode(reachable)), user=12345)
     with served.call(gofer.Create(ROOT, b"file", os.O_RDWR, 0o6711, 0, 0)).file as file:
         os.write(file.fileno(), b"")
         for request in requests(

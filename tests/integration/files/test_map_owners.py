@@ -55,17 +55,13 @@ class Home:
 
 
 @pytest.fixture
-def home(need: Callable[[str], str], namespaces: None, root_user: None, tmp_path: Path) -> Home:
+def home(need: Callable[[str], str], namespaces: None, root_user: None, reachable: Path) -> Home:
     busybox = need("busybox")
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder in (Path("/tmp"), Path("/")):
-            break
-        folder.chmod(folder.stat().st_mode | 0o711)
     try:
-        os.setxattr(tmp_path, OWNER, b"")
+        os.setxattr(reachable, OWNER, b"")
     except OSError:
         missing("needs a file system with user attributes under the temporary directory")
-    return Home(tmp_path, busybox)
+    return Home(reachable, busybox)
 
 
 def on_the_host(path: Path) -> tuple[int, int, bytes | None]:
@@ -231,34 +227,34 @@ def bind_python(home: Home, program: Path, volume: Path) -> tuple[Path, str]:
     return interpreter, f"cd /volume && PYTHONHOME=/python exec /python/bin/{interpreter.name} -S /program.py"
 
 
-def test_guests_cannot_see_or_set_the_attribute(home: Home, tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
+def test_guests_cannot_see_or_set_the_attribute(home: Home, reachable: Path) -> None:
+    program = reachable / "program.py"
     program.write_text(ATTRIBUTES)
     lower = home.path / "lower"
     lower.mkdir()
     (lower / "file").touch()
     os.setxattr(lower / "file", OWNER, b"5:6:0644")
     home.bundle.bind(lower, "/lower", "rw")
-    _, command = bind_python(home, program, tmp_path / "volume")
+    _, command = bind_python(home, program, reachable / "volume")
     outcome = home.run(command, "--map-owners")
     refused = ["Operation not supported", "Operation not permitted", "Operation not permitted"]
     assert outcome.text.splitlines() == ["5 ['user.mine']", *refused, "5 []", *refused, "5"], outcome.explain()
 
 
-def test_files_mean_what_they_do_for_root(home: Home, tmp_path: Path) -> None:
+def test_files_mean_what_they_do_for_root(home: Home, reachable: Path) -> None:
     """The program of test_host_files.py, as root on the host and in an ordinary user's sandbox; equal outputs."""
     program = Path(__file__).parent / "semantics.py"
-    interpreter, command = bind_python(home, program, tmp_path / "volume")
-    native = tmp_path / "native"
+    interpreter, command = bind_python(home, program, reachable / "volume")
+    native = reachable / "native"
     native.mkdir()
     expected = run([interpreter, "-I", "-S", program], cwd=native)
     assert expected.status == 0, expected.explain()
     for flags in (["--map-owners"], ["--map-owners", "--file-access-mounts=exclusive"]):
-        shutil.rmtree(tmp_path / "volume")
-        (tmp_path / "volume").mkdir()
+        shutil.rmtree(reachable / "volume")
+        (reachable / "volume").mkdir()
         outcome = home.run(command, *flags)
         assert outcome.text.splitlines() == expected.text.splitlines(), outcome.explain()
-    assert not any(path.lstat().st_mode & 0o6000 for path in (tmp_path / "volume").rglob("*"))
+    assert not any(path.lstat().st_mode & 0o6000 for path in (reachable / "volume").rglob("*"))
 
 
 def test_a_file_system_without_attributes_is_told(home: Home) -> None:
