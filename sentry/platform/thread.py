@@ -1,18 +1,18 @@
-"""A guest thread of the systrap platform: commands to the guest half, which executes them inside the guest process."""
+"""A guest thread of the systrap platform: its birth, its registers and files, its verdicts."""
 
 from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import astuple
 
 from pysc.cabi._dispatch import ffi, lib
-from pysc.cabi.linux.errors import E2BIG, EAGAIN, EFAULT, ENAMETOOLONG, ENOEXEC, ENOMEM, LinuxError, linux_error
+from pysc.cabi.linux.errors import EAGAIN, EFAULT, ENOEXEC, ENOMEM, LinuxError, linux_error
 from pysc.sentry.fs import hostproc
-from pysc.sentry.kernel.scheduler import Completion
+from pysc.sentry.platform.commands import MASK, Commands
 from pysc.sentry.platform.interface import Access, Image, Kind, Registers, SignalFrame, ThreadGone
 
 if TYPE_CHECKING:
@@ -20,46 +20,29 @@ if TYPE_CHECKING:
 
 _REGISTERS: Final = struct.Struct("<19Q")
 _FRAME: Final = struct.Struct("<iI7Q128s")
-_HINT: Final = struct.Struct("<QII")
-_STRINGS: Final = struct.Struct("<II")
-"""What precedes copied strings: their size, whether the array's end was reached."""
 _NO_PRIORITY: Final = os.sched_param(0)
 _MAP_SHARED: Final = 1
-_MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
-_MAX_PUT: Final = 60 * 1024
 _SLOT_REGS: Final[int] = ffi.offsetof("struct pysc_slot", "regs")
 _SLOT_FRAME: Final[int] = ffi.offsetof("struct pysc_slot", "frame")
-_SLOT_HINTS: Final[int] = ffi.offsetof("struct pysc_slot", "n_hints")
-_SLOT_HINTS_LIST: Final[int] = ffi.offsetof("struct pysc_slot", "hints")
-_SLOT_DATA: Final[int] = ffi.offsetof("struct pysc_slot", "data")
-_ENOBUFS: Final = -105
 _IDS: Final = struct.Struct("<IiiiIIII")
 _SLOT_IDS: Final[int] = ffi.offsetof("struct pysc_slot", "ids")
 _SLOT_CLEAR_TID: Final[int] = ffi.offsetof("struct pysc_slot", "clear_tid")
 _SLOT_ROBUST_LIST: Final[int] = ffi.offsetof("struct pysc_slot", "robust_list")
 
 
-class SystrapThread:
+class SystrapThread(Commands):
     """Invariant: ``number`` names it in the engine while ``gone`` is false; ``stopped`` says whose turn it is."""
 
     __slots__ = (
-        "_completion",
         "_conditional",
         "_decisive",
         "_frame_fault",
         "_host_tid",
-        "_memory",
         "_preempted",
         "_prepared",
         "_prepared_flags",
-        "_put_bytes",
-        "_put_failed",
-        "_puts",
         "child",
-        "engine",
-        "gone",
         "maker",
-        "number",
         "owner",
         "slot",
         "space",
@@ -70,24 +53,23 @@ class SystrapThread:
 
     def __init__(self, space: SystrapSpace, slot: int, maker: SystrapThread | None = None) -> None:
         """``maker`` is who is going to be told to make it; else it is a blank's, and will report."""
+        engine = space.platform.engine
+        number = lib.pysc_thread_add(engine, space.number, slot, maker is not None)
+        if number < 0:
+            raise linux_error(-number)
+        super().__init__(engine, number, space.channel.slots + slot)
         self.space: SystrapSpace = space
         self.slot = slot
-        self.engine: Any = space.platform.engine
         self.owner: Any = None
         self._host_tid = 0
         self.stopped = maker is not None
-        self.gone = False
         self.maker = maker
         """Who is told to make it, until it has reported."""
         self.child: SystrapThread | None = None
         """Whom it prepared to make, until it has reported."""
         self.stack = 0
         self.tls: int | None = None
-        self._completion: Completion[None] | None = None
         self._frame_fault: Callable[[], None] | None = None
-        self._puts: list[int] = []
-        self._put_bytes = 0
-        self._put_failed = False
         self._preempted = False
         self._prepared = 0
         self._prepared_flags = 0
@@ -95,10 +77,6 @@ class SystrapThread:
         """The next verdict is to be given only if what has been ordered works."""
         self._decisive = 0
         """The command whose failure forbids the verdict."""
-        self.number = lib.pysc_thread_add(self.engine, space.number, slot, maker is not None)
-        if self.number < 0:
-            raise linux_error(-self.number)
-        self._memory: Any = ffi.buffer(space.channel.slots + slot, ffi.sizeof("struct pysc_slot"))
         space.threads[slot] = self
         space.platform.threads[self.number] = self
 
@@ -159,225 +137,7 @@ class SystrapThread:
         self.maker = self.child = None
         platform.tell(self, Kind.GONE)
 
-    # Commands
-    def _command(
-        self,
-        op: int,
-        a0: int = 0,
-        a1: int = 0,
-        a2: int = 0,
-        a3: int = 0,
-        a4: int = 0,
-        a5: int = 0,
-        extra: int = 0,
-        *,
-        flags: int = 0,
-    ) -> int:
-        index = lib.pysc_command(
-            self.engine,
-            self.number,
-            op,
-            flags,
-            a0 & _MASK,
-            a1 & _MASK,
-            a2 & _MASK,
-            a3 & _MASK,
-            a4 & _MASK,
-            a5 & _MASK,
-            extra & _MASK,
-        )
-        if index < 0:
-            if self.gone:
-                raise ThreadGone
-            raise RuntimeError(f"command {op} for a thread that is not stopped, or too many: {index}")
-        return index
-
-    async def _batch(self) -> None:
-        """Hand the commands over and wait until they are done."""
-        if self.gone:
-            raise ThreadGone
-        if self._completion is not None:
-            raise RuntimeError("two operations on one thread at a time")
-        completion: Completion[None] = Completion()
-        self._completion = completion
-        lib.pysc_flush(self.engine, self.number)
-        await completion
-
-    async def _reserve(self, size: int) -> int:
-        if self.gone:
-            raise ThreadGone
-        offset = lib.pysc_reserve(self.engine, self.number, size)
-        if offset == _ENOBUFS:
-            await self._batch()
-            offset = lib.pysc_reserve(self.engine, self.number, size)
-        if offset < 0:
-            raise RuntimeError("memory operation on a thread that is not stopped")
-        return offset
-
-    def _data(self, offset: int, size: int) -> bytes:
-        start = _SLOT_DATA + offset
-        data: bytes = self._memory[start : start + size]
-        return data
-
-    def _result(self, index: int) -> int:
-        return lib.pysc_result(self.engine, self.number, index)
-
-    # Memory
-    def _hints(self, kind: int = 0) -> Iterator[tuple[int, int, int]]:
-        if self._memory is None:
-            return
-        count = int.from_bytes(self._memory[_SLOT_HINTS : _SLOT_HINTS + 4], "little")
-        if count:
-            hints = self._memory[_SLOT_HINTS_LIST : _SLOT_HINTS_LIST + _HINT.size * min(count, lib.PYSC_HINTS)]
-            for start, length, offset in _HINT.iter_unpack(hints):
-                length ^= kind  # too long with it: of the other kind
-                if offset + length <= lib.PYSC_DATA_SIZE:
-                    yield start, length, offset
-
-    def prefetched(self, address: int, size: int) -> bytes | None:
-        """Return guest bytes that came with the request, or None.  Never waits."""
-        for start, length, offset in self._hints():
-            if address - start >= 0 and address - start + size <= length:
-                return self._data(offset + address - start, size)
-        return None
-
-    def _prefetched_string(self, address: int) -> bytes | None:
-        for start, length, offset in self._hints():
-            if start == address:
-                string, nul, _ = self._data(offset, length).partition(b"\0")
-                if nul:
-                    return string
-        return None
-
-    def _prefetched_strings(self, address: int) -> list[bytes] | None:
-        for start, length, offset in self._hints(lib.PYSC_HINT_STRINGS):
-            if start == address:
-                return self._data(offset, length).split(b"\0")[:-1]
-        return None
-
-    async def copy_in(self, address: int, size: int) -> bytes:
-        """Copy ``size`` bytes from the guest.  EFAULT if any is unreadable."""
-        hint = self.prefetched(address, size)
-        if hint is not None:
-            return hint
-        parts = []
-        while size > 0:
-            part = min(size, lib.PYSC_DATA_ROOM)
-            offset = await self._reserve(part)
-            index = self._command(lib.PYSC_CMD_COPY_IN, address, part, offset)
-            await self._batch()
-            if self._result(index) != part:
-                raise EFAULT
-            parts.append(self._data(offset, part))
-            address += part
-            size -= part
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    async def copy_in_string(self, address: int, limit: int) -> bytes:
-        """Copy a NUL-terminated string without its NUL.  ENAMETOOLONG if no NUL within ``limit`` bytes; EFAULT."""
-        hint = self._prefetched_string(address)
-        if hint is not None and len(hint) < limit:
-            return hint
-        parts = b""
-        while True:
-            part = min(limit - len(parts), lib.PYSC_DATA_ROOM)
-            if part <= 0:
-                raise ENAMETOOLONG
-            offset = await self._reserve(part)
-            index = self._command(lib.PYSC_CMD_STRING_IN, address + len(parts), part, offset)
-            await self._batch()
-            length = self._result(index)
-            if 0 <= length < part:
-                return parts + self._data(offset, length)
-            if length != -ENAMETOOLONG.errno:
-                raise EFAULT
-            parts += self._data(offset, part)
-
-    async def copy_in_strings(self, address: int, limit: int) -> list[bytes]:
-        """Copy a NULL-terminated array of strings (argv, envp).  E2BIG over ``limit`` bytes in all; EFAULT."""
-        hint = self._prefetched_strings(address)
-        if hint is not None:
-            if sum(map(len, hint)) + len(hint) > limit:
-                raise E2BIG
-            return hint
-        strings: list[bytes] = []
-        total = 0
-        while True:
-            offset = await self._reserve(lib.PYSC_DATA_ROOM)
-            index = self._command(lib.PYSC_CMD_STRINGS_IN, address, len(strings), lib.PYSC_DATA_ROOM, offset)
-            await self._batch()
-            count = self._result(index)
-            if not 0 <= count < lib.PYSC_DATA_ROOM:
-                raise EFAULT
-            used, done = _STRINGS.unpack(self._data(offset, _STRINGS.size))
-            if used > lib.PYSC_DATA_ROOM - _STRINGS.size:
-                raise EFAULT
-            strings += self._data(offset + _STRINGS.size, used).split(b"\0")[:-1]
-            total += used
-            if total > limit:
-                raise E2BIG
-            if done:
-                return strings
-            if count == 0:  # one that does not fit
-                pointer = int.from_bytes(await self.copy_in(address + 8 * len(strings), 8), "little")
-                try:
-                    strings.append(await self.copy_in_string(pointer, limit - total))
-                except ENAMETOOLONG:
-                    raise E2BIG from None
-                total += len(strings[-1]) + 1
-
-    async def copy_out(self, address: int, data: bytes | bytearray | memoryview) -> None:
-        """Copy ``data`` to the guest now.  EFAULT if any of it is unwritable (a prefix may have been written)."""
-        view = memoryview(data).cast("B")
-        while len(view):
-            part = view[: lib.PYSC_DATA_ROOM]
-            offset = await self._reserve(len(part))
-            start = _SLOT_DATA + offset
-            self._memory[start : start + len(part)] = part
-            index = self._command(lib.PYSC_CMD_COPY_OUT, address, len(part), offset)
-            await self._batch()
-            if self._result(index) != len(part):
-                raise EFAULT
-            address += len(part)
-            view = view[len(part) :]
-
-    def put(self, address: int, data: bytes | bytearray | memoryview) -> None:
-        """Copy ``data`` to the guest together with the verdict; a fault there makes the syscall's result -EFAULT.
-
-        The data of all puts of one verdict together is at most 60 KiB: more raises ValueError (use copy_out).
-        """
-        size = len(data) if isinstance(data, (bytes, bytearray)) else data.nbytes
-        if self.gone or size == 0:
-            return
-        if self._put_bytes + size > _MAX_PUT:
-            raise ValueError("more than 60 KiB for one verdict")
-        source = data if isinstance(data, bytes) else ffi.from_buffer(data)
-        index = lib.pysc_put(self.engine, self.number, lib.PYSC_CMD_PUT, address & _MASK, source, size)
-        if index < 0:
-            raise RuntimeError(f"put on a thread that is not stopped, or no room: {index}")
-        self._puts.append(index)
-        self._put_bytes += size
-
-    # Host calls
-    async def host_call(self, nr: int, *args: int) -> int:
-        """Let the thread make one host call of the keyhole, and return its result, maybe -errno."""
-        a = (*args, 0, 0, 0, 0, 0, 0)
-        index = self._command(lib.PYSC_CMD_HOST, nr, a[0], a[1], a[2], a[3], a[4], a[5])
-        await self._batch()
-        return self._result(index)
-
-    async def move_heap(self, end: int) -> int:
-        """Move the end of the heap, and return where it is now, changed or not."""
-        index = self._command(lib.PYSC_CMD_BRK, end)
-        await self._batch()
-        return self._result(index)
-
-    async def futex_wake_op(self, uaddr: int, op: int, wake: int, wake2: int, uaddr2: int, operation: int) -> int:
-        """futex(2) with FUTEX_WAKE_OP, which the keyhole lacks: the number of the woken, or -errno."""
-        index = self._command(lib.PYSC_CMD_WAKE_OP, uaddr, op, wake, wake2, uaddr2, operation)
-        await self._batch()
-        return self._result(index)
-
+    # Files and registers
     async def map_file(self, address: int, length: int, prot: int, flags: int, file: int, offset: int) -> int:
         """Donate the descriptor ``file`` (borrowed), let the thread mmap it, and close it there; address or -errno."""
         async with self.space.donation:
@@ -432,7 +192,7 @@ class SystrapThread:
         r = registers
         values: tuple[int, ...] = (r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10, r.r11)
         values += (r.r12, r.r13, r.r14, r.r15, r.rip, r.eflags, r.fs_base)
-        packed = _REGISTERS.pack(*[value & _MASK for value in values])
+        packed = _REGISTERS.pack(*[value & MASK for value in values])
         self._memory[_SLOT_REGS : _SLOT_REGS + _REGISTERS.size] = packed
         self._command(lib.PYSC_CMD_SET_REGISTERS)
 
@@ -554,7 +314,7 @@ class SystrapThread:
 
     def _tell(self, told: tuple[int, bytes] | None) -> None:
         if told is not None:
-            lib.pysc_put(self.engine, self.number, lib.PYSC_CMD_COPY_OUT, told[0] & _MASK, told[1], len(told[1]))
+            lib.pysc_put(self.engine, self.number, lib.PYSC_CMD_COPY_OUT, told[0] & MASK, told[1], len(told[1]))
 
     def drop(self) -> None:
         """Forget a thread that was prepared and will not be: no event tells of it."""
@@ -630,7 +390,7 @@ class SystrapThread:
         stack = frame.stack or (0, 0, 0)
         has_stack = frame.stack is not None
         numbers = (frame.handler, frame.restorer, frame.mask, *stack, frame.on_stack)
-        packed = _FRAME.pack(frame.signo, has_stack, *[n & _MASK for n in numbers], frame.info)
+        packed = _FRAME.pack(frame.signo, has_stack, *[n & MASK for n in numbers], frame.info)
         self._memory[_SLOT_FRAME : _SLOT_FRAME + _FRAME.size] = packed
 
     def reply(self, result: int, frame: SignalFrame | None = None) -> None:
