@@ -47,6 +47,13 @@ def stat_at(dirfd: int, path: bytes = b"") -> HostAttributes:
     return HostAttributes.unpack_from(ffi.buffer(attributes))
 
 
+def identity(fd: int) -> tuple[int, int]:
+    """Return device and inode number of an open file; no server of it is asked."""
+    out = ffi.new("uint64_t[2]")
+    _check(lib.pysc_identity(fd, out))
+    return out[0], out[1]
+
+
 def walk_packed_at(dirfd: int, path: bytes, skip: int = 0) -> tuple[list[bytes], int]:
     """Return the packed attributes of each component after the first ``skip`` bytes, and the errno that ended it or 0.
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from pysc.cabi._shim import ffi, lib
 
-MAX_PATH: Final = 63
 _BATCH: Final = 64
 
 
@@ -27,7 +26,7 @@ class Op(IntEnum):
     FDATASYNC = 4
     """fd."""
     OPEN_READ = 5
-    """As :func:`pysc.cabi.host.open_read_at`: fd, flags, and the path in the buffer."""
+    """As :func:`pysc.cabi.host.open_read_at` of ``path`` below fd: flags."""
     READ_FILE = 6
     """Open ``path`` below fd with flags, read from offset on until the buffer is full or the file ends, close."""
     VM_READ = 7
@@ -36,6 +35,18 @@ class Op(IntEnum):
     """process_vm_writev(2): the same."""
     READ_LINK = 9
     """readlinkat(2) of ``path`` below fd into the buffer."""
+    STAT = 10
+    """statx(2) of ``path`` below fd, no link followed, into the buffer: packed :class:`HostAttributes`."""
+    LOOK = 11
+    """The same; the result is the magic number of its file system, as statfs(2) has it."""
+    STATFS = 12
+    """As :func:`pysc.cabi.host.statfs` of fd: 10 words into the buffer."""
+    LIST = 13
+    """As :func:`pysc.cabi.host.list_packed` of fd: into the buffer the next cookie, whether all, then records."""
+    SEEK = 14
+    """lseek(2): fd, offset, flags (whence)."""
+    CLOSE = 15
+    """fd."""
 
 
 Buffer = bytes | bytearray | memoryview
@@ -73,13 +84,14 @@ class Workers:
     def submit(
         self, op: Op, fd: int, buffer: Buffer = b"", *, offset: int = 0, flags: int = 0, path: bytes = b""
     ) -> int:
-        """Hand a job to the threads; return its id.  The buffer is kept alive until the result is reaped.
+        """Hand a job to the threads; return its id.  Buffer and path are kept alive until the result is reaped.
 
         Raises:
-            OSError: EAGAIN: 1024 jobs are outstanding; EINVAL: the path is longer than 63 bytes.
+            OSError: EAGAIN: 1024 jobs are outstanding; EINVAL: the buffer is too small for what the operation stores.
         """
         id_ = self._next_id
         pointer = ffi.from_buffer(buffer)
+        name = ffi.from_buffer(path)
         job = ffi.new("struct pysc_job *")
         job.id = id_
         job.address = int(ffi.cast("uintptr_t", pointer))
@@ -89,12 +101,12 @@ class Workers:
         job.fd = fd
         job.flags = flags
         job.path_length = len(path)
-        job.path = path[:MAX_PATH]
+        job.path = int(ffi.cast("uintptr_t", name))
         error = lib.pysc_workers_submit(self._pool, job)
         if error:
             raise OSError(-error, os.strerror(-error))
         self._next_id = id_ + 1
-        self._used[id_] = pointer
+        self._used[id_] = (pointer, name)
         return id_
 
     def reap(self) -> list[tuple[int, int]]:

@@ -63,7 +63,7 @@ class Sentry:
         self.platform = Systrap(fastpath=flags.fastpath and not flags.strace, guest=_read_all(boot.fds.guest))
         self.platform.start()
         self.kernel = Kernel(self.platform, X86_64, log, machine=Machine(boot.memory_limit, boot.cpus))
-        self.kernel.workers = WorkerClient(self.platform)
+        self.kernel.workers = WorkerClient(self.platform, self.kernel.scheduler)
         if flags.strace:
             self.kernel.strace = Strace(log.write, frozenset(flags.strace_syscalls) or None)
         scheduler = self.kernel.scheduler

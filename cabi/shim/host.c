@@ -38,6 +38,17 @@ pysc_statx(int32_t dirfd, const char *path, uint64_t length, struct pysc_attribu
     return error;
 }
 
+int32_t
+pysc_identity(int32_t fd, uint64_t out[2])
+{
+    struct statx stx;
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &stx) < 0)
+        return -errno;
+    out[0] = makedev(stx.stx_dev_major, stx.stx_dev_minor);
+    out[1] = stx.stx_ino;
+    return 0;
+}
+
 /* The walk's one step: `path` up to `end` is looked at, NUL put there for the time being. */
 static int
 look(struct place *place, char *end, struct pysc_attributes *out)

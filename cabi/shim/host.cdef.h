@@ -25,6 +25,9 @@ struct pysc_entry {
 
 int32_t pysc_statx(int32_t dirfd, const char *path, uint64_t length, struct pysc_attributes *out);
 
+/* Device and inode number of an open file, by what is known here: no server is asked. */
+int32_t pysc_identity(int32_t fd, uint64_t out[2]);
+
 /* Attributes of each component after the first `skip` bytes (which end in a slash) in turn, at most `max`; stops after a
  * link or anything else that is no directory.  Returns how many there are; *error is the errno that ended it, or 0. */
 int32_t pysc_walk(int32_t dirfd, const char *path, uint64_t length, uint64_t skip, struct pysc_attributes *out,

@@ -38,10 +38,22 @@ answer(long result)
     return result < 0 ? -errno : result;
 }
 
+static const char *
+path_of(const struct pysc_job *job)
+{
+    return (const char *)(uintptr_t)job->path;
+}
+
+static int64_t
+open_read(const struct pysc_job *job, uint32_t flags)
+{
+    return pysc_open_read(job->fd, path_of(job), job->path_length, flags);
+}
+
 static int64_t
 read_file(const struct pysc_job *job)
 {
-    int32_t fd = pysc_open_read(job->fd, job->path, job->path_length, job->flags);
+    int32_t fd = (int32_t)open_read(job, job->flags);
     if (fd < 0)
         return fd;
     uint8_t *buffer = (uint8_t *)(uintptr_t)job->address;
@@ -69,6 +81,55 @@ vm(const struct pysc_job *job, int writing)
 }
 
 static int64_t
+look(const struct pysc_job *job)
+{
+    struct pysc_attributes *attributes = (struct pysc_attributes *)(uintptr_t)job->address;
+    uint64_t statistics[10];
+    int64_t result;
+    int32_t fd;
+
+    if (job->op == PYSC_OP_STAT)
+        return pysc_statx(job->fd, path_of(job), job->path_length, attributes);
+    fd = (int32_t)open_read(job, O_PATH);
+    if (fd < 0)
+        return fd;
+    result = pysc_statx(fd, "", 0, attributes);
+    if (result == 0)
+        result = pysc_statfs(fd, statistics);
+    close(fd);
+    return result < 0 ? result : (int64_t)(statistics[0] & UINT32_MAX);
+}
+
+static int64_t
+list(const struct pysc_job *job)
+{
+    uint64_t *head = (uint64_t *)(uintptr_t)job->address;
+    int32_t end = 0;
+    int64_t used =
+        pysc_list(job->fd, (uint64_t)job->offset, 0, head + 2, job->size - 2 * sizeof *head, &head[0], &end);
+
+    head[1] = (uint64_t)end;
+    return used;
+}
+
+/* Whether what it writes a structure to has room for that. */
+static int
+has_room(const struct pysc_job *job)
+{
+    switch (job->op) {
+    case PYSC_OP_STAT:
+    case PYSC_OP_LOOK:
+        return job->size >= sizeof(struct pysc_attributes);
+    case PYSC_OP_STATFS:
+        return job->size >= 10 * sizeof(uint64_t);
+    case PYSC_OP_LIST:
+        return job->size > 2 * sizeof(uint64_t);
+    default:
+        return 1;
+    }
+}
+
+static int64_t
 perform(const struct pysc_job *job)
 {
     void *address = (void *)(uintptr_t)job->address;
@@ -82,7 +143,7 @@ perform(const struct pysc_job *job)
     case PYSC_OP_FDATASYNC:
         return answer(fdatasync(job->fd));
     case PYSC_OP_OPEN_READ:
-        return pysc_open_read(job->fd, address, job->size, job->flags);
+        return open_read(job, job->flags);
     case PYSC_OP_READ_FILE:
         return read_file(job);
     case PYSC_OP_VM_READ:
@@ -90,7 +151,18 @@ perform(const struct pysc_job *job)
     case PYSC_OP_VM_WRITE:
         return vm(job, 1);
     case PYSC_OP_READ_LINK:
-        return pysc_readlink(job->fd, job->path, job->path_length, address, job->size);
+        return pysc_readlink(job->fd, path_of(job), job->path_length, address, job->size);
+    case PYSC_OP_STAT:
+    case PYSC_OP_LOOK:
+        return look(job);
+    case PYSC_OP_STATFS:
+        return pysc_statfs(job->fd, address);
+    case PYSC_OP_LIST:
+        return list(job);
+    case PYSC_OP_SEEK:
+        return answer(lseek(job->fd, job->offset, (int)job->flags));
+    case PYSC_OP_CLOSE:
+        return answer(close(job->fd));
     default:
         return -EINVAL;
     }
@@ -180,7 +252,7 @@ pysc_workers_fd(const struct pysc_workers *workers)
 int32_t
 pysc_workers_submit(struct pysc_workers *workers, const struct pysc_job *job)
 {
-    if (job->path_length >= sizeof job->path || job->size > SSIZE_MAX)
+    if (job->size > SSIZE_MAX || !has_room(job))
         return -EINVAL;
     pthread_mutex_lock(&workers->lock);
     int full = workers->outstanding == CAPACITY;

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
+from pysc.cabi import host
 from pysc.cabi.linux.errors import LinuxError
 from pysc.sentry.fs import dcache
 from pysc.sentry.fs.path import display
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 def note_mapped(task: Task, memory: Memory, file: FileDescription, host_fd: int) -> None:
     """Remember a file that is mapped by a descriptor of the host's."""
     try:
-        status = os.fstat(host_fd)
+        identity = host.identity(host_fd)
     except OSError:
         return
     name = display(file.path, task.fs.root) if file.path is not None else b"/anonymous"
     inode = 0 if file.path is None else file.path.inode.ino
-    memory.donated[status.st_dev, status.st_ino] = Donated(name, 0, inode)
+    memory.donated[identity] = Donated(name, 0, inode)
 
 
 def hear_of_mapped(task: Task) -> None:

@@ -6,7 +6,8 @@ A handler that may wait is a coroutine.  There are exactly two ways to wait:
   kill raises :class:`Interrupted` out of it.  Whatever a restart needs must be in the task's restart record
   before it is called, since the frame is thrown away.
 * ``await completion`` waits for a daemon, a worker or the guest half.  It is short and never interrupted
-  (Linux's D state): the reply is always consumed.
+  (Linux's D state): the reply is always consumed.  :func:`killably` has a routine of the kernel's own do that where it
+  may take long: who waits for the routine can be killed.
 
 One thread runs all of this.  Between two awaits nothing else runs, so code without an ``await`` is atomic.
 Nothing here knows tasks: a :class:`Routine` has an owner, and who interrupts it looks it up there.
@@ -103,11 +104,12 @@ class WaitQueue:
 
 
 class Completion(Generic[T]):
-    """A reply that will come: resolved once, awaited by at most one routine."""
+    """A reply that will come: resolved once, awaited by at most one routine; ``killable``: unless that is killed."""
 
-    __slots__ = ("_done", "_error", "_routine", "_value")
+    __slots__ = ("_done", "_error", "_routine", "_value", "killable")
 
-    def __init__(self) -> None:
+    def __init__(self, *, killable: bool = False) -> None:
+        self.killable = killable
         self._done = False
         self._value: T | None = None
         self._error: BaseException | None = None
@@ -133,6 +135,7 @@ class Completion(Generic[T]):
     def _continue(self) -> None:
         if self._routine is not None:
             routine, self._routine = self._routine, None
+            routine._awaited = None
             routine._ready(None)
 
     def __await__(self) -> Generator[Any, Any, T]:
@@ -186,6 +189,28 @@ async def park(*queues: WaitQueue, deadline: int | None = None, events: int = -1
     return await _suspend(_Park(queues, events, deadline))
 
 
+async def killably(scheduler: Scheduler, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Let a routine of the kernel's own run ``coroutine`` to its end, and wait for that.
+
+    What it gets is used, and what it holds is given back, whatever becomes of who waits.
+
+    Raises:
+        Interrupted: the owner of the caller is being killed.  The routine goes on.
+    """
+    completion: Completion[T] = Completion(killable=True)
+
+    def ended(value: T, error: BaseException | None) -> None:
+        if error is None:
+            completion.resolve(value)
+        else:
+            completion.fail(error)
+
+    current = scheduler.current
+    scheduler.start(coroutine, None, ended)
+    scheduler.current = current
+    return await completion
+
+
 async def yield_now() -> None:
     """Let everything else that is ready run once: a yield point for long loops."""
     await _suspend(None)
@@ -203,7 +228,7 @@ def current_owner() -> Generator[object, Any, Any]:
 class Routine:
     """A running coroutine.  Its owner (a task, or None for the kernel's own) is who interrupts are meant for."""
 
-    __slots__ = ("_coroutine", "_parked_on", "_scheduler", "_timer", "_wakeup", "done", "on_exit", "owner")
+    __slots__ = ("_awaited", "_coroutine", "_parked_on", "_scheduler", "_timer", "_wakeup", "done", "on_exit", "owner")
 
     def __init__(
         self,
@@ -215,6 +240,8 @@ class Routine:
         self._scheduler = scheduler
         self._coroutine = coroutine
         self._parked_on: tuple[WaitQueue, ...] | None = None
+        self._awaited: Completion[Any] | None = None
+        """What is waited for and can be left alone, if this routine is killed."""
         self._timer: Timer | None = None
         self._wakeup: object = None
         self.owner = owner
@@ -228,6 +255,11 @@ class Routine:
 
     def interrupt(self, reason: Reason) -> bool:
         """End the park of a routine; false if it is not parked (try again at its next park)."""
+        if reason is Reason.KILL and self._awaited is not None:
+            self._awaited._routine = None
+            self._awaited = None
+            self._ready(Interrupted(reason))
+            return True
         if self._parked_on is None:
             return False
         looks_again = reason is Reason.SIGNAL and self._parked_on
@@ -289,6 +321,11 @@ class Routine:
         elif isinstance(request, Completion):
             if request.done:
                 self._ready(None)
+            elif request.killable and self.owner is not None:
+                if self._scheduler.pending_interrupt(self.owner) is Reason.KILL:
+                    self._ready(Interrupted(Reason.KILL))
+                else:
+                    request._routine, self._awaited = self, request
             else:
                 request._routine = self
         elif request is None:

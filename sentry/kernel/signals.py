@@ -68,7 +68,7 @@ def notify(task: Task) -> None:
 
     task.attention = True
     if task.state is TaskState.KERNEL:
-        if task.routine is not None and task.routine.parked:
+        if task.routine is not None and (task.routine.parked or task.killed):
             reason = pending_interrupt(task)
             if reason is not None:
                 task.routine.interrupt(reason)

@@ -46,5 +46,5 @@ def test_records(tmp_path: Path) -> None:
 
 
 def test_workers(tmp_path: Path) -> None:
-    sources = [SHIM / f"{name}.c" for name in ("workers", "host", "path")]
+    sources = [SHIM / f"{name}.c" for name in ("workers", "host", "path", "listing")]
     run_sanitized(HERE / "workers.c", [*sources, ATTRIBUTES], tmp_path)

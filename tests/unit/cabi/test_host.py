@@ -48,6 +48,11 @@ def test_attributes_are_those_of_stat(tree: int) -> None:
     assert host.stat_at(tree).ino == os.fstat(tree).st_ino
 
 
+def test_identities_are_those_of_stat(tree: int) -> None:
+    status = os.fstat(tree)
+    assert host.identity(tree) == (status.st_dev, status.st_ino)
+
+
 def test_the_last_link_is_looked_at_and_not_followed(tree: int) -> None:
     assert stat.S_ISLNK(host.stat_at(tree, b"absolute").mode)
     assert host.read_link_at(tree, b"absolute") == b"/etc/passwd"

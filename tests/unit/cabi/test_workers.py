@@ -43,7 +43,7 @@ def test_the_calls(workers: Workers, tmp_path: Path) -> None:
     for op in (Op.FSYNC, Op.FDATASYNC):
         id_ = workers.submit(op, fd)
         assert wait(workers) == {id_: 0}
-    id_ = workers.submit(Op.OPEN_READ, directory, b"file")
+    id_ = workers.submit(Op.OPEN_READ, directory, path=b"file")
     opened = wait(workers)[id_]
     assert os.pread(opened, 3, 2) == b"hel"
     whole = bytearray(100)
@@ -85,16 +85,16 @@ def test_errors_come_as_they_are(workers: Workers, tmp_path: Path) -> None:
     directory = os.open(tmp_path, os.O_RDONLY)
     expected = {
         workers.submit(Op.FSYNC, 9999): -EBADF.errno,
-        workers.submit(Op.OPEN_READ, directory, b"none"): -ENOENT.errno,
-        workers.submit(Op.OPEN_READ, directory, b"../etc"): -EINVAL.errno,
-        workers.submit(Op.OPEN_READ, directory, b"x", flags=os.O_WRONLY): -EINVAL.errno,
+        workers.submit(Op.OPEN_READ, directory, path=b"none"): -ENOENT.errno,
+        workers.submit(Op.OPEN_READ, directory, path=b"../etc"): -EINVAL.errno,
+        workers.submit(Op.OPEN_READ, directory, path=b"x", flags=os.O_WRONLY): -EINVAL.errno,
         workers.submit(Op.VM_READ, os.getpid(), bytearray(1), offset=8): -EFAULT.errno,
         workers.submit(Op.VM_READ, 1 << 22, bytearray(1), offset=8): -ESRCH.errno,
         workers.submit(99, directory): -EINVAL.errno,  # type: ignore[arg-type]
     }
     assert wait(workers, len(expected)) == expected
     with pytest.raises(OSError, match="Invalid"):
-        workers.submit(Op.READ_FILE, directory, bytearray(1), path=b"x" * 64)
+        workers.submit(Op.STAT, directory, bytearray(8), path=b"file")
     os.close(directory)
 
 

@@ -15,6 +15,7 @@ from pysc.sentry.kernel.scheduler import (
     Routine,
     Scheduler,
     WaitQueue,
+    killably,
     park,
     yield_now,
 )
@@ -249,3 +250,55 @@ def test_cancelled_timers_are_dropped(outcomes: Outcomes, monkeypatch: pytest.Mo
     clock.time = 5_000
     outcomes.scheduler.run_ready()
     assert fired == ["b"]
+
+
+def test_a_kill_ends_the_wait_and_not_the_work(outcomes: Outcomes) -> None:
+    reply: Completion[int] = Completion()
+    applied: list[int] = []
+
+    async def work() -> int:
+        applied.append(await reply)
+        return applied[0]
+
+    async def wait() -> int:
+        return await killably(outcomes.scheduler, work())
+
+    patient, killed = outcomes.start(wait()), outcomes.start(wait(), owner="task")
+    assert not killed.interrupt(Reason.SIGNAL)
+    assert not killed.interrupt(Reason.FREEZE)
+    assert not patient.interrupt(Reason.KILL), "the kernel's own are not killed"
+    assert killed.interrupt(Reason.KILL)
+    outcomes.run()
+    assert [type(value) for value in outcomes.values] == [Interrupted]
+    assert not killed.interrupt(Reason.KILL)
+
+
+def test_what_was_done_for_the_killed_is_used(outcomes: Outcomes) -> None:
+    reply: Completion[int] = Completion()
+    applied: list[int] = []
+
+    async def work() -> int:
+        applied.append(await reply)
+        return applied[0]
+
+    killed = outcomes.start(killably(outcomes.scheduler, work()), owner="task")
+    outcomes.start(killably(outcomes.scheduler, yield_now()), owner="other")
+    assert killed.interrupt(Reason.KILL)
+    reply.resolve(5)
+    outcomes.run()
+    assert applied == [5]
+    assert [value for value in outcomes.values if value is None] == [None]
+
+
+def test_who_is_dying_waits_for_no_work() -> None:
+    outcomes = Outcomes()
+    outcomes.scheduler.pending_interrupt = lambda owner: Reason.KILL if owner == "dying" else None
+    reply: Completion[None] = Completion()
+
+    async def work() -> None:
+        await reply
+
+    outcomes.start(killably(outcomes.scheduler, work()), owner="dying")
+    outcomes.run()
+    [ended] = outcomes.values
+    assert isinstance(ended, Interrupted)

@@ -13,7 +13,7 @@ import pytest
 from pysc.sentry.fs.hostfs import HostFilesystem, HostRegular
 from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.fs.tree import Tree
-from pysc.sentry.kernel.workers import WorkerClient
+from pysc.sentry.kernel.workers import Lane, WorkerClient
 from tests.support.kernel_loop import Loop
 
 CONTENT = os.urandom(300_000)
@@ -23,12 +23,12 @@ class Watched(WorkerClient):
     """Counts what it is asked to read."""
 
     def __init__(self, kernel: Loop) -> None:
-        super().__init__(kernel, 1)
+        super().__init__(kernel, kernel.scheduler, 1)
         self.reads: list[tuple[int, int]] = []
 
-    async def pread(self, fd: int, size: int, offset: int, flags: int = 0) -> bytes:
+    async def pread(self, fd: int, size: int, offset: int, flags: int = 0, *, lane: Lane | None = None) -> bytes:
         self.reads.append((size, offset))
-        return await super().pread(fd, size, offset, flags)
+        return await super().pread(fd, size, offset, flags, lane=lane)
 
 
 @pytest.fixture
