@@ -32,6 +32,7 @@ CONTEXT: Final = lib.PYSC_OBJECT_CONTEXT
 INODE: Final = lib.PYSC_OBJECT_INODE
 EPOLL: Final = lib.PYSC_OBJECT_EPOLL
 ITEM: Final = lib.PYSC_OBJECT_ITEM
+SUPER: Final = lib.PYSC_OBJECT_SUPER
 HANDLERS: Final = lib.PYSC_OBJECT_HANDLERS
 
 
@@ -60,6 +61,7 @@ hide_dentry: Final = partial(lib.pysc_dentry_hide, OBJECTS)
 free_inode: Final = partial(lib.pysc_object_free, OBJECTS, INODE)
 free_epoll: Final = partial(lib.pysc_object_free, OBJECTS, EPOLL)
 free_item: Final = partial(lib.pysc_object_free, OBJECTS, ITEM)
+free_super: Final = partial(lib.pysc_object_free, OBJECTS, SUPER)
 free_handlers: Final = partial(lib.pysc_object_free, OBJECTS, HANDLERS)
 
 

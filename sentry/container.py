@@ -204,7 +204,8 @@ class Container:
         owner = Owner(self._boot.uid, self._boot.gid)
         if self._terminal is not None:
             return [open_console(self._terminal, namespace, owner)] * 3
-        return [open_host_file(os.dup(fd), self._kernel.platform, owner) for fd in self._boot.fds.stdio]
+        kernel = self._kernel
+        return [open_host_file(os.dup(fd), kernel.platform, owner, kernel.workers) for fd in self._boot.fds.stdio]
 
 
 def _setup_task(kernel: Kernel, context: FsContext, creds: Credentials = ROOT) -> Task:

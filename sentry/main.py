@@ -31,7 +31,7 @@ from pysc.sentry.kernel.signals import SigInfo, send_signal
 from pysc.sentry.kernel.workers import WorkerClient
 from pysc.sentry.log import FdLog
 from pysc.sentry.net import unix_gc  # noqa: F401  # sockets name it in a function, since it knows them
-from pysc.sentry.platform.interface import PlatformError
+from pysc.sentry.platform.interface import Kind, PlatformError, Stall
 from pysc.sentry.platform.systrap import Systrap
 from pysc.sentry.strace import Strace
 from pysc.sentry.syscalls.x86_64 import X86_64
@@ -64,6 +64,7 @@ class Sentry:
         self.platform.start()
         self.kernel = Kernel(self.platform, X86_64, log, machine=Machine(boot.memory_limit, boot.cpus))
         self.kernel.workers = WorkerClient(self.platform, self.kernel.scheduler)
+        self.platform.on_stalled = self._on_stalled
         if flags.strace:
             self.kernel.strace = Strace(log.write, frozenset(flags.strace_syscalls) or None)
         scheduler = self.kernel.scheduler
@@ -111,6 +112,16 @@ class Sentry:
         while control.queued and control.connected:
             platform.wait(None)
         return status
+
+    def _on_stalled(self, stall: Stall) -> None:
+        rows = self.kernel.table.rows
+        handled = [event.nr for event in stall.handled if event.kind is Kind.SYSCALL]
+        names = ", ".join(rows[nr].name if nr in rows else str(nr) for nr in handled)
+        waited = f", {stall.blocked / 1e6:.0f} of them in a call of the host's" if stall.blocked else ""
+        where = " on a file" if stall.blocked and stall.on_file else ""
+        self.kernel.log.info(
+            f"the loop was away for {stall.ns / 1e6:.0f} ms{waited}{where}, after: {names or 'no call'}"
+        )
 
     # What the supervisor asks
     async def _on_start(self, _request: schema.Start) -> schema.Empty:

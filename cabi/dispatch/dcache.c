@@ -150,6 +150,12 @@ is_plain(const struct pysc_dcache *cache, const struct pysc_attributes *a)
     return S_ISDIR(a->mode) || ((S_ISREG(a->mode) || S_ISLNK(a->mode)) && a->nlink == 1);
 }
 
+static int
+is_slow(struct pysc_objects *objects, const struct pysc_dentry *dentry)
+{
+    return pysc_super_is_slow(objects, objects->dcaches[dentry->cache].super, PYSC_SUPER_NAMES);
+}
+
 /* Ask the host what it is.  0, or -errno if there is no answer. */
 static int
 look_up(struct pysc_objects *objects, struct pysc_dentry *dentry)
@@ -159,8 +165,11 @@ look_up(struct pysc_objects *objects, struct pysc_dentry *dentry)
     char path[PATH_MAX];
     int failed = pysc_dentry_path(objects, dentry, path);
 
-    if (!failed)
+    if (!failed) {
+        enter_host(objects, cache->super, PYSC_SUPER_NAMES);
         failed = pysc_attributes_of(cache->tree, path, &attributes);
+        leave_host(objects);
+    }
     if (failed == -ENOENT) {
         dentry->kind = DENTRY_ABSENT;
         return 0;
@@ -183,13 +192,16 @@ pysc_dentry_look_up(struct pysc_objects *objects, uint32_t parent, const char *n
     uint64_t hash = hash_of(objects, parent, name, length);
     struct pysc_dentry *dentry = find(objects, parent, hash, name, length);
     int in_tree = pysc_is_in_tree(objects, &objects->dentries[parent]);
+    int asks = in_tree && (!dentry || (dentry->kind == DENTRY_UNKNOWN && !dentry->withdrawn));
 
+    if (asks && is_slow(objects, &objects->dentries[parent]))
+        return NULL;
     if (!dentry && in_tree)
         dentry = add(objects, parent, hash, name, length);
     if (!dentry)
         return NULL;
     dentry->recent = 1;
-    if (in_tree && dentry->kind == DENTRY_UNKNOWN && !dentry->withdrawn && look_up(objects, dentry) < 0) {
+    if (asks && look_up(objects, dentry) < 0) {
         if (can_drop(objects, dentry))
             drop(objects, dentry);
         return NULL;
@@ -205,9 +217,11 @@ pysc_dentry_target(struct pysc_objects *objects, struct pysc_dentry *dentry)
 
     if (dentry->target)
         return dentry->target;
-    if (pysc_dentry_path(objects, dentry, path) < 0)
+    if (is_slow(objects, dentry) || pysc_dentry_path(objects, dentry, path) < 0)
         return NULL;
+    enter_host(objects, objects->dcaches[dentry->cache].super, PYSC_SUPER_NAMES);
     size = readlinkat(objects->dcaches[dentry->cache].tree, path, target, sizeof target - 1);
+    leave_host(objects);
     if (size < 0)
         return NULL;
     target[size] = 0;
@@ -216,7 +230,7 @@ pysc_dentry_target(struct pysc_objects *objects, struct pysc_dentry *dentry)
 }
 
 int64_t
-pysc_dcache_new(struct pysc_objects *objects, int32_t tree, uint64_t device, int32_t overlaid)
+pysc_dcache_new(struct pysc_objects *objects, int32_t tree, uint32_t super, uint64_t device, int32_t overlaid)
 {
     struct pysc_attributes attributes = {0};
     int failed = tree < 0 ? 0 : pysc_attributes_of(tree, "", &attributes);
@@ -235,6 +249,7 @@ pysc_dcache_new(struct pysc_objects *objects, int32_t tree, uint64_t device, int
     if (!objects->seed && getrandom(&objects->seed, sizeof objects->seed, GRND_NONBLOCK) != sizeof objects->seed)
         objects->seed = __rdtsc() | 1; /* of a host that has only just begun */
     objects->dcaches[index].tree = tree;
+    objects->dcaches[index].super = super;
     objects->dcaches[index].top = (uint32_t)top;
     objects->dcaches[index].device = device;
     objects->dcaches[index].host_device = attributes.dev;

@@ -9,6 +9,9 @@ struct pysc_objects;
 #define PYSC_READY 32 /* an event's kind: a watched descriptor (`id`) is ready for args[0] */
 #define PYSC_MOVED 33 /* a fast path changed object `id` of kind `nr`, which somebody waits for: it has args[0] now */
 #define PYSC_BORN 35 /* a process has spoken for the first time on the socket of space `id`: its pid is nr; 0: none ever will */
+/* The loop was away for args[0] ns, of which it was blocked for args[1], last in a host call of PYSC_SUPER_* args[2] on
+ * superblock `id` (index + 1; 0: in none that is known). */
+#define PYSC_STALLED 36
 #define PYSC_DONATED 34 /* thread `id` has taken what it was sent: descriptors may be sent to its space again */
 
 struct pysc_event {
@@ -125,6 +128,12 @@ int64_t pysc_unwatch(struct pysc_engine *engine, int32_t file);
 /* Wait until there is an event or `timeout_ns` (negative: for ever) has passed; returns how many were stored.  `max` is
  * 2 at least: what one report says may be two events. */
 int64_t pysc_wait(struct pysc_engine *engine, int64_t timeout_ns, struct pysc_event *events, uint32_t max);
+
+/* Watch the calling thread, the loop.  `status` is its stat(5) in procfs, open and from now on the watchdog's, or -1: that
+ * cannot be looked at.  NULL with *error set if there is no thread to be had. */
+struct pysc_watchdog *pysc_watchdog_start(struct pysc_engine *engine, struct pysc_objects *objects, int32_t status,
+                                          int32_t *error);
+void pysc_watchdog_stop(struct pysc_watchdog *watchdog);
 
 /* Append a command for a stopped thread.  Returns its index, or -ENOBUFS when the list is full, or -ESRCH. */
 int64_t pysc_command(struct pysc_engine *engine, uint32_t thread, uint32_t op, uint32_t flags, uint64_t a0, uint64_t a1,

@@ -119,6 +119,7 @@ struct space {
 
 struct pysc_engine {
     struct pysc_objects *objects; /* NULL: no fast paths */
+    struct pysc_pulse *pulse;     /* NULL: nobody watches */
     int32_t epoll;
     struct pysc_shared *shared;
     uint32_t n_spaces, free_space; /* numbers + 1 */
@@ -153,6 +154,10 @@ int serve_call(struct pysc_engine *engine, uint32_t thread, struct pysc_event *e
 int take_roused(struct pysc_engine *engine, struct pysc_event *event);
 /* The thread ends. */
 void forget_waiting(struct pysc_engine *engine, uint32_t thread);
+
+/* watchdog.c: it sleeps, and the loop is awake; tell what the loop has been told. */
+void rouse_watchdog(struct pysc_pulse *pulse);
+void take_stall(struct pysc_engine *engine, struct pysc_event *event);
 
 /* notify.c: answer what the listener has. */
 void answer_notification(struct pysc_engine *engine);

@@ -60,14 +60,17 @@ release(struct pysc_objects *objects, struct pysc_file *file)
 }
 
 static int
-open_host(const struct pysc_objects *objects, const struct pysc_dentry *dentry, int flags)
+open_host(struct pysc_objects *objects, const struct pysc_dentry *dentry, int flags)
 {
+    const struct pysc_dcache *cache = &objects->dcaches[dentry->cache];
     char path[PATH_MAX];
     int fd;
 
-    if (pysc_dentry_path(objects, dentry, path) < 0)
+    if (pysc_super_is_slow(objects, cache->super, PYSC_SUPER_NAMES) || pysc_dentry_path(objects, dentry, path) < 0)
         return -1;
-    fd = openat(objects->dcaches[dentry->cache].tree, *path ? path : ".", flags | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    enter_host(objects, cache->super, PYSC_SUPER_NAMES);
+    fd = openat(cache->tree, *path ? path : ".", flags | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    leave_host(objects);
     if (fd < HOST_FDS)
         return fd;
     close(fd);
@@ -112,6 +115,7 @@ new_plain(struct pysc_objects *objects, const struct pysc_dentry *dentry)
         return file; /* opened when it is listed */
     data->file = data->donable = open_host(objects, dentry, O_RDONLY);
     data->where = PYSC_DATA_HOST;
+    data->super = objects->dcaches[dentry->cache].super;
     if (data->file >= 0)
         return file;
     release(objects, file);
@@ -227,6 +231,7 @@ static int64_t
 list(struct call *call, struct pysc_file *file, struct pysc_data *data, uint8_t *out, uint32_t size)
 {
     const struct pysc_dentry *dentry = &call->objects->dentries[file->dentry - 1];
+    const uint32_t super = call->objects->dcaches[dentry->cache].super;
     int64_t offset = file->offset;
     uint32_t used = 0;
     long got;
@@ -240,7 +245,9 @@ list(struct call *call, struct pysc_file *file, struct pysc_data *data, uint8_t 
         offset = 2;
     }
     do {
+        enter_host(call->objects, super, PYSC_SUPER_NAMES);
         got = syscall(SYS_getdents64, data->file, out + used, size - used);
+        leave_host(call->objects);
         if (got < 0 && (file->offset != 0 || errno != EINVAL))
             return -errno;
         if (got > 0)
@@ -268,7 +275,8 @@ fast_getdents64(struct call *call)
     if (size > LISTING_MAX)
         size = LISTING_MAX;
     if (!pysc_is_in_tree(call->objects, dentry) || call->objects->dentries[dentry->parent].kind != DENTRY_PLAIN ||
-        dentry->merged || !address_ok(a[1], size))
+        dentry->merged || !address_ok(a[1], size) ||
+        pysc_super_is_slow(call->objects, call->objects->dcaches[dentry->cache].super, PYSC_SUPER_NAMES))
         return HAND_OVER;
     if (data->file < 0)
         data->file = open_host(call->objects, dentry, O_RDONLY | O_DIRECTORY);

@@ -1,5 +1,5 @@
-/* Fast paths of regular files.  Nothing here waits: host files are read by RWF_NOWAIT, or plainly where the host refuses
- * that and has been quick; written is memory alone. */
+/* Fast paths of regular files.  Nothing here waits for long: host files are read by RWF_NOWAIT, or plainly where the host
+ * refuses that and the watchdog has nothing against it; written is memory alone. */
 
 #define _GNU_SOURCE
 #include "fast.h"
@@ -11,8 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SLOW_NS 1000000        /* a read that took longer was not from memory */
-#define SLOW_FOR_NS 2000000000 /* so long nothing is read here from that file */
 #define PAGE_SIZE 4096
 #define UNSUITABLE -EAGAIN
 #define LARGE_READ 16384 /* from here on two copies cost more than to have the guest half read */
@@ -36,57 +34,63 @@ data_of(const struct call *call, const struct pysc_file *file)
     return pysc_data_end(call->objects, file->object, file->generation);
 }
 
+static int
+is_remote(const struct call *call, const struct pysc_data *data)
+{
+    return data->super && call->objects->supers[data->super - 1].remote;
+}
+
 static int64_t
-length_of(const struct pysc_data *data)
+length_of(const struct call *call, const struct pysc_data *data)
 {
     struct stat status;
 
     if (data->where == PYSC_DATA_MEMORY)
         return (int64_t)data->length;
+    if (is_remote(call, data))
+        return -EAGAIN;
     return fstat(data->file, &status) == 0 ? status.st_size : -errno;
 }
 
 static int64_t
-read_plainly(struct pysc_data *data, void *to, uint64_t size, int64_t offset)
+read_plainly(const struct call *call, const struct pysc_data *data, void *to, uint64_t size, int64_t offset)
 {
-    int64_t start = clock_ns(CLOCK_MONOTONIC), end;
     ssize_t n;
 
-    if (start < data->slow_until) /* it was read from a disk lately */
+    if (pysc_super_is_slow(call->objects, data->super, PYSC_SUPER_DATA))
         return UNSUITABLE;
+    enter_host(call->objects, data->super, PYSC_SUPER_DATA);
     n = pread(data->file, to, size, offset);
-    end = clock_ns(CLOCK_MONOTONIC);
-    if (end - start > SLOW_NS)
-        data->slow_until = end + SLOW_FOR_NS;
+    leave_host(call->objects);
     return n < 0 ? UNSUITABLE : n;
 }
 
 static int64_t
-read_host(struct pysc_data *data, void *to, uint64_t size, int64_t offset)
+read_host(const struct call *call, struct pysc_data *data, void *to, uint64_t size, int64_t offset)
 {
     struct iovec vector = {to, size};
     ssize_t n;
 
     if (data->refuses)
-        return read_plainly(data, to, size, offset);
+        return read_plainly(call, data, to, size, offset);
     n = preadv2(data->file, &vector, 1, offset, RWF_NOWAIT);
     if (n < 0 && (errno == EOPNOTSUPP || errno == EINVAL)) {
         data->refuses = 1;
-        return read_plainly(data, to, size, offset);
+        return read_plainly(call, data, to, size, offset);
     }
     /* Short because of the file's end, or of what is in memory? */
-    if (n >= 0 && (uint64_t)n < size && length_of(data) > offset + n)
+    if (n >= 0 && (uint64_t)n < size && (is_remote(call, data) || length_of(call, data) > offset + n))
         return UNSUITABLE;
     return n < 0 ? UNSUITABLE : n;
 }
 
 static int64_t
-read_data(struct pysc_data *data, void *to, uint64_t size, int64_t offset)
+read_data(const struct call *call, struct pysc_data *data, void *to, uint64_t size, int64_t offset)
 {
     ssize_t n;
 
     if (data->where == PYSC_DATA_HOST)
-        return read_host(data, to, size, offset);
+        return read_host(call, data, to, size, offset);
     if ((uint64_t)offset >= data->length)
         return 0;
     if (size > data->length - (uint64_t)offset)
@@ -106,7 +110,7 @@ static int
 read_by_copy(struct call *call, struct pysc_file *file, struct pysc_data *data, const struct parts *parts, uint64_t size,
              int64_t offset, int moves)
 {
-    int64_t n = read_data(data, call->thread->slot->data, size < PYSC_DATA_SIZE ? size : PYSC_DATA_SIZE, offset);
+    int64_t n = read_data(call, data, call->thread->slot->data, size < PYSC_DATA_SIZE ? size : PYSC_DATA_SIZE, offset);
 
     if (n < 0 || (n == PYSC_DATA_SIZE && size > PYSC_DATA_SIZE))
         return HAND_OVER;
@@ -123,10 +127,11 @@ read_regular(struct call *call, struct pysc_file *file, const struct parts *part
     int64_t there = 0;
     int result;
 
-    if (!data || offset < 0 || size == 0 || file->flags & O_DIRECT_ || offset > INT64_MAX - MAX_RW_COUNT)
+    if (!data || (moves && file->moving) || offset < 0 || size == 0 || file->flags & O_DIRECT_ ||
+        offset > INT64_MAX - MAX_RW_COUNT)
         return HAND_OVER;
     if (size >= LARGE_READ) {
-        there = length_of(data) - offset; /* files of the host's proc say 0: what they have is seen below */
+        there = length_of(call, data) - offset; /* files of the host's proc say 0: what they have is seen below */
         there = there < MAX_RW_COUNT ? there : MAX_RW_COUNT;
         if (there >= LARGE_READ) {
             size = size < (uint64_t)there ? size : (uint64_t)there;
@@ -191,8 +196,8 @@ write_regular(struct call *call, struct pysc_file *file, const uint8_t *bytes, u
     struct pysc_data *data = data_of(call, file);
     ssize_t n;
 
-    if (!data || data->where != PYSC_DATA_MEMORY || !data->writes_here || call->table->bounded ||
-        data->seals & ~F_SEAL_SEAL_ || file->flags & (O_DIRECT_ | O_DSYNC_) || size == 0 ||
+    if (!data || (moves && file->moving) || data->where != PYSC_DATA_MEMORY || !data->writes_here ||
+        call->table->bounded || data->seals & ~F_SEAL_SEAL_ || file->flags & (O_DIRECT_ | O_DSYNC_) || size == 0 ||
         size > PYSC_DATA_SIZE)
         return HAND_OVER;
     if (file->flags & O_APPEND_)
@@ -250,14 +255,14 @@ seek_regular(struct call *call, struct pysc_file *file, int64_t offset, uint64_t
     struct pysc_data *data = data_of(call, file);
     int64_t base, position;
 
-    if (!data)
+    if (!data || file->moving)
         return HAND_OVER;
     if ((uint32_t)whence == SEEK_SET)
         base = 0;
     else if ((uint32_t)whence == SEEK_CUR)
         base = file->offset;
     else if ((uint32_t)whence == SEEK_END)
-        base = length_of(data);
+        base = length_of(call, data);
     else
         return HAND_OVER;
     if (base < 0 || __builtin_add_overflow(base, offset, &position) || position < 0)

@@ -125,7 +125,7 @@ undo_read(struct pysc_engine *engine, const struct pending *pending, struct pysc
     event->kind = PYSC_KIND_SYSCALL;
     if (!file || file->header.generation != pending->generation)
         return;
-    if (file->offset == pending->end) {
+    if (file->offset == pending->end && !file->moving) {
         file->offset = pending->start;
     } else {
         event->nr = event->nr == SYS_read ? SYS_pread64 : event->nr == SYS_readv ? SYS_preadv : event->nr;

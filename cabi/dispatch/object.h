@@ -21,6 +21,7 @@
 #define MAX_CONTEXTS 65536
 #define MAX_DCACHES 4096
 #define MAX_DENTRIES 1048576
+#define MAX_SUPERS 4096
 #define MANY_DENTRIES 65536 /* from here on some are given up for each that is added */
 #define MAX_INODES 1048576
 #define CROSSINGS 256 /* a power of two */
@@ -49,6 +50,7 @@ struct pysc_dcache {
     uint32_t top;
     uint64_t device, host_device, host_mount;
     uint32_t overlaid, disabled;
+    uint32_t super; /* index + 1; 0: not known */
 };
 
 /* Invariant: it is in its bucket, and counted among its parent's children, as long as it lives; the top is in none. */
@@ -94,6 +96,8 @@ struct pysc_objects {
     struct pysc_epoll epolls[MAX_EPOLLS];
     struct pysc_item items[MAX_ITEMS];
     struct pysc_handlers handlers[MAX_HANDLERS];
+    struct pysc_super supers[MAX_SUPERS];
+    struct pysc_pulse pulse;
     uint32_t buckets[DENTRY_BUCKETS]; /* index + 1 */
     struct crossing crossings[CROSSINGS];
     uint64_t executes[MOUNTS_NOTED / 64]; /* bits by mount */
@@ -110,6 +114,19 @@ struct pysc_objects {
 struct pysc_dentry *pysc_dentry_at(struct pysc_objects *objects, uint32_t index);
 /* The contents at the end of all redirections, or NULL. */
 struct pysc_data *pysc_data_end(struct pysc_objects *objects, uint32_t index, uint32_t generation);
+
+/* Around each host call of the loop's on a file of the host's that may wait: nothing but two stores. */
+static inline void
+enter_host(struct pysc_objects *objects, uint32_t super, uint32_t what)
+{
+    __atomic_store_n(&objects->pulse.at, super << 1 | what, __ATOMIC_RELAXED);
+}
+
+static inline void
+leave_host(struct pysc_objects *objects)
+{
+    __atomic_store_n(&objects->pulse.at, 0, __ATOMIC_RELAXED);
+}
 
 static inline void
 object_lock(struct pysc_header *header)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 static const struct {
     size_t offset, size;
@@ -24,6 +25,7 @@ static const struct {
     [PYSC_OBJECT_INODE] = {offsetof(struct pysc_objects, inodes), sizeof(struct pysc_inode), MAX_INODES},
     [PYSC_OBJECT_EPOLL] = {offsetof(struct pysc_objects, epolls), sizeof(struct pysc_epoll), MAX_EPOLLS},
     [PYSC_OBJECT_ITEM] = {offsetof(struct pysc_objects, items), sizeof(struct pysc_item), MAX_ITEMS},
+    [PYSC_OBJECT_SUPER] = {offsetof(struct pysc_objects, supers), sizeof(struct pysc_super), MAX_SUPERS},
     [PYSC_OBJECT_HANDLERS] = {offsetof(struct pysc_objects, handlers), sizeof(struct pysc_handlers), MAX_HANDLERS},
 };
 
@@ -170,6 +172,35 @@ struct pysc_budget *
 pysc_budget_at(struct pysc_objects *objects, uint32_t index)
 {
     return (struct pysc_budget *)find(objects, PYSC_OBJECT_BUDGET, index);
+}
+
+struct pysc_super *
+pysc_super_at(struct pysc_objects *objects, uint32_t index)
+{
+    return (struct pysc_super *)find(objects, PYSC_OBJECT_SUPER, index);
+}
+
+struct pysc_pulse *
+pysc_objects_pulse(struct pysc_objects *objects)
+{
+    return &objects->pulse;
+}
+
+int32_t
+pysc_super_is_slow(struct pysc_objects *objects, uint32_t super, uint32_t what)
+{
+    const struct pysc_super *s;
+    struct timespec now;
+    int64_t until;
+
+    if (!super)
+        return 0;
+    s = &objects->supers[super - 1];
+    until = __atomic_load_n(&s->slow_until[what], __ATOMIC_RELAXED);
+    if (s->remote || !until)
+        return s->remote != 0;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec < until;
 }
 
 void

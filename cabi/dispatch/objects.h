@@ -19,7 +19,8 @@ struct pysc_objects;
 #define PYSC_OBJECT_EPOLL 10
 #define PYSC_OBJECT_ITEM 11
 #define PYSC_OBJECT_HANDLERS 12
-#define PYSC_OBJECT_KINDS 13
+#define PYSC_OBJECT_SUPER 13
+#define PYSC_OBJECT_KINDS 14
 
 struct pysc_header {
     uint32_t lock;
@@ -66,7 +67,7 @@ struct pysc_file {
     uint32_t mount;      /* and through which mount, by its id */
     uint32_t era;        /* of the dentry then: another one means that it is another place now */
     uint32_t owns;       /* `object` is this one's alone */
-    uint32_t spare;
+    uint32_t moving;     /* Python waits with the offset in its hands (f_pos_lock) */
 };
 
 /* Where the bytes of a regular file are. */
@@ -85,7 +86,7 @@ struct pysc_data {
     uint32_t refuses;    /* the host refuses RWF_NOWAIT for `file` */
     uint32_t writes_here; /* fast paths may write */
     uint32_t stored;      /* pages of `small` that were written, by bits; the others are holes */
-    int64_t slow_until;  /* CLOCK_MONOTONIC, ns: no plain reads before */
+    uint32_t super;      /* of HOST: the superblock, index + 1; 0: not known */
     uint64_t length;     /* of MEMORY */
     uint64_t charged;    /* pages that its budget has */
     int64_t modified;    /* CLOCK_REALTIME, ns: when a fast path wrote last; 0: Python knows it */
@@ -103,6 +104,29 @@ struct pysc_data {
     uint32_t donated;  /* guest halves have it */
     uint32_t offer;    /* PYSC_OFFER_*: of what fast paths look at first, where this redirects */
     uint64_t served;   /* bytes read from here in large pieces, by copies */
+};
+
+/* A file system of the host's behind one of our mounts: whether the loop may call it. */
+#define PYSC_SUPER_NAMES 0 /* looking, opening, listing, closing */
+#define PYSC_SUPER_DATA 1
+struct pysc_super {
+    struct pysc_header header;
+    uint32_t remote;       /* over a network, or a process answers: the loop makes no call that may wait */
+    uint32_t spare;
+    int64_t slow_until[2]; /* CLOCK_MONOTONIC, ns, of names and of data: the watchdog's; 0: quick */
+};
+
+/* What the loop is at, in plain stores of its own, for the watchdog to read (watchdog.c). */
+#define PYSC_AT_SEEN 0x80000000U /* set by the watchdog: whatever the loop does next takes it away */
+struct pysc_pulse {
+    uint32_t at;       /* in a host call on a superblock: (index + 1) << 1 | PYSC_SUPER_*; 0: in none */
+    uint32_t turn;     /* grows when the loop begins to wait, and when it goes on: odd while Python runs */
+    uint32_t asleep;   /* it waits on the host */
+    uint32_t dozing;   /* a futex: the watchdog waits until it is told that the loop is awake */
+    int64_t stalled;   /* ns: how long the loop has been away, where that was too long; 0: it was not */
+    int64_t blocked;   /* of these, not running */
+    uint32_t stalled_at; /* `at` when it was seen blocked last */
+    uint32_t spare;
 };
 
 /* Shall there be a descriptor to be sent?  Fast paths ask, Python tries once. */
@@ -223,6 +247,11 @@ void pysc_epoll_add(struct pysc_objects *objects, struct pysc_epoll *epoll, stru
 void pysc_epoll_drop(struct pysc_objects *objects, struct pysc_epoll *epoll, struct pysc_item *item);
 int64_t pysc_epoll_first(const struct pysc_epoll *epoll);
 
+struct pysc_super *pysc_super_at(struct pysc_objects *objects, uint32_t index);
+struct pysc_pulse *pysc_objects_pulse(struct pysc_objects *objects);
+/* Whether calls on a superblock (index + 1) of PYSC_SUPER_* `what` are to be made by workers, now. */
+int32_t pysc_super_is_slow(struct pysc_objects *objects, uint32_t super, uint32_t what);
+
 /* So many more want to be told of what is done with files, or of reads, too: while there are such, that is no matter of
  * fast paths. */
 void pysc_objects_watch(struct pysc_objects *objects, int32_t more);
@@ -282,9 +311,9 @@ void pysc_data_shrink(struct pysc_data *data);
 #define PYSC_WITHDRAWN_INODE 2 /* for good: a mount point, a locked file … */
 #define PYSC_WITHDRAWN_SHOWN 4 /* while it is shown: its directory is not the tree's */
 
-/* The index of the cache, -errno; `tree` (borrowed) is a directory, or -1: all names are shown.  Guests see all files on device `device`, and each
- * directory with one link, if `overlaid`. */
-int64_t pysc_dcache_new(struct pysc_objects *objects, int32_t tree, uint64_t device, int32_t overlaid);
+/* The index of the cache, -errno; `tree` (borrowed) is a directory, on the superblock `super` (index + 1), or -1: all names
+ * are shown.  Guests see all files on device `device`, and each directory with one link, if `overlaid`. */
+int64_t pysc_dcache_new(struct pysc_objects *objects, int32_t tree, uint32_t super, uint64_t device, int32_t overlaid);
 /* Answer for nothing below it any more. */
 void pysc_dcache_disable(struct pysc_objects *objects, uint32_t cache);
 /* It is not needed any more. */

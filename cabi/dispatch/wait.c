@@ -324,21 +324,45 @@ take_ready(struct pysc_engine *engine, const struct epoll_event *ready, struct b
     }
 }
 
+/* The loop is going to sleep, if there is nothing to be done. */
+static void
+note_sleep(struct pysc_engine *engine)
+{
+    if (engine->pulse)
+        __atomic_store_n(&engine->pulse->asleep, 1, __ATOMIC_RELAXED);
+}
+
+/* Where the watchdog slept, it does so no more: once in a while, since it does not fall asleep at once. */
+static void
+note_awake(struct pysc_engine *engine)
+{
+    if (engine->shared)
+        __atomic_store_n(&engine->shared->asleep, 0, __ATOMIC_SEQ_CST);
+    if (!engine->pulse)
+        return;
+    __atomic_store_n(&engine->pulse->asleep, 0, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&engine->pulse->dozing, __ATOMIC_SEQ_CST))
+        rouse_watchdog(engine->pulse);
+}
+
 static int
 look_at_files(struct pysc_engine *engine, int64_t timeout_ns, struct batch *batch)
 {
     struct timespec timeout = {timeout_ns / 1000000000, timeout_ns % 1000000000};
     struct epoll_event ready[MAX_READY];
     uint32_t room = batch->max - batch->n;
-    int n;
+    int n, failed;
 
     if (room == 0)
         return 0;
+    if (timeout_ns != 0)
+        note_sleep(engine);
     n = epoll_pwait2(engine->epoll, ready, room < MAX_READY ? (int)room : MAX_READY, timeout_ns < 0 ? NULL : &timeout, NULL);
-    if (n < 0)
-        return -errno;
-    if (timeout_ns != 0 && engine->shared)
-        __atomic_store_n(&engine->shared->asleep, 0, __ATOMIC_SEQ_CST);
+    failed = n < 0 ? -errno : 0;
+    if (timeout_ns != 0)
+        note_awake(engine);
+    if (failed)
+        return failed;
     for (int i = 0; i < n; i++)
         take_ready(engine, &ready[i], batch);
     return 0;
@@ -445,6 +469,14 @@ note_arrival(struct pysc_engine *engine, int64_t idle_since)
     }
 }
 
+/* Python begins or ends a turn. */
+static void
+note_turn(struct pysc_engine *engine)
+{
+    if (engine->pulse)
+        __atomic_store_n(&engine->pulse->turn, engine->pulse->turn + 1, __ATOMIC_RELAXED);
+}
+
 static int
 sleep_until(struct pysc_engine *engine, int64_t timeout_ns, struct batch *batch)
 {
@@ -500,6 +532,9 @@ pysc_wait(struct pysc_engine *engine, int64_t timeout_ns, struct pysc_event *eve
     if (!engine->shared || max < 2)
         return -EINVAL; /* pysc_engine_share comes first */
     engine->told = 0;
+    note_turn(engine);
+    if (engine->pulse && engine->pulse->stalled)
+        take_stall(engine, &events[batch.n++]);
     take_all_roused(engine, &batch);
     if (batch.n)
         timeout_ns = 0;
@@ -511,6 +546,7 @@ pysc_wait(struct pysc_engine *engine, int64_t timeout_ns, struct pysc_event *eve
         if (engine->counters.reports != reports)
             note_arrival(engine, now);
     } while (batch.n == 0 && !failed && timeout_ns != 0 && (timeout_ns < 0 || now_ns() < deadline));
+    note_turn(engine);
     /* -EINTR: Python's handlers want to run. */
     return failed && failed != -EINTR ? failed : (int64_t)batch.n;
 }

@@ -43,7 +43,6 @@ class Data:
         c.where = lib.PYSC_DATA_HOST if fd >= 0 else lib.PYSC_DATA_NONE
         c.file = fd
         c.refuses = 0
-        c.slow_until = 0
         c.version += 1
 
     def set_other(self, other: Data | None) -> None:

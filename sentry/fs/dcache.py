@@ -45,14 +45,23 @@ class Lower(Protocol):
 class Dcache:
     """The cache of a file system, and its topmost dentry.
 
-    ``tree`` (borrowed) is a directory of the host's, or -1: fast paths know then what is shown to them, no more.
+    ``tree`` (borrowed) is a directory of the host's, on ``superblock``, or -1: fast paths know then what is shown to
+    them, no more.
     """
 
     __slots__ = ("__weakref__", "_lower", "_top", "has_tree", "index")
 
-    def __init__(self, lower: Lower | None = None, tree: int = -1, device: int = 0, *, overlaid: bool = False) -> None:
+    def __init__(
+        self,
+        lower: Lower | None = None,
+        tree: int = -1,
+        device: int = 0,
+        *,
+        superblock: int = 0,
+        overlaid: bool = False,
+    ) -> None:
         """ENFILE, or what the host says of the tree."""
-        self.index: int = objects.answered(lib.pysc_dcache_new(OBJECTS, tree, device, overlaid))
+        self.index: int = objects.answered(lib.pysc_dcache_new(OBJECTS, tree, superblock, device, overlaid))
         self._lower = lower
         self.has_tree = tree >= 0
         self._top: Dentry | None = None

@@ -9,20 +9,27 @@ from __future__ import annotations
 import os
 import select
 import stat
+from collections.abc import Callable, Coroutine
 from fcntl import F_GETFL, fcntl, ioctl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
+from pysc.cabi import host
 from pysc.cabi.linux.errors import EACCES, EAGAIN, EINVAL, ENOTTY, EOPNOTSUPP, answered_by_host
 from pysc.cabi.linux.poll import EPOLLET, IN, OUT, POLLPRI, POLLRDHUP, UNASKED
 from pysc.sentry.fs.anonymous import ROOT, AnonymousFile, next_ino
 from pysc.sentry.fs.file import O_ACCMODE, O_APPEND, O_RDWR, FileDescription
 from pysc.sentry.fs.inode import Attributes, Owner
+from pysc.sentry.fs.superblock import DATA, Superblock
 from pysc.sentry.kernel.scheduler import Interrupted, WaitQueue, park
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
+    from pysc.sentry.kernel.workers import WorkerClient
     from pysc.sentry.platform.interface import Platform
 
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
 FIONREAD: Final = 0x541B
 CHUNK: Final = 1 << 16
 PROMISED: Final = 512
@@ -31,16 +38,21 @@ EVENTS: Final = IN | OUT | POLLPRI | POLLRDHUP | UNASKED
 
 
 class HostFile(AnonymousFile):
-    """An open file of the host; owns ``fd``.  Seekable ones share their position with whoever else has the file."""
+    """An open file of the host; owns ``fd``.  Seekable ones share their position with whoever else has the file.
 
-    __slots__ = ("fd", "host_mode", "rdev")
+    ``workers`` make calls that may take long (superblock.py); None: nobody does.
+    """
 
-    def __init__(self, fd: int, owner: Owner = ROOT) -> None:
+    __slots__ = ("_superblock", "_workers", "fd", "host_mode", "rdev")
+
+    def __init__(self, fd: int, owner: Owner = ROOT, workers: WorkerClient | None = None) -> None:
         super().__init__(fcntl(fd, F_GETFL) & (O_ACCMODE | O_APPEND), owner, next_ino())
         status = os.fstat(fd)
         self.fd = fd
         self.host_mode = status.st_mode
         self.rdev = status.st_rdev
+        self._workers = workers
+        self._superblock = Superblock(host.statfs(fd)[0])
 
     @property
     def link(self) -> bytes:
@@ -67,45 +79,78 @@ class HostFile(AnonymousFile):
         return other
 
     def _duplicate(self, fd: int) -> HostFile:
-        return HostFile(fd, self.owner)
+        return HostFile(fd, self.owner, self._workers)
+
+    def _who_waits(self) -> WorkerClient | None:
+        return self._workers if self._superblock.is_slow(DATA) else None
+
+    async def _by(self, workers: WorkerClient, call: Coroutine[Any, Any, T]) -> T:
+        """Await a worker's call, which keeps the descriptor open."""
+        return await workers.killably(self._with_reference(call))
+
+    async def _with_reference(self, call: Coroutine[Any, Any, T]) -> T:
+        self.get()
+        try:
+            return await call
+        finally:
+            self.put()
+
+    def _here(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        with answered_by_host():
+            return self._superblock.inline(DATA, call, *args, **kwargs)
 
     async def read(self, size: int) -> bytes:
-        with answered_by_host():
-            return os.read(self.fd, size)
+        workers = self._who_waits()
+        if workers is not None:
+            return await self._by(workers, workers.pread(self.fd, size, -1, lane=self._superblock.lane))
+        return self._here(os.read, self.fd, size)
 
     async def write(self, data: bytes) -> int:
-        with answered_by_host():
-            return os.write(self.fd, data)
+        workers = self._who_waits()
+        if workers is not None:
+            return await self._by(workers, workers.pwrite(self.fd, data, -1, lane=self._superblock.lane))
+        return self._here(os.write, self.fd, data)
 
     async def pread(self, size: int, offset: int) -> bytes:
-        with answered_by_host():
-            return os.pread(self.fd, size, offset)
+        workers = self._who_waits()
+        if workers is not None:
+            return await self._by(workers, workers.pread(self.fd, size, offset, lane=self._superblock.lane))
+        return self._here(os.pread, self.fd, size, offset)
 
     async def pwrite(self, data: bytes, offset: int) -> int:
-        with answered_by_host():
-            return os.pwrite(self.fd, data, offset)
+        workers = self._who_waits()
+        if workers is not None:
+            return await self._by(workers, workers.pwrite(self.fd, data, offset, lane=self._superblock.lane))
+        return self._here(os.pwrite, self.fd, data, offset)
 
     async def seek(self, offset: int, whence: int) -> int:
-        with answered_by_host():
-            return os.lseek(self.fd, offset, whence)
+        workers = self._who_waits()
+        if workers is not None:
+            return await self._by(workers, workers.seek(self.fd, offset, whence, lane=self._superblock.lane))
+        return self._here(os.lseek, self.fd, offset, whence)
 
     async def truncate(self, size: int) -> None:
-        with answered_by_host():
-            os.ftruncate(self.fd, size)
+        self._here(os.ftruncate, self.fd, size)
 
     async def sync(self, data_only: bool) -> None:
-        with answered_by_host():
-            (os.fdatasync if data_only else os.fsync)(self.fd)
+        if self._workers is not None:
+            call = self._workers.fsync(self.fd, data_only=data_only, lane=self._superblock.lane)
+            await self._by(self._workers, call)
+        else:
+            self._here(os.fdatasync if data_only else os.fsync, self.fd)
 
     async def attributes(self) -> Attributes:
         shown = await super().attributes()
-        status = os.fstat(self.fd)
         shown.mode = self.host_mode
         shown.rdev = self.rdev
         if stat.S_ISREG(self.host_mode):
-            shown.size = status.st_size
-            shown.blocks = status.st_blocks
-            shown.atime, shown.mtime, shown.ctime = status.st_atime_ns, status.st_mtime_ns, status.st_ctime_ns
+            workers = self._workers if self._superblock.remote else None
+            if workers is not None:
+                status = await self._by(workers, workers.stat(self.fd, lane=self._superblock.lane))
+            else:
+                status = host.stat_at(self.fd)
+            shown.size, shown.blocks = status.size, status.blocks
+            shown.atime, shown.mtime, shown.ctime = status.atime, status.mtime, status.ctime
         return shown
 
 
@@ -230,9 +275,11 @@ class HostStream(HostFile):
         return 0
 
 
-def open_host_file(fd: int, platform: Platform, owner: Owner = ROOT) -> FileDescription:
+def open_host_file(
+    fd: int, platform: Platform, owner: Owner = ROOT, workers: WorkerClient | None = None
+) -> FileDescription:
     """Return the description of a donated descriptor, which it then owns.  Terminals are tty.py's."""
     mode = os.fstat(fd).st_mode
     if stat.S_ISREG(mode) or stat.S_ISBLK(mode) or stat.S_ISDIR(mode):
-        return HostFile(fd, owner)
+        return HostFile(fd, owner, workers)
     return HostStream(fd, platform, owner)

@@ -11,19 +11,20 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
 from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import EACCES, EIO, ENOENT, EOPNOTSUPP, EPERM, LinuxError, answered_by_host, linux_error
+from pysc.cabi.linux.errors import EACCES, ENOENT, EOPNOTSUPP, EPERM, LinuxError, answered_by_host
 from pysc.cabi.linux.fcntl import RENAME_EXCHANGE, RENAME_NOREPLACE
 from pysc.cabi.linux.stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
 from pysc.sentry.fs import dcache
 from pysc.sentry.fs.data import Data
-from pysc.sentry.fs.dcache import Dcache
+from pysc.sentry.fs.dcache import Dcache, Lower
 from pysc.sentry.fs.inode import (
     Attributes,
     Changes,
@@ -34,6 +35,7 @@ from pysc.sentry.fs.inode import (
     Owner,
     anonymous_device,
 )
+from pysc.sentry.fs.superblock import DATA, NAMES, Superblock
 from pysc.sentry.fs.tree import Tree
 from pysc.urpc.fds import FileFd
 from pysc.urpc.schema import gofer
@@ -42,15 +44,17 @@ if TYPE_CHECKING:
     from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.fs.path import Path
     from pysc.sentry.kernel.task import Task
+    from pysc.sentry.kernel.workers import WorkerClient
 
+T = TypeVar("T")
 IDLE_MAX: Final = 512
 """Descriptors of files that nobody has open, kept for the next open."""
 
 
 class HostFilesystem(Filesystem):
-    """One mount.  ``inodes`` are those in use, by the host's identity."""
+    """One mount.  ``inodes`` are those in use, by the host's identity; ``superblocks`` what it shows, by device."""
 
-    __slots__ = ("_devices", "idle", "inodes", "tree")
+    __slots__ = ("_devices", "idle", "inodes", "superblocks", "tree")
 
     name = b"9p"
     magic = 0x01021997
@@ -65,6 +69,7 @@ class HostFilesystem(Filesystem):
         self.remembers_absent = not shared
         self.inodes: WeakValueDictionary[tuple[int, int], HostInode] = WeakValueDictionary()
         self.idle: OrderedDict[HostRegular, None] = OrderedDict()
+        self.superblocks: dict[int, Superblock] = {}
         self._devices: dict[int, int] = {}
 
     @classmethod
@@ -72,8 +77,22 @@ class HostFilesystem(Filesystem):
         """Make the file system of a mount; its root may be a file (bind mounts)."""
         attributes, fixed = await tree.attach()
         fs = cls(tree, shared=shared, readonly=readonly or fixed)
+        await fs.meet(attributes, tree.base)
         fs.root = fs.inode(attributes, None)
         return fs
+
+    async def meet(self, attributes: HostAttributes, path: bytes) -> None:
+        """Find out of what kind the file system is that a file is on: the host may have mounted another one there."""
+        if attributes.dev not in self.superblocks:
+            superblock = self.superblocks[attributes.dev] = Superblock()
+            superblock.found(await self.tree.kind(path, attributes))
+
+    def superblock(self, device: int) -> Superblock:
+        """Return that of a device of the host's."""
+        found = self.superblocks.get(device)
+        if found is None:
+            found = self.superblocks[device] = Superblock()
+        return found
 
     def device(self, number: int) -> int:
         """Return the virtual device number for one of the host's."""
@@ -104,15 +123,22 @@ class HostFilesystem(Filesystem):
 
     def serve(self) -> None:
         """Let fast paths answer for the names in it, if nobody changes them and it can be looked at directly."""
-        if self.readonly and not self.revalidates and self.tree.fd >= 0 and isinstance(self.root, HostDirectory):
-            self.dcache = Dcache(self, self.tree.fd, self.dev, overlaid=False)
+        if self.readonly and isinstance(self.root, HostDirectory):
+            self.dcache = self.names(self, self.dev, overlaid=False)
+
+    def names(self, lower: Lower, device: int, *, overlaid: bool) -> Dcache | None:
+        """Return a cache of its names in which fast paths look for themselves; None: they cannot, or must not."""
+        superblock = self.root.superblock
+        if self.revalidates or self.tree.fd < 0 or superblock.remote:
+            return None
+        return Dcache(lower, self.tree.fd, device, superblock=superblock.number, overlaid=overlaid)
 
     def found(self, directory: HostDirectory, name: bytes, attributes: HostAttributes) -> HostInode:
         """Return the inode of a name that fast paths have found."""
         return self.inode(attributes, Place(directory, name))
 
     async def statistics(self) -> FsStatistics:
-        s = await self.tree.statistics(self.root.host)
+        s = await self.tree.statistics(self.root.host, self.root.superblock)
         return FsStatistics(self.magic, s.blocks, s.bfree, s.bavail, s.files, s.ffree, s.bsize, s.namelen)
 
 
@@ -130,13 +156,14 @@ class HostInode(Inode):
     remembered as long as this inode is.
     """
 
-    __slots__ = ("given", "host", "places", "stale")
+    __slots__ = ("given", "host", "places", "stale", "superblock")
 
     fs: HostFilesystem
 
     def __init__(self, fs: HostFilesystem, attributes: HostAttributes) -> None:
         super().__init__(fs, attributes.ino, attributes.mode, attributes.uid, attributes.gid)
         self.host = attributes
+        self.superblock = fs.superblock(attributes.dev)
         self.places: list[Place] = []
         self.stale = False
         self.given: Owner | None = None
@@ -182,12 +209,12 @@ class HostInode(Inode):
     async def refresh(self) -> None:
         """Ask for the attributes again."""
         if self.places or self is self.fs.root:
-            self.update(await self.fs.tree.stat(self.path()))
+            self.update(await self.fs.tree.stat(self.path(), self.superblock))
 
     async def revalidate(self, parent: Inode, name: bytes) -> bool:
         assert isinstance(parent, HostDirectory)
         try:
-            attributes = await self.fs.tree.stat(parent.below(name))
+            attributes = await self.fs.tree.stat(parent.below(name), self.superblock)
         except LinuxError:
             attributes = None
         same = (
@@ -292,18 +319,20 @@ class HostLink(HostInode):
 
     async def readlink(self, task: Task) -> bytes:
         if self._target is None:
-            self._target = await self.fs.tree.read_link(self.path(), self.host)
+            self._target = await self.fs.tree.read_link(self.path(), self.host, self.superblock)
         return self._target
 
 
 class HostDirectory(HostInode):
     """Invariant: ``listing``, if there is one, has every name (exclusive mounts only)."""
 
-    __slots__ = ("listing",)
+    __slots__ = ("_changes", "listing")
 
     def __init__(self, fs: HostFilesystem, attributes: HostAttributes) -> None:
         super().__init__(fs, attributes)
         self.listing: dict[bytes, Entry] | None = None
+        self._changes = 0
+        """Names that came or went."""
 
     def below(self, name: bytes) -> bytes:
         """Return the path of a name in it."""
@@ -324,13 +353,18 @@ class HostDirectory(HostInode):
     async def lookup(self, name: bytes) -> Inode:
         if self.listing is not None and name not in self.listing:
             raise ENOENT
-        return self.fs.inode(await self.fs.tree.stat(self.below(name)), Place(self, name))
+        path = self.below(name)
+        attributes = await self.fs.tree.stat(path, self.superblock)
+        if attributes.dev not in self.fs.superblocks:
+            await self.fs.meet(attributes, path)
+        return self.fs.inode(attributes, Place(self, name))
 
     async def entries(self) -> list[Entry]:
         if self.listing is not None:
             return list(self.listing.values())
-        entries = await self.fs.tree.list(self.path(), self.host)
-        if not self.fs.revalidates:
+        changes = self._changes
+        entries = await self.fs.tree.entries(self.path(), self.host, self.superblock)
+        if not self.fs.revalidates and changes == self._changes:
             self.listing = {entry.name: entry for entry in entries}
         return entries
 
@@ -340,11 +374,13 @@ class HostDirectory(HostInode):
         return inode
 
     def _note(self, name: bytes, inode: Inode) -> None:
+        self._changes += 1
         if self.listing is not None:
             self.listing[name] = Entry(name, inode.ino, inode.mode & S_IFMT)
         self.stale = True
 
     def _removed(self, name: bytes, child: HostInode) -> None:
+        self._changes += 1
         if self.listing is not None:
             self.listing.pop(name, None)
         child.lose(Place(self, name))
@@ -432,11 +468,12 @@ class HostRegular(HostInode):
     serves reads, too: on overlayfs a descriptor from before the first open for writing shows the old file.
     """
 
-    __slots__ = ("_data", "_refuses", "read_fd", "users", "write_fd", "writers")
+    __slots__ = ("_busy", "_data", "_refuses", "_replaced", "read_fd", "users", "write_fd", "writers")
 
     def __init__(self, fs: HostFilesystem, attributes: HostAttributes) -> None:
         super().__init__(fs, attributes)
         self._data = Data()
+        self._data.c.super = self.superblock.number
         if fs.revalidates:
             self._data.distrust()
         self._refuses = False  # RWF_NOWAIT, as does all that has no disk, and overlayfs
@@ -444,6 +481,9 @@ class HostRegular(HostInode):
         self.write_fd = -1
         self.users = 0
         self.writers = 0
+        self._busy = 0
+        self._replaced: list[int] = []
+        """Descriptors that nobody uses any more but ``_busy`` calls of workers, maybe."""
 
     def __del__(self) -> None:
         self.close_idle()
@@ -453,7 +493,7 @@ class HostRegular(HostInode):
         if not self.users:
             for fd in (self.read_fd, self.write_fd):
                 if fd >= 0:
-                    os.close(fd)
+                    self.fs.tree.close(fd, self.superblock, last=not self.places)
             self.read_fd = self.write_fd = -1
             self._data.set_host(-1)
 
@@ -468,7 +508,7 @@ class HostRegular(HostInode):
     def adopt(self, fd: int) -> None:
         """Take over the descriptor that came with its creation."""
         if self.write_fd >= 0:
-            os.close(self.write_fd)
+            self._replace(self.write_fd)
         self.write_fd = fd
         self._data.set_host(fd)
         self.fs.keep_idle(self)
@@ -482,8 +522,7 @@ class HostRegular(HostInode):
                 fd = await self.fs.tree.open_write(self.path(), self.host)
                 self._set_write_fd(fd)
             elif self.write_fd < 0 and self.read_fd < 0:
-                fd = await self.fs.tree.open_read(self.path(), self.host)
-                self._set_read_fd(fd)
+                await self._open_reader()
         except BaseException:
             self.close_data(write)
             raise
@@ -492,23 +531,58 @@ class HostRegular(HostInode):
         self.users += 1
         self.fs.idle.pop(self, None)
         if self.fd >= 0:
-            os.close(fd)
+            self.fs.tree.close(fd, self.superblock)
         else:
             self._set_read_fd(fd)
 
+    async def _open_reader(self) -> None:
+        if self.superblock.is_slow(NAMES):
+            await self._by_worker(self._read_by_new())
+        else:
+            await self._read_by_new()
+
+    async def _read_by_new(self) -> None:
+        self._set_read_fd(await self.fs.tree.open_read(self.path(), self.host, self.superblock))
+
+    def _workers(self, *, always: bool = False) -> WorkerClient | None:
+        """Return who shall make calls on the data, if they may take long."""
+        return self.fs.tree.workers if always or self.superblock.is_slow(DATA) else None
+
+    async def _by_worker(self, calls: Coroutine[Any, Any, T]) -> T:
+        """Await what uses descriptors of this file, which stay open as long as that goes on."""
+        workers = self.fs.tree.workers
+        return await (self._with_hold(calls) if workers is None else workers.killably(self._with_hold(calls)))
+
+    async def _with_hold(self, calls: Coroutine[Any, Any, T]) -> T:
+        self.users += 1
+        self._busy += 1
+        try:
+            return await calls
+        finally:
+            self._busy -= 1
+            while self._replaced and not self._busy:
+                self.fs.tree.close(self._replaced.pop(), self.superblock)
+            self.close_data(False)
+
+    def _replace(self, fd: int) -> None:
+        if self._busy:
+            self._replaced.append(fd)
+        else:
+            self.fs.tree.close(fd, self.superblock)
+
     def _set_write_fd(self, fd: int) -> None:
         if self.write_fd >= 0:
-            os.close(fd)
+            self.fs.tree.close(fd, self.superblock)
             return
         self.write_fd = fd
         self._data.set_host(fd)
         if self.read_fd >= 0:
-            os.close(self.read_fd)
+            self._replace(self.read_fd)
             self.read_fd = -1
 
     def _set_read_fd(self, fd: int) -> None:
         if self.read_fd >= 0:
-            os.close(fd)
+            self.fs.tree.close(fd, self.superblock)
         else:
             self.read_fd = fd
             self._data.set_host(self.fd, fd)
@@ -533,8 +607,12 @@ class HostRegular(HostInode):
         if self.fd < 0:
             await super().refresh()
             return
-        with answered_by_host():
-            found = host.stat_at(self.fd)
+        workers = self.fs.tree.workers if self.superblock.remote else None
+        if workers is not None:
+            found = await self._by_worker(workers.stat(self.fd, lane=self.superblock.lane))
+        else:
+            with answered_by_host():
+                found = host.stat_at(self.fd)
         if belongs is not None:
             found = replace(found, mode=belongs.mode, uid=belongs.uid, gid=belongs.gid)
         self.update(found)
@@ -543,7 +621,7 @@ class HostRegular(HostInode):
         """Return attributes with the owner and mode that only the gofer knows."""
         if self.fs.revalidates and self.places and self.fd >= 0:
             try:
-                there = await self.fs.tree.stat(self.path())
+                there = await self.fs.tree.stat(self.path(), self.superblock)
             except LinuxError:
                 return self.host  # it has lost its name on the host
             if (there.dev, there.ino) == (self.host.dev, self.host.ino):
@@ -556,10 +634,12 @@ class HostRegular(HostInode):
         return self.host.size
 
     async def read_at(self, size: int, offset: int) -> bytes:
-        try:
-            return os.pread(self.fd, size, offset)
-        except OSError as error:
-            raise _told(error) from None
+        # Where the host does not refuse to tell, it has told that this waits.
+        workers = self._workers(always=not self._refuses)
+        if workers is not None:
+            return await self._by_worker(workers.pread(self.fd, size, offset, lane=self.superblock.lane))
+        with answered_by_host():
+            return self.superblock.inline(DATA, os.pread, self.fd, size, offset)
 
     def read_nowait(self, size: int, offset: int) -> bytes | None:
         if self._refuses:
@@ -570,25 +650,32 @@ class HostRegular(HostInode):
         except OSError as error:
             self._refuses = error.errno == EOPNOTSUPP.errno
             return None
-        if count < size and count and offset + count < os.fstat(self.fd).st_size:
-            return None  # the rest is on the disk
+        if count < size and (self.superblock.remote or (count and offset + count < os.fstat(self.fd).st_size)):
+            return None  # the rest is on the disk, or may be at the server
         return bytes(buffer) if count == size else bytes(memoryview(buffer)[:count])
-
-    async def warm(self, size: int, offset: int) -> None:
-        # What a worker reads is dropped: it fills the host's cache.  Where NOWAIT is refused nobody can tell.
-        if not self._refuses:
-            await self.fs.tree.warm(self.fd, size, offset)
 
     async def write_at(self, data: bytes, offset: int | None) -> tuple[int, int]:
         self.stale = True
+        workers = self._workers()
+        if workers is not None:
+            return await self._by_worker(self._write(workers, data, offset))
+        with answered_by_host():
+            if offset is not None:
+                written = self.superblock.inline(DATA, os.pwrite, self.write_fd, data, offset)
+                return written, offset + written
+            written = self.superblock.inline(DATA, os.pwritev, self.write_fd, [data], 0, os.RWF_APPEND)
+            return written, os.fstat(self.write_fd).st_size
+
+    async def _write(self, workers: WorkerClient, data: bytes, offset: int | None) -> tuple[int, int]:
+        lane = self.superblock.lane
         try:
             if offset is not None:
-                written = os.pwrite(self.write_fd, data, offset)
+                written = await workers.pwrite(self.write_fd, data, offset, lane=lane)
                 return written, offset + written
-            written = os.pwritev(self.write_fd, [data], 0, os.RWF_APPEND)
-            return written, os.fstat(self.write_fd).st_size
-        except OSError as error:
-            raise _told(error) from None
+            written = await workers.pwrite(self.write_fd, data, 0, os.RWF_APPEND, lane=lane)
+            return written, (await workers.stat(self.write_fd, lane=lane)).size
+        finally:
+            self.stale = True  # somebody may have asked meanwhile
 
     async def set_attributes(self, changes: Changes) -> None:
         if self.places or self.write_fd < 0:
@@ -606,8 +693,12 @@ class HostRegular(HostInode):
         self.made(await self.fs.tree.call(request))
 
     async def seek_data(self, offset: int, hole: bool) -> int:
+        whence = os.SEEK_HOLE if hole else os.SEEK_DATA
+        workers = self._workers()
+        if workers is not None:
+            return await self._by_worker(workers.seek(self.fd, offset, whence, lane=self.superblock.lane))
         with answered_by_host():
-            return os.lseek(self.fd, offset, os.SEEK_HOLE if hole else os.SEEK_DATA)
+            return self.superblock.inline(DATA, os.lseek, self.fd, offset, whence)
 
     async def allocate(self, mode: int, offset: int, length: int) -> None:
         if self.write_fd < 0:
@@ -618,20 +709,15 @@ class HostRegular(HostInode):
 
     async def sync(self, data_only: bool) -> None:
         if self.write_fd >= 0:
-            await self.fs.tree.sync(self.write_fd, data_only)
+            await self._by_worker(self.fs.tree.sync(self.write_fd, data_only, self.superblock))
 
     async def mapping_fd(self, write: bool) -> int:
         if write:
             self.stale = True
             return self.write_fd
         if self.read_fd < 0:
-            fd = await self.fs.tree.open_read(self.path(), self.host)
-            self._set_read_fd(fd)
+            await self._open_reader()
         return self.read_fd
-
-
-def _told(error: OSError) -> LinuxError:
-    return linux_error(error.errno or EIO.errno)
 
 
 _TYPES: Final[dict[int, type[HostInode]]] = {S_IFREG: HostRegular, S_IFDIR: HostDirectory, S_IFLNK: HostLink}

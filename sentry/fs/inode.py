@@ -307,11 +307,8 @@ class Inode:
         raise EISDIR if self.mode & S_IFMT == S_IFDIR else EINVAL
 
     def read_nowait(self, size: int, offset: int) -> bytes | None:
-        """As :meth:`read_at`, if the bytes are at hand; None: :meth:`warm`, then read_at."""
+        """As :meth:`read_at`, if the bytes are at hand; None: that may wait."""
         return None
-
-    async def warm(self, size: int, offset: int) -> None:
-        """Wait until reading there does not wait for a disk, as far as that can be had."""
 
     async def write_at(self, data: bytes, offset: int | None) -> tuple[int, int]:
         """Write at ``offset``, or at the end if that is None: the number of bytes, and the position behind them."""

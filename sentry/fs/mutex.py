@@ -14,23 +14,25 @@ from pysc.sentry.kernel.scheduler import Completion
 class Mutex:
     """First come, first served; the wait is uninterruptible, since holders wait for daemons at most."""
 
-    __slots__ = ("_held", "_waiters")
+    __slots__ = ("_waiters", "held")
 
     def __init__(self) -> None:
-        self._held = False
-        self._waiters: deque[Completion[None]] = deque()
+        self.held = False
+        self._waiters: deque[Completion[None]] | None = None
 
     async def __aenter__(self) -> None:
-        if self._held:
+        if self.held:
             turn: Completion[None] = Completion()
+            if self._waiters is None:
+                self._waiters = deque()
             self._waiters.append(turn)
             await turn
-        self._held = True
+        self.held = True
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._held = False
+        self.held = False
         if self._waiters:
-            self._held = True
+            self.held = True
             self._waiters.popleft().resolve(None)

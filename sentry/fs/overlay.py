@@ -18,7 +18,7 @@ from pysc.cabi.linux.mount import OVERLAYFS_SUPER_MAGIC
 from pysc.cabi.linux.stat import PERMISSIONS, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 from pysc.sentry.fs import dcache
 from pysc.sentry.fs.data import Data
-from pysc.sentry.fs.dcache import INODE, NAME, Dcache
+from pysc.sentry.fs.dcache import INODE, NAME
 from pysc.sentry.fs.hostfs import HostDirectory, HostFilesystem
 from pysc.sentry.fs.inode import Attributes, Changes, Entry, Filesystem, FsStatistics, Inode, Owner, clock
 from pysc.sentry.fs.mutex import Mutex
@@ -87,8 +87,9 @@ class Overlay(Filesystem):
     def serve(self) -> None:
         """Let fast paths answer for what only the lower side has, if it can be looked at directly."""
         lower = self.lower
-        if isinstance(lower, HostFilesystem) and not lower.revalidates and lower.tree.fd >= 0:
-            self.dcache = Dcache(self, lower.tree.fd, self.dev, overlaid=True)
+        if isinstance(lower, HostFilesystem):
+            self.dcache = lower.names(self, self.dev, overlaid=True)
+        if self.dcache is not None:
             self.root.merge()
 
     def found(self, directory: OverlayDirectory, name: bytes, attributes: HostAttributes) -> OverlayInode:
@@ -364,9 +365,6 @@ class OverlayFile(KnownInode):
 
     def read_nowait(self, size: int, offset: int) -> bytes | None:
         return self.real.read_nowait(size, offset)
-
-    async def warm(self, size: int, offset: int) -> None:
-        await self.real.warm(size, offset)
 
     async def write_at(self, data: bytes, offset: int | None) -> tuple[int, int]:
         return await (await self.copy_up()).write_at(data, offset)

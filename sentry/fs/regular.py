@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
 
 from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import EACCES, EBADF, EFBIG, EINVAL, ENXIO, ETXTBSY, LinuxError
@@ -21,6 +22,7 @@ from pysc.cabi.linux.fcntl import (
 )
 from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.inode import Changes, clock
+from pysc.sentry.fs.mutex import Mutex
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.inode import Attributes, Inode
@@ -33,15 +35,36 @@ MAP_SHARED_BIT: Final = 1
 """Set in MAP_SHARED and MAP_SHARED_VALIDATE, not in MAP_PRIVATE."""
 
 
+class _Position(Mutex):
+    """f_pos_lock: who has it moves the offset, and may wait meanwhile; fast paths leave that to Python then."""
+
+    __slots__ = ("_c",)
+
+    def __init__(self, c: Any) -> None:
+        super().__init__()
+        self._c = c
+
+    async def __aenter__(self) -> None:
+        await super().__aenter__()
+        self._c.moving = True
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await super().__aexit__(kind, error, traceback)
+        self._c.moving = self.held
+
+
 class RegularFile(FileDescription):
     """Invariant: :meth:`Inode.open_data` was awaited for it; release gives that back."""
 
-    __slots__ = ("_claim", "inode")
+    __slots__ = ("_claim", "_position", "inode")
 
     def __init__(self, inode: Inode, flags: int, path: Path | None, index: int | None = None) -> None:
         super().__init__(flags, path, index)
         self.inode = inode
         self._claim = 0
+        self._position = _Position(self._c)
         data = inode.data()
         if data is not None:
             self.serve(lib.PYSC_FILE_REGULAR, data.index, data.generation)
@@ -72,12 +95,15 @@ class RegularFile(FileDescription):
 
     async def read(self, size: int) -> bytes:
         await self._offer()
-        data = self.inode.read_nowait(size, self.offset)
-        if data is None:
-            # Others may move the offset until it is warm; from then on nothing waits.
-            await self.inode.warm(size, self.offset)
-            data = await self.inode.read_at(size, self.offset)
-        self.offset += len(data)
+        if not self._position.held:
+            data = self.inode.read_nowait(size, self.offset)
+            if data is not None:
+                self.offset += len(data)
+                return data
+        async with self._position:
+            offset = self.offset
+            data = await self.inode.read_at(size, offset)
+            self.offset = offset + len(data)
         return data
 
     async def write(self, data: bytes) -> int:
@@ -85,10 +111,11 @@ class RegularFile(FileDescription):
 
     async def write_as(self, data: bytes, offset: int | None, *, append: bool) -> int:
         """Write at ``offset`` (None: the description's, which moves), or at the end whatever O_APPEND says."""
-        place = self.offset if offset is None else offset
-        written, end = await self.inode.write_at(data, None if append else place)
-        if offset is None:
-            self.offset = end
+        if offset is not None:
+            written, _end = await self.inode.write_at(data, None if append else offset)
+        else:
+            async with self._position:
+                written, self.offset = await self.inode.write_at(data, None if append else self.offset)
         if self.flags & O_DSYNC:
             await self.inode.sync(True)
         return written
@@ -97,7 +124,6 @@ class RegularFile(FileDescription):
         await self._offer()
         data = self.inode.read_nowait(size, offset)
         if data is None:
-            await self.inode.warm(size, offset)
             data = await self.inode.read_at(size, offset)
         return data
 
@@ -105,6 +131,10 @@ class RegularFile(FileDescription):
         return await self.write_as(data, offset, append=bool(self.flags & O_APPEND))
 
     async def seek(self, offset: int, whence: int) -> int:
+        async with self._position:
+            return await self._seek(offset, whence)
+
+    async def _seek(self, offset: int, whence: int) -> int:
         if whence == SEEK_SET:
             position = offset
         elif whence == SEEK_CUR:

@@ -1,6 +1,7 @@
 """One mount of the gofer's, as the sentry reaches it: reading below a donated tree, everything else by request.
 
-Without a tree (``--file-access-direct=off``), and where the tree answers EACCES, reading is a request, too.
+Without a tree (``--file-access-direct=off``), and where the tree answers EACCES, reading is a request, too.  What may
+wait is a worker's: see superblock.py.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import EACCES, EIO, EROFS, LinuxError, answered_by_host, linux_error
 from pysc.sentry.fs.inode import Entry
+from pysc.sentry.fs.superblock import NAMES, Superblock
 from pysc.sentry.kernel.scheduler import yield_now
 from pysc.urpc.fds import FileFd
 from pysc.urpc.schema import gofer
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 LIST_BYTES: Final = 32 << 10
+SMALL_FILE: Final = 1 << 20
 
 
 def listing(fd: int) -> Iterator[list[Entry]]:
@@ -52,7 +55,7 @@ class Caller(Protocol):
 class Tree:
     """A mount: its number at the gofer, the tree (-1: none; owned), and the gofer (None: nothing can be changed)."""
 
-    __slots__ = ("_client", "_workers", "base", "fd", "maps_owners", "mount")
+    __slots__ = ("_client", "base", "fd", "maps_owners", "mount", "workers")
 
     def __init__(self, mount: int, fd: int, client: Caller | None, workers: WorkerClient | None = None) -> None:
         self.mount = mount
@@ -62,16 +65,30 @@ class Tree:
         self.maps_owners = False
         """Owners and modes are the gofer's to tell: the host's inodes have others."""
         self._client = client
-        self._workers = workers
+        self.workers = workers
+        """None: there are none (tests)."""
 
     async def attach(self) -> tuple[HostAttributes, bool]:
         """Return the root's attributes, and whether the gofer lets nothing be changed."""
         if self._client is None:
-            return await self.stat(b""), True
+            return host.stat_at(self.fd), True
         attached = await self._client.call(gofer.Attach(self.mount))
         self.base = attached.path
         self.maps_owners = attached.maps_owners
         return HostAttributes.unpack_from(attached.root), attached.readonly
+
+    async def kind(self, path: bytes, attributes: HostAttributes) -> int:
+        """Return the magic number of the file system there, as statfs(2) has it; 0 if nobody tells."""
+        try:
+            if self.fd >= 0:
+                return await self.workers.look(self.fd, path) if self.workers is not None else host.statfs(self.fd)[0]
+            return (await self.call(gofer.StatFs(self.file(path, attributes)))).magic
+        except LinuxError:
+            return 0
+
+    def _waits(self, at: Superblock) -> WorkerClient | None:
+        """Return who shall look at names, if that may take long."""
+        return self.workers if at.is_slow(NAMES) else None
 
     async def call(self, request: Request[R]) -> R:
         """Ask the gofer.  EROFS without one."""
@@ -85,18 +102,21 @@ class Tree:
             return gofer.File(self.mount, path)
         return gofer.File(self.mount, path, attributes.dev, attributes.ino)
 
-    def _refused(self, error: OSError) -> LinuxError | None:
+    def _refused(self, error: OSError | LinuxError) -> LinuxError | None:
         """Return the guest's error; None if the gofer is to be asked."""
         if error.errno == EACCES.errno and self._client is not None:
             return None
         return linux_error(error.errno or EIO.errno)
 
-    async def stat(self, path: bytes) -> HostAttributes:
+    async def stat(self, path: bytes, at: Superblock) -> HostAttributes:
         """Return the attributes of what is there, no link followed."""
         if self.fd >= 0:
+            workers = self._waits(at)
             try:
-                return host.stat_at(self.fd, path)
-            except OSError as error:
+                if workers is not None:
+                    return await workers.killably(workers.stat(self.fd, path, lane=at.lane))
+                return at.inline(NAMES, host.stat_at, self.fd, path)
+            except (OSError, LinuxError) as error:
                 refusal = self._refused(error)
                 if refusal is not None:
                     raise refusal from None
@@ -108,77 +128,105 @@ class Tree:
             raise linux_error(walked.errno or EIO.errno)
         return HostAttributes.unpack_from(walked.attributes[0])
 
-    async def read_link(self, path: bytes, attributes: HostAttributes) -> bytes:
+    async def read_link(self, path: bytes, attributes: HostAttributes, at: Superblock) -> bytes:
         """Return the text of a link."""
         if self.fd >= 0:
+            workers = self._waits(at)
             try:
-                return host.read_link_at(self.fd, path)
-            except OSError as error:
+                if workers is not None:
+                    return await workers.killably(workers.read_link(self.fd, path, lane=at.lane))
+                return at.inline(NAMES, host.read_link_at, self.fd, path)
+            except (OSError, LinuxError) as error:
                 refusal = self._refused(error)
                 if refusal is not None:
                     raise refusal from None
         return (await self.call(gofer.ReadLink(self.file(path, attributes)))).target
 
-    async def open_read(self, path: bytes, attributes: HostAttributes) -> int:
-        """Open a regular file or a directory for reading; the caller owns the descriptor."""
-        if self.fd >= 0:
-            try:
-                return host.open_read_at(self.fd, path, os.O_NONBLOCK)
-            except OSError as error:
-                refusal = self._refused(error)
-                if refusal is not None:
-                    raise refusal from None
+    async def open_read(self, path: bytes, attributes: HostAttributes, at: Superblock) -> int:
+        """Open a regular file or a directory for reading; the caller owns the descriptor, so it must not be killed."""
+        fd = await self._open_here(path, os.O_NONBLOCK, at)
+        if fd is not None:
+            return fd
         return (await self.call(gofer.Open(self.file(path, attributes), os.O_RDONLY))).file.take()
+
+    async def _open_here(self, path: bytes, flags: int, at: Superblock) -> int | None:
+        """Open below the tree; None: the gofer is to be asked."""
+        if self.fd < 0:
+            return None
+        workers = self._waits(at)
+        try:
+            if workers is not None:
+                return await workers.open_read(self.fd, path, flags, lane=at.lane)
+            return at.inline(NAMES, host.open_read_at, self.fd, path, flags)
+        except (OSError, LinuxError) as error:
+            refusal = self._refused(error)
+            if refusal is not None:
+                raise refusal from None
+            return None
 
     async def open_write(self, path: bytes, attributes: HostAttributes) -> int:
         """Open a regular file for reading and writing; the caller owns the descriptor."""
         return (await self.call(gofer.Open(self.file(path, attributes), os.O_RDWR))).file.take()
 
-    async def list(self, path: bytes, attributes: HostAttributes) -> list[Entry]:
+    async def entries(self, path: bytes, attributes: HostAttributes, at: Superblock) -> list[Entry]:
         """Return all entries of a directory."""
-        entries: list[Entry] = []
-        if self.fd >= 0:
-            try:
-                fd = host.open_read_at(self.fd, path, os.O_DIRECTORY | os.O_NONBLOCK)
-            except OSError as error:
-                refusal = self._refused(error)
-                if refusal is not None:
-                    raise refusal from None
-            else:
-                try:
-                    for part in listing(fd):
-                        if entries:
-                            await yield_now()
-                        entries += part
-                finally:
-                    os.close(fd)
-                return entries
+        workers = self._waits(at)
+        listed = self._list_here(path, at)
+        entries = await (listed if workers is None else workers.killably(listed))
+        if entries is not None:
+            return entries
+        entries = []
         cookie, end = 0, False
         while not end:
-            listed = await self.call(gofer.ListDirectory(self.file(path, attributes), cookie))
+            part = await self.call(gofer.ListDirectory(self.file(path, attributes), cookie))
             with answered_by_host():
-                entries += as_entries(host.parse_listing_untrusted(listed.records))
-            cookie, end = listed.cookie, listed.end
+                entries += as_entries(host.parse_listing_untrusted(part.records))
+            cookie, end = part.cookie, part.end
         return entries
 
-    async def warm(self, fd: int, size: int, offset: int) -> None:
-        """Have a worker read, so that the bytes are in the host's cache; what fails will fail again."""
-        if self._workers is not None:
-            try:
-                await self._workers.pread(fd, size, offset)
-            except LinuxError:
-                pass
+    async def _list_here(self, path: bytes, at: Superblock) -> list[Entry] | None:
+        """List below the tree; None: the gofer is to be asked."""
+        fd = await self._open_here(path, os.O_DIRECTORY | os.O_NONBLOCK, at)
+        if fd is None:
+            return None
+        entries: list[Entry] = []
+        cookie, end = 0, False
+        try:
+            while not end:
+                workers = self._waits(at)
+                with answered_by_host():
+                    if workers is not None:
+                        records, cookie, end = await workers.list(fd, cookie, LIST_BYTES, lane=at.lane)
+                        entries += as_entries(host.parse_listing_untrusted(records))
+                        continue
+                    if entries:
+                        await yield_now()
+                    part, cookie, end = at.inline(NAMES, host.list_directory, fd, cookie, LIST_BYTES)
+                    entries += as_entries(part)
+        finally:
+            self.close(fd, at)
+        return entries
 
-    async def sync(self, fd: int, data_only: bool) -> None:
+    def close(self, fd: int, at: Superblock, *, last: bool = False) -> None:
+        """Close a descriptor of a file on it; ``last``: that is the file's end, which takes long if it is large."""
+        if self.workers is not None and (at.is_slow(NAMES) or (last and os.fstat(fd).st_size > SMALL_FILE)):
+            self.workers.close(fd, lane=at.lane)
+        else:
+            os.close(fd)
+
+    async def sync(self, fd: int, data_only: bool, at: Superblock) -> None:
         """fsync(2) of an open file, on a worker: it may take seconds, in which the gofer has other things to do."""
-        if self._workers is not None:
-            await self._workers.fsync(fd, data_only=data_only)
+        if self.workers is not None:
+            await self.workers.fsync(fd, data_only=data_only, lane=at.lane)
         else:
             await self.call(gofer.Sync(self.mount, FileFd.lend(fd), data_only))
 
-    async def statistics(self, attributes: HostAttributes) -> gofer.FileSystem:
+    async def statistics(self, attributes: HostAttributes, at: Superblock) -> gofer.FileSystem:
         """statfs(2) of the root."""
         if self.fd >= 0:
+            workers = self._waits(at)
+            if workers is not None:
+                return gofer.FileSystem(*await workers.killably(workers.statfs(self.fd, lane=at.lane)))
             with answered_by_host():
-                return gofer.FileSystem(*host.statfs(self.fd))
+                return gofer.FileSystem(*at.inline(NAMES, host.statfs, self.fd))
         return await self.call(gofer.StatFs(self.file(self.base, attributes)))

@@ -54,6 +54,19 @@ class Event(msgspec.Struct):
     """A syscall's six arguments as u64; for FAULT: signo, code, address, trapno, error code."""
 
 
+class Stall(NamedTuple):
+    """The loop was away for so long that others had to wait."""
+
+    ns: int
+    """Not counting the time that others had its processor."""
+    blocked: int
+    """Of these, waiting for the host."""
+    on_file: bool
+    """The last of that was a call on a file of the host's."""
+    handled: Sequence[Event]
+    """What it was away for, as far as it began with an event."""
+
+
 class Registers(msgspec.Struct):
     """The general registers of a stopped thread (names of struct user_regs_struct); all u64."""
 

@@ -31,7 +31,7 @@ from pysc.cabi.linux.errors import EAGAIN, LinuxError
 from pysc.sentry.fs import hostproc
 from pysc.sentry.loader.elf import PAGE
 from pysc.sentry.platform import keyhole
-from pysc.sentry.platform.interface import Event, Image, Kind, PlatformError, ThreadGone
+from pysc.sentry.platform.interface import Event, Image, Kind, PlatformError, Stall, ThreadGone
 from pysc.sentry.platform.space import SystrapSpace
 from pysc.sentry.platform.strays import Strays
 from pysc.sentry.platform.thread import SystrapThread
@@ -42,6 +42,7 @@ _BATCH: Final = 64
 _EPOLLIN: Final = 1
 _READY: Final[int] = lib.PYSC_READY
 _BORN: Final[int] = lib.PYSC_BORN
+_STALLED: Final[int] = lib.PYSC_STALLED
 _KINDS: Final = (None, *Kind)
 VDSO: Final = lib.PYSC_VDSO
 """Our own vDSO image in every guest process: what AT_SYSINFO_EHDR says, where fast paths are on."""
@@ -55,6 +56,10 @@ def _raise_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _ignore(_stall: Stall) -> None:
+    """Do nothing about it."""
+
+
 def _installed() -> bytes:
     with open(GUEST, "rb") as file:
         return file.read()
@@ -66,15 +71,18 @@ class Systrap:
     __slots__ = (
         "_callbacks",
         "_events",
+        "_handled",
         "_pool",
         "_raw",
         "_refill",
         "_shared",
         "_view",
+        "_watchdog",
         "_zygote",
         "engine",
         "fastpath",
         "filter",
+        "on_stalled",
         "overhead",
         "spaces",
         "strays",
@@ -106,6 +114,11 @@ class Systrap:
         self.overhead = 0
         """Bytes of address space that the guest half takes of each space; known when a blank has been looked at."""
         self._events: list[Event] = []
+        self._watchdog: Any = None
+        self._handled: Sequence[Event] = ()
+        """What :meth:`wait` returned last."""
+        self.on_stalled: Callable[[Stall], None] = _ignore
+        """Told when the loop has been away for long."""
         self._raw = ffi.new("struct pysc_event[]", _BATCH)
         self._view = memoryview(ffi.buffer(self._raw))
 
@@ -128,6 +141,7 @@ class Systrap:
         if failed:
             raise PlatformError(f"cannot watch a descriptor: {os.strerror(-failed)}")
         self._order()
+        self._watch_over()
 
     def _share(self) -> None:
         """Map the page that guests can only read: sealed once it is mapped for writing here."""
@@ -139,6 +153,17 @@ class Systrap:
             raise PlatformError(f"cannot map a page: {os.strerror(-failed)}")
         future_write = 0x10
         fcntl.fcntl(self._shared, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | future_write)
+
+    def _watch_over(self) -> None:
+        """Have the watchdog look at this thread from now on."""
+        try:
+            status = os.open("/proc/thread-self/stat", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            status = -1
+        error = ffi.new("int32_t *")
+        self._watchdog = lib.pysc_watchdog_start(self.engine, objects.OBJECTS, status, error)
+        if not self._watchdog:
+            raise PlatformError(f"cannot start a thread: {os.strerror(error[0])}")
 
     @property
     def zygote_pid(self) -> int:
@@ -212,6 +237,9 @@ class Systrap:
                 if callback is not None:
                     callback(record[3])
                 continue
+            if kind == _STALLED:
+                self.on_stalled(Stall(record[3], record[4], number != 0, self._handled))
+                continue
             if kind == _BORN:
                 space = self.unborn.pop(number, None)
                 if space is not None:
@@ -234,6 +262,7 @@ class Systrap:
                 thread.space.kill()
         if events:
             self._events = []
+            self._handled = events
         return events
 
     def _on_report(self, thread: SystrapThread, kind: int) -> bool:
@@ -278,6 +307,9 @@ class Systrap:
 
     def stop(self) -> None:
         """Kill all spaces and free everything."""
+        if self._watchdog:
+            lib.pysc_watchdog_stop(self._watchdog)
+            self._watchdog = None
         self._zygote.stop()
         for space in list(self.spaces.values()):
             try:

@@ -410,6 +410,38 @@ exhaust(void)
     audit(3);
 }
 
+/* While the tree is slow nothing is asked of it, and what is known is answered. */
+static void
+slow_down(void)
+{
+    struct pysc_super *super = pysc_super_at(objects, objects->dcaches[cache].super - 1);
+    int64_t known;
+
+    thread.access = (struct pysc_access){.override = 1, .read_search = 1};
+    CHECK(mkdir("/known", 0755) == 0 && mkdir("/news", 0755) == 0 && symlink("known", "/link") == 0);
+    strcpy(text, "/known");
+    known = look(text, (uint64_t)(uint32_t)AT_FDCWD, 0).dentry;
+    strcpy(text, "/link");
+    CHECK(known >= 0 && look(text, (uint64_t)(uint32_t)AT_FDCWD, 0).dentry >= 0);
+    for (int round = 0; round < 2; round++) {
+        super->remote = round == 0;
+        super->slow_until[PYSC_SUPER_NAMES] = INT64_MAX;
+        strcpy(text, "/known");
+        CHECK(look(text, (uint64_t)(uint32_t)AT_FDCWD, 0).dentry == known);
+        strcpy(text, "/news");
+        CHECK(look(text, (uint64_t)(uint32_t)AT_FDCWD, 0).dentry == NOT_OURS);
+        strcpy(text, "/link");
+        CHECK(look(text, (uint64_t)(uint32_t)AT_FDCWD, WALK_FOLLOW).dentry == NOT_OURS);
+    }
+    super->slow_until[PYSC_SUPER_NAMES] = 1; /* long ago */
+    super->slow_until[PYSC_SUPER_DATA] = INT64_MAX;
+    strcpy(text, "/link");
+    CHECK(look(text, (uint64_t)(uint32_t)AT_FDCWD, WALK_FOLLOW).dentry == known);
+    strcpy(text, "/news");
+    CHECK(look(text, (uint64_t)(uint32_t)AT_FDCWD, 0).dentry >= 0);
+    CHECK(rmdir("/known") == 0 && rmdir("/news") == 0 && unlink("/link") == 0);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -424,11 +456,12 @@ main(int argc, char **argv)
     thread.slot = calloc(1, sizeof *thread.slot);
     objects = pysc_objects_new();
     call.objects = objects;
-    cache = (uint32_t)pysc_dcache_new(objects, tree, 1, 1);
+    cache = (uint32_t)pysc_dcache_new(objects, tree, 1 + (uint32_t)pysc_object_new(objects, PYSC_OBJECT_SUPER), 1, 1);
     context = pysc_context_at(objects, (uint32_t)pysc_object_new(objects, PYSC_OBJECT_CONTEXT));
     thread.context = (struct reference){context->header.index + 1, context->header.generation};
     agree(120000, 3);
     CHECK(places_found > 5000 && failures_found > 20000);
+    slow_down();
     change_meanwhile();
     withdraw(6000);
     crowd();

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pysc import cabi
-from tests.integration.files.test_host_files import Bundle
+from tests.integration.files.bundles import Bundle
 from tests.support.needs import missing
 from tests.support.ordinary_user import USER
 from tests.support.sandbox import Outcome, run
