@@ -44,6 +44,8 @@ from pysc.urpc.schema.gofer import GOFER
 
 YOUNG: Final = 20_000
 """Objects made since the last collection that are worth looking through while nothing else is to be done."""
+MANY_YOUNG: Final = 60_000
+"""So many that to look through more would take too long at once."""
 
 
 class Sentry:
@@ -102,7 +104,7 @@ class Sentry:
             scheduler.run_ready()
             deadline = scheduler.deadline()
             timeout = None if deadline is None else max(0, deadline - now()) if deadline else 0
-            if timeout != 0 and gc.get_count()[0] > YOUNG:
+            if gc.get_count()[0] > (YOUNG if timeout != 0 else MANY_YOUNG):
                 gc.collect(0)
             for event in platform.wait(timeout):
                 on_event(kernel, event)

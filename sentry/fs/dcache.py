@@ -20,7 +20,6 @@ from pysc.sentry.fs.directory import DirectoryFile
 from pysc.sentry.fs.file import FileDescription, referenced
 from pysc.sentry.fs.path import Dentry, Mount, Path, mounts
 from pysc.sentry.fs.regular import RegularFile
-from pysc.sentry.fs.tree import listing
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.inode import Inode
@@ -231,9 +230,9 @@ def _see(index: int) -> FileDescription:
     else:
         c.type = lib.PYSC_FILE_OTHER
         file = listed = DirectoryFile(where, c.flags, Path(where.mount, where.mount.root), index)
-        if fd >= 0:
-            if c.offset:  # a part was listed: what comes next is by the host's order
-                listed.start([entry for part in listing(fd) for entry in part])
+        if fd >= 0 and c.offset:  # a part was listed: what comes next is by the host's order
+            listed.go_on(fd)
+        elif fd >= 0:
             os.close(fd)
     if c.owns:
         c.owns = False

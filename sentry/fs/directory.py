@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi._dispatch import lib
@@ -13,6 +14,8 @@ from pysc.cabi.objects import OBJECTS
 from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.inode import Entry
 from pysc.sentry.fs.path import Path, parent
+from pysc.sentry.fs.tree import listing
+from pysc.sentry.kernel.scheduler import yield_now
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.inode import Attributes
@@ -23,7 +26,7 @@ YIELD_EVERY: Final = 512
 class DirectoryFile(FileDescription):
     """Invariant: ``offset`` is the index of the next entry, ``.`` and ``..`` first; also the cookie of records."""
 
-    __slots__ = ("_entries", "inode", "place", "root")
+    __slots__ = ("_begun", "_entries", "inode", "place", "root")
 
     def __init__(self, path: Path, flags: int, root: Path, index: int | None = None) -> None:
         super().__init__(flags, path, index)
@@ -31,6 +34,7 @@ class DirectoryFile(FileDescription):
         self.place = path
         self.root = root
         self._entries: list[Entry] = []
+        self._begun = -1
 
     def stand(self, dentry: int) -> None:
         """Let fast paths walk from here: it is that dentry of theirs."""
@@ -61,14 +65,35 @@ class DirectoryFile(FileDescription):
     async def sync(self, data_only: bool) -> None:
         await self.inode.sync(data_only)
 
+    def go_on(self, fd: int) -> None:
+        """A part has been listed, in the order of the host's directory ``fd``, which it takes over."""
+        self._begun = fd
+
+    def release(self) -> None:
+        if self._begun >= 0:
+            os.close(self._begun)
+            self._begun = -1
+
     def start(self, entries: list[Entry]) -> None:
         """Take a snapshot, in the order of ``entries``."""
         above = parent(self.place, self.root).dentry.inode
         self._entries = [Entry(b".", self.inode.ino, S_IFDIR), Entry(b"..", above.ino, S_IFDIR), *entries]
 
+    async def _snapshot_begun(self) -> None:
+        entries: list[Entry] = []
+        for part in listing(self._begun):
+            entries += part
+            await yield_now()
+            if self._begun < 0:
+                return  # somebody else has done it
+        self.release()
+        self.start(entries)
+
     async def list(self, size: int) -> bytes:
         if self.place.dentry.deleted:
             raise ENOENT
+        if self._begun >= 0:
+            await self._snapshot_begun()
         if self.offset == 0 or not self._entries:
             self.start(await self.inode.entries())
         records: list[bytes] = []
