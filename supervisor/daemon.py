@@ -12,8 +12,10 @@ Order, and each step has its reason:
 from __future__ import annotations
 
 import os
+import resource
 import select
 import socket
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -195,6 +197,35 @@ def hold_lifeline(lifeline: socket.socket) -> None:
     poll.register(lifeline, select.POLLRDHUP)
     if poll.poll(0):
         os._exit(1)
+
+
+_FREED: Final = (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE)
+
+
+def set_limits() -> None:
+    """Leave the caller's resource limits: they are the container's, which the sentry enforces.
+
+    But no core of a daemon or a guest may reach the host's core pattern: a limit of 1 stops a pipe, too (core(5)).
+    """
+    for kind in _FREED:
+        try:
+            resource.setrlimit(kind, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        except ValueError:  # an ordinary user's
+            hard = resource.getrlimit(kind)[1]
+            resource.setrlimit(kind, (hard, hard))
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    except ValueError:
+        pass  # the hard limit is 0: see warn_of_cores()
+
+
+def warn_of_cores(warn: Callable[[str], None]) -> None:
+    """Say so where that limit cannot be had, and matters."""
+    if os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_CORE)[1] != 0:
+        return
+    with open("/proc/sys/kernel/core_pattern", "rb") as file:
+        if file.read(1) == b"|":
+            warn("the host's core pattern, a pipe, may be fed with what guests were: raise `ulimit -H -c` from 0 to 1")
 
 
 def last_capability() -> int:

@@ -18,6 +18,7 @@ from pysc.cabi.build_id import BUILD
 from pysc.cabi.linux.errors import LinuxError
 from pysc.supervisor import cgroups, hooks, names, prefork, reaping
 from pysc.supervisor.console import Terminal
+from pysc.supervisor.daemon import warn_of_cores
 from pysc.supervisor.failure import Failure
 from pysc.supervisor.lockdown import lock_down
 from pysc.supervisor.log import Log
@@ -121,6 +122,7 @@ class Sandbox:
             self._store.create(state)
             self.state = state
         self._cgroups.create(container, spec, self._log.warning)
+        warn_of_cores(self._log.warning)
         state.cgroups = list(self._cgroups.directories)
         try:
             launched = self._spawner.call(self._launch_request(kuid), START_SECONDS)

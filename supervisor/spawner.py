@@ -23,7 +23,7 @@ from pysc.cabi.build_id import BUILD
 from pysc.cabi.linux.errors import EIO
 from pysc.supervisor import cgroups
 from pysc.supervisor.console import Terminal
-from pysc.supervisor.daemon import close_all_but, preload, silence_stdio
+from pysc.supervisor.daemon import close_all_but, preload, set_limits, silence_stdio
 from pysc.supervisor.failure import Failure
 from pysc.supervisor.launch import Donation, Launcher, Starting
 from pysc.supervisor.peer import Loop, Peer
@@ -51,6 +51,7 @@ def run(sock: socket.socket) -> None:
     confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)
     confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
     confine.refuse_io_uring()
+    set_limits()
     gc.disable()  # what is imported stays
     _preload()
     gc.freeze()  # else a collection would write to each page that the daemons share

@@ -62,6 +62,19 @@ limit(int resource, uint64_t soft, uint64_t hard)
         die();
 }
 
+/* Only 1 keeps the host's core pattern from being fed where it is a pipe (core(5)).  Where none is allowed, and that is
+ * not to be changed, it stays: the supervisor has said so. */
+static void
+limit_cores(void)
+{
+    uint64_t limits[2] = {1, 1};
+
+    if (host(__NR_prlimit64, 0, RLIMIT_CORE, limits, 0) == 0)
+        return;
+    if (host(__NR_prlimit64, 0, RLIMIT_CORE, 0, limits) != 0 || limits[1] != 0)
+        die();
+}
+
 /* How the host's scheduler sees this thread: while it makes blanks it preempts nobody who woke it. */
 static void
 schedule_as(int policy)
@@ -133,7 +146,7 @@ zygote(void)
     schedule_as(SCHED_BATCH);
     limit(RLIMIT_NOFILE, 64, 64);
     limit(RLIMIT_MEMLOCK, 0, 0);
-    limit(RLIMIT_CORE, 1, 1);
+    limit_cores();
     listener = install_listener();
     send_listener(listener);
     if (listener < 0)

@@ -140,7 +140,10 @@ class Systrap:
         failed = lib.pysc_listen(self.engine, self._zygote.listener)
         if failed:
             raise PlatformError(f"cannot watch a descriptor: {os.strerror(-failed)}")
-        self._order()
+        try:
+            self._order()
+        except LinuxError:
+            raise PlatformError("cannot make a guest process: raise ulimit -n, or ulimit -f") from None
         self._watch_over()
 
     def _share(self) -> None:

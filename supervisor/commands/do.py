@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -14,7 +15,10 @@ from pysc.supervisor.flags import Help
 from pysc.supervisor.log import Log
 from pysc.supervisor.names import CAPABILITIES
 from pysc.supervisor.options import GlobalOptions
-from pysc.supervisor.spec import CapabilityNames, Mount, Process, Root, Spec, User
+from pysc.supervisor.spec import CapabilityNames, Mount, Process, Rlimit, Root, Spec, User
+
+LIMITS: Final = tuple(f"RLIMIT_{name}" for name in ("CPU", "FSIZE", "DATA", "STACK", "CORE", "NPROC", "NOFILE", "AS"))
+UNLIMITED: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -53,6 +57,7 @@ def _spec(own: Options, arguments: list[str], terminal: bool) -> Spec:
             terminal=terminal,
             user=_user(own.user),
             capabilities=CapabilityNames(names, names, [], names, []),
+            rlimits=_limits(),
         ),
         root=Root(os.path.abspath(own.root)),
         hostname=socket.gethostname()[:64],
@@ -64,6 +69,12 @@ def _spec(own: Options, arguments: list[str], terminal: bool) -> Spec:
             Mount("/dev/shm", "tmpfs", "shm", ["mode=1777"]),
         ],
     )
+
+
+def _limits() -> list[Rlimit]:
+    """Return the caller's limits: the program has them as if it were run here."""
+    limits = ((name, resource.getrlimit(getattr(resource, name))) for name in LIMITS)
+    return [Rlimit(name, soft=soft & UNLIMITED, hard=hard & UNLIMITED) for name, (soft, hard) in limits]
 
 
 def _cwd(root: str) -> str:
