@@ -104,6 +104,7 @@ struct space {
     struct pysc_space_ends ends;
     uint8_t announced; /* Python has been told whose it is */
     uint8_t unheard;   /* the number stands in the engine's list */
+    uint8_t rings;     /* that were looked at, and are still in the socket */
     uint32_t slots; /* all slots below have been used */
     uint32_t next_free;
     uint32_t receiver; /* the thread that a fast path has sent a descriptor: number + 1 */
@@ -158,6 +159,9 @@ void forget_waiting(struct pysc_engine *engine, uint32_t thread);
 /* watchdog.c: it sleeps, and the loop is awake; tell what the loop has been told. */
 void rouse_watchdog(struct pysc_pulse *pulse);
 void take_stall(struct pysc_engine *engine, struct pysc_event *event);
+
+/* space.c: whether there is one thread. */
+int is_alone(const struct space *space);
 
 /* notify.c: answer what the listener has. */
 void answer_notification(struct pysc_engine *engine);

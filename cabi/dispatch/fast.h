@@ -217,9 +217,6 @@ void serve_self(void);
 /* fast_signal.c */
 void serve_signal(void);
 
-/* space.c: whether the space has one thread. */
-int is_alone(const struct space *space);
-
 /* fast_mmap.c */
 void serve_mmap(void);
 void forget_mapping(struct space *space);

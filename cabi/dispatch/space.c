@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SOCKET_ROOM 16384 /* some twenty rings that nobody has taken */
+#define SOCKET_ROOM 65536 /* more than a hundred rings that nobody has taken */
 
 static void
 close_end(int32_t *file)
@@ -93,7 +93,7 @@ pysc_space_new(struct pysc_engine *engine, struct pysc_space_ends *ends)
     else
         engine->n_spaces++;
     space->slots = 0;
-    space->announced = 0;
+    space->announced = space->rings = 0;
     space->receiver = space->sending = space->awaited = space->next_place = 0;
     memset(space->kept, 0, sizeof space->kept);
     *ends = space->ends;

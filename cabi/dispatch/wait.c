@@ -27,6 +27,7 @@
 #define SPIN_NS 100000      /* spin for so long before sleeping */
 #define WAKE_NS 200000      /* and for so long after waking a caller on another core */
 #define MOST_HEARD 256      /* more than a socket holds */
+#define MOST_UNHEARD 8      /* it has room for many times as many */
 #define LOOK_AT_FILES_NS 100000 /* watched descriptors are looked at at least so often while reports are dense */
 
 struct batch {
@@ -211,6 +212,7 @@ hear(struct pysc_engine *engine, uint32_t number, struct batch *batch)
 {
     struct space *space = &engine->spaces[number];
 
+    space->rings = 0;
     for (int i = 0; i < MOST_HEARD; i++) {
         union {
             struct cmsghdr header;
@@ -302,12 +304,16 @@ take_ring(struct pysc_engine *engine, uint32_t number, struct batch *batch)
 
     if (!space)
         return;
-    look_later(engine, number);
+    /* A thread that is alone rings once for a report, or now and then again while this is on its way. */
+    if (!space->announced || ++space->rings > MOST_UNHEARD || !is_alone(space))
+        look_later(engine, number);
     if (!space->announced)
         hear(engine, number, batch); /* before anything that it reports */
     heat(engine, number, batch);     /* before the scan: what comes after it is found by the next one */
-    if (!space->announced || batch->n || scan_space(engine, number, batch) < 0)
-        engine->unfinished = 1; /* what is told already is Python's to hear before there is more */
+    if (!space->announced || batch->n || scan_space(engine, number, batch) < 0) {
+        look_later(engine, number); /* what is told already is Python's to hear before there is more */
+        engine->unfinished = 1;
+    }
 }
 
 static void

@@ -62,16 +62,6 @@ def speaker(space: SystrapSpace, *, speaks: bool = True) -> int:
     return pid
 
 
-def ring_until_full(end: socket.socket) -> int:
-    """Return how often it rang."""
-    for rung in range(1000):
-        try:
-            end.send(bytes(8), socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return rung
-    raise AssertionError("it is never full")
-
-
 def test_who_speaks_is_the_process(platform: Systrap) -> None:
     """The pid is the host's word, and the end of that process is the space's."""
     space = told_of(platform)
@@ -144,19 +134,17 @@ def test_a_process_that_is_a_space_speaks_for_no_other(platform: Systrap) -> Non
     wait(platform, lambda: left.dead)
 
 
-def test_a_full_socket_is_no_lost_ring(platform: Systrap) -> None:
-    """What is in the socket is taken before the sentry sleeps: it can be rung any number of times."""
+def test_a_socket_never_fills_up(platform: Systrap) -> None:
+    """What is in the socket is taken now and then: it can be rung any number of times."""
     space = told_of(platform)
     end = socket.socket(fileno=os.dup(space.guest_socket))
     pid = speaker(space)
     wait(platform, lambda: space.host_pid != 0)
-    rung = 0
-    for _ in range(3):
-        rung += ring_until_full(end)
+    for _ in range(500):  # more than the socket holds
+        end.send(bytes(8), socket.MSG_DONTWAIT)
         sleeps = lib.pysc_engine_counters(platform.engine).sleeps
-        platform.wait(10**7)
+        platform.wait(10**6)
         assert lib.pysc_engine_counters(platform.engine).sleeps > sleeps
-    assert rung > 10
     end.close()
     os.kill(pid, signal.SIGKILL)
     wait(platform, lambda: space.dead)
