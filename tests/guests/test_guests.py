@@ -19,7 +19,7 @@ NAMES = sorted(path.stem for path in Path(__file__).parent.glob("*.c"))
 DONE = b"EXIT-SUCCESS\n"
 SKIPPED = 77
 
-REQUEUES = {"futexop"}
+REQUEUES = {"futex", "futexop"}
 """Programs that move waiters from one futex to another: who is interrupted there begins at the first again."""
 
 Compile = Callable[[str, str], Path]
