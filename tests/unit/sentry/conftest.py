@@ -8,6 +8,7 @@ import pytest
 
 from pysc.sentry.fs import notify
 from pysc.sentry.fs.inode import Filesystem
+from pysc.sentry.fs.inotify import InotifyFile
 
 
 @pytest.fixture(autouse=True)
@@ -23,5 +24,7 @@ def nobody_watches_any_more(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(notify, "listen", note)
     yield
     for fs, watcher in listened:
-        if watcher in fs.watchers:
+        if isinstance(watcher, InotifyFile):
+            watcher.release()
+        elif watcher in fs.watchers:
             notify.unlisten(fs, watcher)
