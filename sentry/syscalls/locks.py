@@ -20,7 +20,7 @@ from pysc.cabi.linux.fcntl import (
     FLOCK,
 )
 from pysc.sentry.fs import special
-from pysc.sentry.fs.hostfs import HostRegular
+from pysc.sentry.fs.hostregular import HostRegular
 from pysc.sentry.kernel.host_locks import END, HostLocks, length_of
 from pysc.sentry.kernel.locks import FileLocks, RecordLock
 from pysc.sentry.syscalls.table import U32, Fd

@@ -10,7 +10,8 @@ from typing import cast
 
 import pytest
 
-from pysc.sentry.fs.hostfs import HostFilesystem, HostRegular
+from pysc.sentry.fs.hostfs import HostFilesystem
+from pysc.sentry.fs.hostregular import HostRegular
 from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.fs.tree import Tree
 from pysc.sentry.kernel.workers import Lane, WorkerClient

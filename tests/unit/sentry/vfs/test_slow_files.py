@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from pysc.cabi.workers import Buffer, Op
 from pysc.sentry.fs.hostfile import open_host_file
-from pysc.sentry.fs.hostfs import HostFilesystem, HostLink, HostRegular
+from pysc.sentry.fs.hostfs import HostFilesystem, HostLink
+from pysc.sentry.fs.hostregular import HostRegular
 from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.fs.superblock import DATA, NAMES, REMOTE, Superblock
 from pysc.sentry.fs.tree import Tree

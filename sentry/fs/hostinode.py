@@ -1,0 +1,191 @@
+"""What all inodes of the host's files have in common (hostfs.py): their places, attributes and permissions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from msgspec.structs import replace
+
+from pysc.cabi.linux.attributes import HostAttributes
+from pysc.cabi.linux.errors import EACCES, ENOENT, LinuxError
+from pysc.cabi.linux.stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFMT, S_IFREG
+from pysc.sentry.fs import dcache
+from pysc.sentry.fs.inode import (
+    Attributes,
+    Changes,
+    Inode,
+    Owner,
+)
+from pysc.urpc.schema import gofer
+
+if TYPE_CHECKING:
+    from pysc.sentry.fs.file import FileDescription
+    from pysc.sentry.fs.hostfs import HostDirectory, HostFilesystem
+    from pysc.sentry.fs.path import Path
+    from pysc.sentry.kernel.task import Task
+
+
+class Place(NamedTuple):
+    """A name in a directory."""
+
+    directory: HostDirectory
+    name: bytes
+
+
+class HostInode(Inode):
+    """What all types share.  ``host`` is what was last heard; ``stale`` that something was changed since.
+
+    ``given`` is the owner that a guest gave to a link, FIFO or socket with which the gofer cannot keep one: it is
+    remembered as long as this inode is.
+    """
+
+    __slots__ = ("given", "host", "places", "stale", "superblock")
+
+    fs: HostFilesystem
+
+    def __init__(self, fs: HostFilesystem, attributes: HostAttributes) -> None:
+        super().__init__(fs, attributes.ino, attributes.mode, attributes.uid, attributes.gid)
+        self.host = attributes
+        self.superblock = fs.superblock(attributes.dev)
+        self.places: list[Place] = []
+        self.stale = False
+        self.given: Owner | None = None
+
+    def path(self) -> bytes:
+        """Return the path below the mount's root.  ENOENT: it has no name any more."""
+        names: list[bytes] = []
+        inode: HostInode = self
+        root = self.fs.root
+        while inode is not root:
+            if not inode.places:
+                raise ENOENT
+            inode, name = inode.places[-1]
+            names.append(name)
+        return b"/".join(reversed(names)) or self.fs.tree.base
+
+    def file(self) -> gofer.File:
+        """Name it to the gofer."""
+        return self.fs.tree.file(self.path(), self.host)
+
+    def update(self, attributes: HostAttributes) -> None:
+        """Take what was heard."""
+        if self.given is not None:
+            attributes = replace(attributes, uid=self.given.uid, gid=self.given.gid)
+        self.host = attributes
+        self.mode = attributes.mode
+        self.uid = attributes.uid
+        self.gid = attributes.gid
+        self.stale = False
+        if self.shown is not None:
+            self.shown.update(self)
+
+    def made(self, reply: gofer.Made) -> None:
+        """Take the attributes that a request answered with."""
+        self.update(HostAttributes.unpack_from(reply.attributes))
+
+    def give(self, owner: Owner) -> None:
+        """A guest has made it this owner's."""
+        if self.fs.tree.maps_owners and self.mode & S_IFMT not in (S_IFREG, S_IFDIR):
+            self.given = owner
+            self.update(self.host)
+
+    async def refresh(self) -> None:
+        """Ask for the attributes again."""
+        if self.places or self is self.fs.root:
+            self.update(await self.fs.tree.stat(self.path(), self.superblock))
+
+    async def revalidate(self, parent: Inode, name: bytes) -> bool:
+        directory = cast("HostDirectory", parent)
+        try:
+            attributes = await self.fs.tree.stat(directory.below(name), self.superblock)
+        except LinuxError:
+            attributes = None
+        same = (
+            attributes is not None
+            and (attributes.dev, attributes.ino) == (self.host.dev, self.host.ino)
+            and (attributes.mode ^ self.mode) & S_IFMT == 0
+        )
+        if same and attributes is not None:
+            self.update(attributes)
+            return True
+        self.lose(Place(directory, name))
+        return False
+
+    def withdraw(self) -> None:
+        super().withdraw()
+        cache = self.fs.tree_cache
+        if cache is None:
+            return
+        if self is self.fs.root:
+            cache.disable()
+        for directory, name in self.places:
+            parent = directory.entered(cache)
+            if parent >= 0:
+                dcache.withdraw(parent, name, dcache.INODE)
+                dcache.leave(parent)
+
+    def lose(self, place: Place) -> None:
+        """It is no longer found at ``place``."""
+        if place in self.places:
+            self.places.remove(place)
+
+    async def attributes(self) -> Attributes:
+        if self.stale or self.fs.revalidates:
+            try:
+                await self.refresh()
+            except ENOENT:
+                if not self.fs.revalidates:
+                    raise
+        a = self.host
+        nlink = a.nlink if self.places or self is self.fs.root else 0
+        dev = self.fs.device(a.dev)
+        return Attributes(
+            dev,
+            a.ino,
+            a.mode,
+            nlink,
+            a.uid,
+            a.gid,
+            a.rdev,
+            a.size,
+            a.blksize,
+            a.blocks,
+            a.atime,
+            a.mtime,
+            a.ctime,
+            a.btime,
+        )
+
+    async def set_attributes(self, changes: Changes) -> None:
+        wanted = gofer.Changes(
+            uid=changes.uid,
+            gid=changes.gid,
+            mode=changes.mode,
+            size=changes.size,
+            atime=changes.atime,
+            mtime=changes.mtime,
+        )
+        self.made(await self.fs.tree.call(gofer.SetAttributes(self.file(), wanted)))
+        if changes.uid is not None or changes.gid is not None:
+            uid, gid = changes.uid, changes.gid
+            self.give(Owner(self.uid if uid is None else uid, self.gid if gid is None else gid))
+
+    async def open(self, task: Task, path: Path, flags: int) -> FileDescription | None:
+        if self.mode & S_IFMT in (S_IFCHR, S_IFBLK):
+            raise EACCES("a device of the host")
+        return None
+
+    # Extended attributes
+    async def get_xattr(self, name: bytes) -> bytes:
+        return (await self.fs.tree.call(gofer.GetXattr(self.file(), name))).value
+
+    async def set_xattr(self, name: bytes, value: bytes, flags: int) -> None:
+        await self.fs.tree.call(gofer.SetXattr(self.file(), name, value, flags))
+        self.stale = True
+
+    async def list_xattrs(self) -> list[bytes]:
+        return (await self.fs.tree.call(gofer.ListXattrs(self.file()))).names
+
+    async def remove_xattr(self, name: bytes) -> None:
+        await self.fs.tree.call(gofer.RemoveXattr(self.file(), name))
+        self.stale = True

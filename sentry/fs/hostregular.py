@@ -1,0 +1,284 @@
+"""Regular files of the host (hostfs.py): their descriptors, and how bytes are moved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec.structs import replace
+
+from pysc.cabi import host
+from pysc.cabi.linux.attributes import HostAttributes
+from pysc.cabi.linux.errors import EOPNOTSUPP, LinuxError, answered_by_host
+from pysc.sentry.fs.data import Data
+from pysc.sentry.fs.hostinode import HostInode
+from pysc.sentry.fs.inode import Changes
+from pysc.sentry.fs.superblock import DATA, NAMES
+from pysc.urpc.fds import FileFd
+from pysc.urpc.schema import gofer
+
+if TYPE_CHECKING:
+    from pysc.sentry.fs.hostfs import HostFilesystem
+    from pysc.sentry.kernel.workers import WorkerClient
+
+T = TypeVar("T")
+
+
+class HostRegular(HostInode):
+    """A regular file.
+
+    Invariant: ``users`` descriptions have it open, ``writers`` of them for writing.  While ``write_fd`` is open it
+    serves reads, too: on overlayfs a descriptor from before the first open for writing shows the old file.
+    """
+
+    __slots__ = ("_busy", "_data", "_refuses", "_replaced", "read_fd", "users", "write_fd", "writers")
+
+    def __init__(self, fs: HostFilesystem, attributes: HostAttributes) -> None:
+        super().__init__(fs, attributes)
+        self._data = Data()
+        self._data.c.super = self.superblock.number
+        if fs.revalidates:
+            self._data.distrust()
+        self._refuses = False  # RWF_NOWAIT, as does all that has no disk, and overlayfs
+        self.read_fd = -1
+        self.write_fd = -1
+        self.users = 0
+        self.writers = 0
+        self._busy = 0
+        self._replaced: list[int] = []
+        """Descriptors that nobody uses any more but ``_busy`` calls of workers, maybe."""
+
+    def __del__(self) -> None:
+        self.close_idle()
+
+    def close_idle(self) -> None:
+        """Close the descriptors if nobody uses them."""
+        if not self.users:
+            for fd in (self.read_fd, self.write_fd):
+                if fd >= 0:
+                    self.fs.tree.close(fd, self.superblock, last=not self.places)
+            self.read_fd = self.write_fd = -1
+            self._data.set_host(-1)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name in ("host", "stale") and (data := getattr(self, "_data", None)) is not None:
+            data.touch()
+
+    def data(self) -> Data:
+        return self._data
+
+    def adopt(self, fd: int) -> None:
+        """Take over the descriptor that came with its creation."""
+        if self.write_fd >= 0:
+            self._replace(self.write_fd)
+        self.write_fd = fd
+        self._data.set_host(fd)
+        self.fs.keep_idle(self)
+
+    async def open_data(self, write: bool) -> None:
+        self.users += 1
+        self.writers += write
+        self.fs.idle.pop(self, None)
+        try:
+            if write and self.write_fd < 0:
+                fd = await self.fs.tree.open_write(self.path(), self.host)
+                self._set_write_fd(fd)
+            elif self.write_fd < 0 and self.read_fd < 0:
+                await self._open_reader()
+        except BaseException:
+            self.close_data(write)
+            raise
+
+    def adopt_reader(self, fd: int) -> None:
+        self.users += 1
+        self.fs.idle.pop(self, None)
+        if self.fd >= 0:
+            self.fs.tree.close(fd, self.superblock)
+        else:
+            self._set_read_fd(fd)
+
+    async def _open_reader(self) -> None:
+        if self.superblock.is_slow(NAMES):
+            await self._by_worker(self._read_by_new())
+        else:
+            await self._read_by_new()
+
+    async def _read_by_new(self) -> None:
+        self._set_read_fd(await self.fs.tree.open_read(self.path(), self.host, self.superblock))
+
+    def _workers(self, *, always: bool = False) -> WorkerClient | None:
+        """Return who shall make calls on the data, if they may take long."""
+        return self.fs.tree.workers if always or self.superblock.is_slow(DATA) else None
+
+    async def _by_worker(self, calls: Coroutine[Any, Any, T]) -> T:
+        """Await what uses descriptors of this file, which stay open as long as that goes on."""
+        workers = self.fs.tree.workers
+        return await (self._with_hold(calls) if workers is None else workers.killably(self._with_hold(calls)))
+
+    async def _with_hold(self, calls: Coroutine[Any, Any, T]) -> T:
+        self.users += 1
+        self._busy += 1
+        try:
+            return await calls
+        finally:
+            self._busy -= 1
+            while self._replaced and not self._busy:
+                self.fs.tree.close(self._replaced.pop(), self.superblock)
+            self.close_data(False)
+
+    def _replace(self, fd: int) -> None:
+        if self._busy:
+            self._replaced.append(fd)
+        else:
+            self.fs.tree.close(fd, self.superblock)
+
+    def _set_write_fd(self, fd: int) -> None:
+        if self.write_fd >= 0:
+            self.fs.tree.close(fd, self.superblock)
+            return
+        self.write_fd = fd
+        self._data.set_host(fd)
+        if self.read_fd >= 0:
+            self._replace(self.read_fd)
+            self.read_fd = -1
+
+    def _set_read_fd(self, fd: int) -> None:
+        if self.read_fd >= 0:
+            self.fs.tree.close(fd, self.superblock)
+        else:
+            self.read_fd = fd
+            self._data.set_host(self.fd, fd)
+
+    def close_data(self, write: bool) -> None:
+        self.users -= 1
+        self.writers -= write
+        if self.users:
+            return
+        if self.places:
+            self.fs.keep_idle(self)
+        else:
+            self.close_idle()
+
+    @property
+    def fd(self) -> int:
+        """The descriptor to read by."""
+        return self.write_fd if self.write_fd >= 0 else self.read_fd
+
+    async def refresh(self) -> None:
+        belongs = await self._belongs() if self.fs.tree.maps_owners else None
+        if self.fd < 0:
+            await super().refresh()
+            return
+        workers = self.fs.tree.workers if self.superblock.remote else None
+        if workers is not None:
+            found = await self._by_worker(workers.stat(self.fd, lane=self.superblock.lane))
+        else:
+            with answered_by_host():
+                found = host.stat_at(self.fd)
+        if belongs is not None:
+            found = replace(found, mode=belongs.mode, uid=belongs.uid, gid=belongs.gid)
+        self.update(found)
+
+    async def _belongs(self) -> HostAttributes:
+        """Return attributes with the owner and mode that only the gofer knows."""
+        if self.fs.revalidates and self.places and self.fd >= 0:
+            try:
+                there = await self.fs.tree.stat(self.path(), self.superblock)
+            except LinuxError:
+                return self.host  # it has lost its name on the host
+            if (there.dev, there.ino) == (self.host.dev, self.host.ino):
+                return there
+        return self.host
+
+    async def size(self) -> int:
+        if self.stale or self.fs.revalidates:
+            await self.refresh()
+        return self.host.size
+
+    async def read_at(self, size: int, offset: int) -> bytes:
+        # Where the host does not refuse to tell, it has told that this waits.
+        workers = self._workers(always=not self._refuses)
+        if workers is not None:
+            return await self._by_worker(workers.pread(self.fd, size, offset, lane=self.superblock.lane))
+        with answered_by_host():
+            return self.superblock.inline(DATA, os.pread, self.fd, size, offset)
+
+    def read_nowait(self, size: int, offset: int) -> bytes | None:
+        if self._refuses:
+            return None
+        buffer = bytearray(size)
+        try:
+            count = os.preadv(self.fd, [buffer], offset, os.RWF_NOWAIT)
+        except OSError as error:
+            self._refuses = error.errno == EOPNOTSUPP.errno
+            return None
+        if count < size and (self.superblock.remote or (count and offset + count < os.fstat(self.fd).st_size)):
+            return None  # the rest is on the disk, or may be at the server
+        return bytes(buffer) if count == size else bytes(memoryview(buffer)[:count])
+
+    async def write_at(self, data: bytes, offset: int | None) -> tuple[int, int]:
+        self.stale = True
+        workers = self._workers()
+        if workers is not None:
+            return await self._by_worker(self._write(workers, data, offset))
+        with answered_by_host():
+            if offset is not None:
+                written = self.superblock.inline(DATA, os.pwrite, self.write_fd, data, offset)
+                return written, offset + written
+            written = self.superblock.inline(DATA, os.pwritev, self.write_fd, [data], 0, os.RWF_APPEND)
+            return written, os.fstat(self.write_fd).st_size
+
+    async def _write(self, workers: WorkerClient, data: bytes, offset: int | None) -> tuple[int, int]:
+        lane = self.superblock.lane
+        try:
+            if offset is not None:
+                written = await workers.pwrite(self.write_fd, data, offset, lane=lane)
+                return written, offset + written
+            written = await workers.pwrite(self.write_fd, data, 0, os.RWF_APPEND, lane=lane)
+            return written, (await workers.stat(self.write_fd, lane=lane)).size
+        finally:
+            self.stale = True  # somebody may have asked meanwhile
+
+    async def set_attributes(self, changes: Changes) -> None:
+        if self.places or self.write_fd < 0:
+            await super().set_attributes(changes)
+            return
+        wanted = gofer.Changes(
+            uid=changes.uid,
+            gid=changes.gid,
+            mode=changes.mode,
+            size=changes.size,
+            atime=changes.atime,
+            mtime=changes.mtime,
+        )
+        request = gofer.SetOpenAttributes(self.fs.tree.mount, FileFd.lend(self.write_fd), wanted)
+        self.made(await self.fs.tree.call(request))
+
+    async def seek_data(self, offset: int, hole: bool) -> int:
+        whence = os.SEEK_HOLE if hole else os.SEEK_DATA
+        workers = self._workers()
+        if workers is not None:
+            return await self._by_worker(workers.seek(self.fd, offset, whence, lane=self.superblock.lane))
+        with answered_by_host():
+            return self.superblock.inline(DATA, os.lseek, self.fd, offset, whence)
+
+    async def allocate(self, mode: int, offset: int, length: int) -> None:
+        if self.write_fd < 0:
+            raise EOPNOTSUPP
+        request = gofer.Allocate(self.fs.tree.mount, FileFd.lend(self.write_fd), mode, offset, length)
+        await self.fs.tree.call(request)
+        self.stale = True
+
+    async def sync(self, data_only: bool) -> None:
+        if self.write_fd >= 0:
+            await self._by_worker(self.fs.tree.sync(self.write_fd, data_only, self.superblock))
+
+    async def mapping_fd(self, write: bool) -> int:
+        if write:
+            self.stale = True
+            return self.write_fd
+        if self.read_fd < 0:
+            await self._open_reader()
+        return self.read_fd
