@@ -109,13 +109,16 @@ class Workers:
         self._used[id_] = (pointer, name)
         return id_
 
-    def reap(self) -> list[tuple[int, int]]:
-        """Return some of what is done: (id, the call's result or -errno).  More may be left: the eventfd tells."""
+    def reap(self) -> list[tuple[int, int, int]]:
+        """Return some of what is done: (id, the call's result or -errno, the nanoseconds that it took).
+
+        More may be left: the eventfd tells.
+        """
         count = lib.pysc_workers_reap(self._pool, self._results, _BATCH)
         reaped = []
         for result in self._results[0:count]:
             del self._used[result.id]
-            reaped.append((result.id, result.result))
+            reaped.append((result.id, result.result, result.took))
         return reaped
 
     def stop(self) -> None:

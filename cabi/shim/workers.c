@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "host.cdef.h"
@@ -168,12 +169,20 @@ perform(const struct pysc_job *job)
     }
 }
 
+static int64_t
+now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
 static void
-complete(struct pysc_workers *workers, uint64_t id, int64_t result)
+complete(struct pysc_workers *workers, uint64_t id, int64_t result, int64_t took)
 {
     const uint64_t one = 1;
     pthread_mutex_lock(&workers->lock);
-    workers->results[workers->result_tail++ % CAPACITY] = (struct pysc_result){.id = id, .result = result};
+    workers->results[workers->result_tail++ % CAPACITY] = (struct pysc_result){id, result, took};
     /* Inside the lock: a reaper that has emptied the queue cannot miss this one. */
     if (write(workers->event, &one, sizeof one) < 0) {
         /* The counter is full: it is readable anyway. */
@@ -196,7 +205,8 @@ run(void *argument)
         }
         job = workers->jobs[workers->job_head++ % CAPACITY];
         pthread_mutex_unlock(&workers->lock);
-        complete(workers, job.id, perform(&job));
+        int64_t begun = now_ns(), result = perform(&job);
+        complete(workers, job.id, result, now_ns() - begun);
     }
 }
 

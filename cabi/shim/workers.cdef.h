@@ -38,6 +38,7 @@ struct pysc_job {
 struct pysc_result {
     uint64_t id;
     int64_t result; /* what the call returned, or -errno */
+    int64_t took;   /* ns */
 };
 
 /* Start `count` threads (1 to 64); NULL with *error set if that is impossible. */

@@ -11,6 +11,8 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from pysc.cabi import objects
 from pysc.cabi._dispatch import lib
+from pysc.cabi.workers import Op
+from pysc.sentry.kernel.scheduler import now
 from pysc.sentry.kernel.workers import Lane
 
 P = ParamSpec("P")
@@ -19,6 +21,8 @@ R = TypeVar("R")
 NAMES: Final = lib.PYSC_SUPER_NAMES
 """Looking, opening, listing and closing."""
 DATA: Final = lib.PYSC_SUPER_DATA
+_OF_NAMES: Final = frozenset({Op.STAT, Op.OPEN_READ, Op.LIST, Op.READ_LINK})
+_OF_DATA: Final = frozenset({Op.PREAD, Op.PWRITE, Op.SEEK})
 
 REMOTE: Final = frozenset(
     {
@@ -42,6 +46,58 @@ REMOTE: Final = frozenset(
 """Magic numbers (statfs(2)) of file systems that wait for somebody else."""
 
 
+QUICK_NS: Final = 200_000
+ENOUGH: Final = 4
+"""So many quick calls of workers in a row, and the loop makes them again."""
+ENOUGH_MOST: Final = 256
+SOON_NS: Final = 1_000_000_000
+
+
+class _Calls:
+    """Calls of one kind, NAMES or DATA, that workers make instead of the loop: they find out when that is over.
+
+    Who was quick and is slow again soon has to be quick for twice as long.
+    """
+
+    __slots__ = ("_c", "_enough", "_freed", "_quick", "_what")
+
+    def __init__(self, c: Any, what: int) -> None:
+        self._c = c
+        self._what = what
+        self._quick = 0
+        self._enough = ENOUGH
+        self._freed = 0
+        """When the loop was let make them again; 0: it has not, since."""
+
+    def note(self, took: int) -> None:
+        """One has taken so many nanoseconds."""
+        if took > QUICK_NS:
+            self._quick = 0
+            return
+        if self._freed:
+            self._enough = min(2 * self._enough, ENOUGH_MOST) if now() - self._freed < SOON_NS else ENOUGH
+            self._freed = self._quick = 0
+        self._quick += 1
+        if self._quick >= self._enough and self._c.slow_until[self._what]:
+            self._c.slow_until[self._what] = 0
+            self._freed = now()
+
+
+class _Lane(Lane):
+    __slots__ = ("_data", "_names")
+
+    def __init__(self, c: Any) -> None:
+        super().__init__()
+        self._names = _Calls(c, NAMES)
+        self._data = _Calls(c, DATA)
+
+    def note(self, op: Op, took: int) -> None:
+        if op in _OF_NAMES:
+            self._names.note(took)
+        elif op in _OF_DATA:
+            self._data.note(took)
+
+
 class Superblock:
     """One mount of ours and one device of the host's."""
 
@@ -53,7 +109,7 @@ class Superblock:
         self.number = self.index + 1
         """As other structures name it."""
         self.c: Any = lib.pysc_super_at(objects.OBJECTS, self.index)
-        self.lane = Lane()
+        self.lane: Lane = _Lane(self.c)
         self._pulse: Any = lib.pysc_objects_pulse(objects.OBJECTS)
         self.found(magic)
 

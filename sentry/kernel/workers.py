@@ -57,6 +57,9 @@ class Lane:
         self.in_work = 0
         self.waiting: deque[_Job] = deque()
 
+    def note(self, op: Op, took: int) -> None:
+        """Hear how many nanoseconds a call has taken."""
+
 
 class WorkerClient:
     """The kernel's pool of workers; made before lock-down.
@@ -191,9 +194,10 @@ class WorkerClient:
 
     def _on_ready(self, _ready: int) -> None:
         assert self._workers is not None
-        for id_, result in self._workers.reap():
+        for id_, result, took in self._workers.reap():
             job = self._asked.pop(id_)
             job.lane.in_work -= 1
+            job.lane.note(job.op, took)
             job.completion.resolve(result)
             if job.lane.waiting:
                 self._held_up[job.lane] = None

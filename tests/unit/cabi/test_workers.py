@@ -27,7 +27,7 @@ def wait(workers: Workers, count: int = 1) -> dict[int, int]:
     results: dict[int, int] = {}
     while len(results) < count:
         assert select.select([workers.fd], [], [], 10)[0], "no result"
-        results.update(workers.reap())
+        results.update((id_, result) for id_, result, took in workers.reap() if took >= 0)
     return results
 
 

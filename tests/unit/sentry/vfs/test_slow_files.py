@@ -96,6 +96,22 @@ def test_marks_are_of_one_kind_and_expire() -> None:
     assert not superblock.is_slow(DATA)
 
 
+def test_who_is_quick_again_is_called_again() -> None:
+    """And who turns out to be slow soon after has to be quick for longer; a slow call begins that anew."""
+    superblock = Superblock(EXT4)
+    needed = []
+    for _ in range(3):
+        superblock.c.slow_until[NAMES] = superblock.c.slow_until[DATA] = now() + 10**12
+        superblock.lane.note(Op.STAT, 1_000)
+        superblock.lane.note(Op.STAT, 10_000_000)
+        needed.append(0)
+        while superblock.is_slow(NAMES):
+            superblock.lane.note(Op.STAT, 1_000)
+            needed[-1] += 1
+        assert superblock.is_slow(DATA)
+    assert needed == [4, 8, 16]
+
+
 def everything(slow: Slow) -> list[object]:
     """Do all that there is to be done, and return what was seen."""
 
