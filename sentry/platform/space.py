@@ -106,19 +106,19 @@ class SystrapSpace:
         "visits",
     )
 
-    def __init__(self, platform: Systrap, parent: SystrapSpace | None = None) -> None:
-        """``parent`` is what it is going to be a copy of."""
+    def __init__(self, platform: Systrap) -> None:
+        """EAGAIN: the host has no descriptors or memory for one."""
         self.platform = platform
-        self.base: int = parent.base if parent else _random_base()
+        self.base = 0
         self.host_pid = 0
         self.visits = 0
         """How often it was found to have no process yet."""
         self.pidfd = -1
-        self.table: int = parent.table if parent else lib.PYSC_TABLE_START + below(_TABLES) * _PAGE
+        self.table = 0
         self.threads: dict[int, SystrapThread] = {}
         self.leaving: dict[int, SystrapThread | None] = {}
         """Slots whose threads have been told to end, and who was told to make those of which nothing has been heard."""
-        self.blank = parent is None
+        self.blank = False
         """No program has been put there."""
         self.born: Completion[SystrapThread] = Completion()
         """The blank is ready."""
@@ -132,22 +132,31 @@ class SystrapSpace:
         if self.number < 0:
             raise EAGAIN
         self.memory, self.socket, self.guest_socket = ends.memory, ends.socket, ends.guest_socket
-        platform.unborn[self.number] = self
         self.donation = Turn(platform.engine, self.number)
-        self.channel: Any = lib.pysc_space_channel(platform.engine, self.number)
-        self._fill_header(parent)
-
-    def _fill_header(self, parent: SystrapSpace | None) -> None:
-        channel, program = self.channel, self.platform.filter
+        channel = self.channel = lib.pysc_space_channel(platform.engine, self.number)
         channel.version = lib.PYSC_CHANNEL_VERSION
-        channel.fastpath = self.platform.fastpath
-        channel.base = self.base
-        channel.table = self.table
-        channel.heap_start = parent.channel.heap_start if parent else 0
-        channel.heap_end = parent.channel.heap_end if parent else 0
-        channel.heap_limit = parent.channel.heap_limit if parent else _UNLIMITED
+        channel.fastpath = platform.fastpath
+
+    def be_blank(self) -> None:
+        """Be what the zygote makes a process for."""
+        channel, program = self.channel, self.platform.filter
+        self.blank = True
+        channel.base = self.base = _random_base()
+        channel.table = self.table = lib.PYSC_TABLE_START + below(_TABLES) * _PAGE
+        channel.heap_limit = _UNLIMITED
         channel.filter_length = len(program) // 8
         ffi.buffer(channel.filter, len(program))[:] = program
+        self.platform.unborn[self.number] = self
+
+    def be_copy_of(self, parent: SystrapSpace) -> None:
+        """Be what a process of the parent's is going to make a copy of itself for; its filter holds there."""
+        channel, other = self.channel, parent.channel
+        channel.base = self.base = parent.base
+        channel.table = self.table = parent.table
+        channel.heap_start, channel.heap_end = other.heap_start, other.heap_end
+        channel.heap_limit = other.heap_limit
+        self.memory_limit = parent.memory_limit
+        self.platform.unborn[self.number] = self
 
     def born_as(self, pid: int) -> None:
         """Take the host process that has spoken first on the socket; 0: nobody has, and nobody will."""
@@ -286,9 +295,14 @@ class SystrapSpace:
             self.close()
 
     def _on_end(self, _ready: int) -> None:
+        self.platform.unwatch(self.pidfd)
+        self.platform.ended(self)
+
+    def end(self) -> None:
         """The host process has ended: reap it, and tell of its threads."""
-        os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG)
-        self.close()
+        if not self.dead:
+            os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG)
+            self.close()
 
     def close(self) -> None:
         """Free everything; threads that are left are gone."""

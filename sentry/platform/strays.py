@@ -24,24 +24,23 @@ PATIENCE: Final = 30
 class Strays:
     """Visits them once in a while, as long as there may be any."""
 
-    __slots__ = ("_next", "_platform", "_seen", "_suspected", "patience")
+    __slots__ = ("_next", "_platform", "_seen", "alert", "patience")
 
     def __init__(self, platform: Systrap) -> None:
         self._platform = platform
         self._next = 0
         self._seen: dict[int, int] = {}
         """How often a process was there that is no space's, by pid."""
-        self._suspected = False
+        self.alert = False
+        """There may be some, whether or not there are spaces that are waited for."""
         self.patience = PATIENCE
 
     def suspect(self) -> None:
         """Somebody has ended whose pid is not known, or has not: look soon."""
-        self._suspected = True
+        self.alert = True
 
     def timeout(self, timeout_ns: int | None) -> int | None:
         """Return how long the loop may sleep, at most so long."""
-        if not (self._suspected or self._seen or self._platform.unborn):
-            return timeout_ns
         now = time.monotonic_ns()
         if now >= self._next:
             self._next = now + PERIOD_NS
@@ -50,13 +49,13 @@ class Strays:
         return left if timeout_ns is None else min(timeout_ns, left)
 
     def _visit(self) -> None:
-        self._suspected = False
         for space in list(self._platform.unborn.values()):
             space.visits += 1
             if space.visits > self.patience:
                 space.close()
         strangers = self._strangers()
         self._seen = {pid: self._seen.get(pid, 0) + 1 for pid in strangers}
+        self.alert = bool(strangers)
         for pid, often in self._seen.items():
             if often > self.patience:
                 os.kill(pid, signal.SIGKILL)  # it is not reaped but here, so the pid is its own

@@ -46,6 +46,7 @@ _STALLED: Final[int] = lib.PYSC_STALLED
 _KINDS: Final = (None, *Kind)
 VDSO: Final = lib.PYSC_VDSO
 """Our own vDSO image in every guest process: what AT_SYSINFO_EHDR says, where fast paths are on."""
+_PUT_OFF: Final = 16
 _POOL: Final = 1
 """Blanks kept ready: execve does not wait for one."""
 
@@ -70,13 +71,17 @@ class Systrap:
 
     __slots__ = (
         "_callbacks",
+        "_ended",
         "_events",
         "_handled",
         "_pool",
+        "_put_off",
         "_raw",
-        "_refill",
         "_shared",
+        "_spare",
         "_view",
+        "_wants_blank",
+        "_wants_spare",
         "_watchdog",
         "_zygote",
         "engine",
@@ -107,8 +112,13 @@ class Systrap:
         self._shared = os.memfd_create("pysc-shared", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self._pool: deque[SystrapSpace] = deque()
         """Blanks that nobody has taken, made or being made."""
-        self._refill = False
-        """A blank has been taken: the next is ordered when everybody has been served."""
+        self._spare: SystrapSpace | None = None
+        """For the next fork."""
+        self._wants_blank = self._wants_spare = False
+        self._ended: deque[SystrapSpace] = deque()
+        """Spaces whose processes have ended, which nobody has been told."""
+        self._put_off = 0
+        """How often in a row chores had to wait."""
         self.strays: Final = Strays(self)
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self.overhead = 0
@@ -174,13 +184,17 @@ class Systrap:
         return self._zygote.pid
 
     # Blanks
-    def new_space(self, parent: SystrapSpace | None = None) -> SystrapSpace:
-        """Make a space without a process, maybe for a copy of ``parent``.  EAGAIN, ENOMEM."""
-        return SystrapSpace(self, parent)
+    def copy_of(self, parent: SystrapSpace) -> SystrapSpace:
+        """Return a space without a process, for a copy of ``parent``.  EAGAIN, ENOMEM."""
+        space, self._spare = self._spare or SystrapSpace(self), None
+        space.be_copy_of(parent)
+        self._wants_spare = True
+        return space
 
     def _order(self) -> None:
         """Have one more blank made.  EAGAIN, ENOMEM."""
-        space = self.new_space()
+        space = SystrapSpace(self)
+        space.be_blank()
         try:
             SystrapThread(space, 0)
             self._zygote.order([space.guest_socket, space.memory, self._shared])
@@ -202,7 +216,7 @@ class Systrap:
             thread = await space.born
             if not self.overhead:
                 self.overhead = int(hostproc.read(f"{space.host_pid}/statm").split()[0]) * PAGE
-            self._refill = True
+            self._wants_blank = True
             await thread.load(image, checked=checked)
         except ThreadGone:
             raise EAGAIN from None
@@ -211,13 +225,28 @@ class Systrap:
             raise
         return thread
 
-    def _fill_pool(self) -> None:
-        self._refill = False
-        if len(self._pool) < _POOL:
-            try:
-                self._order()
-            except LinuxError:
-                pass  # the next exec asks again
+    # Chores: what is done when everybody has been served, one at a time
+    def ended(self, space: SystrapSpace) -> None:
+        """The space's process has ended: it will be told."""
+        self._ended.append(space)
+
+    def _has_chores(self) -> bool:
+        return self._wants_blank or self._wants_spare or bool(self._ended)
+
+    def _do_chore(self) -> None:
+        try:
+            if self._wants_blank:
+                self._wants_blank = False
+                if len(self._pool) < _POOL:
+                    self._order()
+            elif self._ended:
+                self._ended.popleft().end()
+            else:
+                self._wants_spare = False
+                if self._spare is None:
+                    self._spare = SystrapSpace(self)
+        except LinuxError:
+            pass  # who needs it next asks again
 
     # The loop
     def wait(self, timeout_ns: int | None) -> Sequence[Event]:
@@ -226,12 +255,19 @@ class Systrap:
         Callbacks of watched descriptors and completions of awaited operations are made from inside.
         """
         events = self._events
-        if self._refill:
-            self._fill_pool()
-        timeout_ns = 0 if events else self.strays.timeout(timeout_ns)
-        count = lib.pysc_wait(self.engine, -1 if timeout_ns is None else timeout_ns, self._raw, _BATCH)
-        if count < 0:
-            raise OSError(-count, os.strerror(-count))
+        count = 0
+        while not count and self._has_chores():
+            count = self._look(0)
+            if count and self._put_off < _PUT_OFF:
+                self._put_off += 1
+            else:
+                self._put_off = 0
+                self._do_chore()
+        if not count:
+            timeout_ns = 0 if events else timeout_ns
+            if self.unborn or self.strays.alert:
+                timeout_ns = self.strays.timeout(timeout_ns)
+            count = self._look(-1 if timeout_ns is None else timeout_ns)
         threads = self.threads
         for record in _EVENT.iter_unpack(self._view[: count * _EVENT.size]):
             number, kind = record[0], record[1]
@@ -267,6 +303,12 @@ class Systrap:
             self._events = []
             self._handled = events
         return events
+
+    def _look(self, timeout_ns: int) -> int:
+        count: int = lib.pysc_wait(self.engine, timeout_ns, self._raw, _BATCH)
+        if count < 0:
+            raise OSError(-count, os.strerror(-count))
+        return count
 
     def _on_report(self, thread: SystrapThread, kind: int) -> bool:
         """Take a report that is not the kernel's; false if it makes no sense."""
@@ -321,8 +363,10 @@ class Systrap:
             except (ProcessLookupError, ChildProcessError):
                 pass
             space.close()
-        for space in list(self.unborn.values()):
+        for space in [*self.unborn.values(), *([self._spare] if self._spare is not None else ())]:
             space.close()
+        self._spare = None
+        self._ended.clear()
         self._pool.clear()
         if self._shared >= 0:
             os.close(self._shared)

@@ -233,8 +233,7 @@ class SystrapThread(Commands):
 
         It is stopped, and may be given its verdict at once; it begins once this one has borne it.
         """
-        space = self.space.platform.new_space(self.space)
-        space.memory_limit = self.space.memory_limit
+        space = self.space.platform.copy_of(self.space)
         try:
             self.child = SystrapThread(space, self.slot, self)
         except BaseException:

@@ -42,7 +42,7 @@ def wait(platform: Systrap, condition: Callable[[], bool]) -> list[tuple[Kind, o
 def told_of(platform: Systrap) -> SystrapSpace:
     """Return a space with a thread that a task of the kernel's is told of."""
     blank = next(iter(platform.spaces.values()))
-    space = platform.new_space(blank)
+    space = platform.copy_of(blank)
     thread = SystrapThread(space, 0, next(iter(blank.threads.values())))
     thread.owner = "child"
     return space
