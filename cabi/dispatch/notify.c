@@ -63,11 +63,16 @@ end_bearing(struct pysc_engine *engine, uint32_t number)
 static int
 is_ordered(const struct pysc_engine *engine, int32_t tid, uint64_t flags)
 {
+    int32_t other = 0; /* a process of many threads need not be asked for each */
+
     for (uint32_t next = engine->bearing; next; next = engine->threads[next - 1].clone.next) {
         const struct bearing *clone = &engine->threads[next - 1].clone;
 
-        if (clone->flags == flags && (clone->pid == tid || pysc_tgkill(clone->pid, tid, 0) == 0))
+        if (clone->flags != flags || clone->pid == other)
+            continue;
+        if (clone->pid == tid || pysc_tgkill(clone->pid, tid, 0) == 0)
             return 1;
+        other = clone->pid;
     }
     return 0;
 }

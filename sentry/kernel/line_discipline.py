@@ -342,8 +342,9 @@ class LineDiscipline:
         if not line:
             return
         echo = self._lflag(abi.ECHO)
-        kill = char == self._cc(abi.VKILL) and char != self._cc(abi.VERASE)
-        word = not kill and char != self._cc(abi.VERASE)
+        single = char == self._cc(abi.VERASE)
+        word = not single and char == self._cc(abi.VWERASE)
+        kill = not single and not word
         if kill:
             if not echo:
                 line.clear()
@@ -369,8 +370,8 @@ class LineDiscipline:
             erased = bytes(line[-size:])
             del line[-size:]
             if echo:
-                self._echo_erase(erased)
-            if not kill and not word:
+                self._echo_erase(erased, single)
+            if single:
                 break
         if not line and echo:
             self._finish_erasing()
@@ -385,7 +386,7 @@ class LineDiscipline:
     def _continues(self, char: int) -> bool:
         return self._iflag(abi.IUTF8) and char & 0xC0 == 0x80
 
-    def _echo_erase(self, erased: bytes) -> None:
+    def _echo_erase(self, erased: bytes, single: bool) -> None:
         char = erased[0]
         if self._lflag(abi.ECHOPRT):
             if not self._erasing:
@@ -394,7 +395,7 @@ class LineDiscipline:
             self._echo_char(char)
             for more in erased[1:]:
                 self._echo_raw(more)
-        elif not self._lflag(abi.ECHOE):
+        elif single and not self._lflag(abi.ECHOE):
             self._echo_char(self._cc(abi.VERASE))
         elif char == TAB:
             self._echo_erase_tab()
