@@ -126,7 +126,7 @@ def forget(child: Task) -> None:
     """Undo a task whose thread could not be made: nobody has seen it run."""
     group = child.group
     group.exit_signal = 0 if group.leader is child else group.exit_signal
-    exit_task(child, gone=True)
+    exit_task(child, gone=True, at_once=True)
     if group.exited and not group.reaped:
         reap(group)
 

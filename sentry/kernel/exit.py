@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.signals import SIGCONT, SIGHUP, SIGKILL
-from pysc.sentry.kernel.scheduler import now
+from pysc.sentry.kernel.scheduler import now, yield_now
 from pysc.sentry.kernel.siginfo import SigInfo
 from pysc.sentry.kernel.task import Task, TaskState
 from pysc.sentry.kernel.thread_group import ThreadGroup
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.memory import Memory
 
 
+MANY_FILES: Final = 256
+CLOSING_NS: Final = 200_000
+"""Nanoseconds after which others have their turn."""
 GRACE: Final = 100_000_000
 """Nanoseconds for a task to report after it was preempted."""
 
@@ -70,9 +73,15 @@ def kill_task(task: Task) -> None:
     notify(task)
 
 
-def exit_task(task: Task, *, gone: bool = False) -> None:
-    """End a task whose thread is stopped (or ``gone``), and its process with the last one."""
+def exit_task(task: Task, *, gone: bool = False, at_once: bool = False) -> None:
+    """End a task whose thread is stopped (or ``gone``), and its process with the last one.
+
+    With many descriptors that are its alone it ends when these are closed, a few at a time, if not ``at_once``.
+    """
     if task.state is TaskState.DEAD:
+        return
+    if task.fds.users == 1 and len(task.fds) > MANY_FILES and not at_once:
+        _close_first(task, gone)
         return
     kernel, group, memory = task.kernel, task.group, task.memory
     task.state = TaskState.DEAD
@@ -113,6 +122,40 @@ def exit_task(task: Task, *, gone: bool = False) -> None:
         from pysc.sentry.kernel.jobs import note_held
 
         note_held(group)
+
+
+def _close_first(task: Task, gone: bool) -> None:
+    task.state = TaskState.KERNEL
+    task.killed = True
+    routine = task.kernel.scheduler.start(_close_all(task), None, _Closed(task, gone))
+    if not routine.done:
+        task.routine = routine
+
+
+async def _close_all(task: Task) -> None:
+    until = now() + CLOSING_NS
+    for fd in task.fds:
+        task.fds.close(task, fd)
+        if now() > until:
+            await yield_now()
+            until = now() + CLOSING_NS
+
+
+class _Closed:
+    """Nothing is open any more: the task ends."""
+
+    __slots__ = ("_gone", "_task")
+
+    def __init__(self, task: Task, gone: bool) -> None:
+        self._task = task
+        self._gone = gone
+
+    def __call__(self, _value: object, error: BaseException | None) -> None:
+        task = self._task
+        task.routine = None
+        if error is not None:
+            task.kernel.report_bug(f"the end of task {task.tid}", error)
+        exit_task(task, gone=self._gone or task.memory.ended, at_once=True)
 
 
 def reap(group: ThreadGroup) -> None:
