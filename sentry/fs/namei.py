@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pysc.cabi.linux.capability import CAP_DAC_READ_SEARCH, CAP_MKNOD
 from pysc.cabi.linux.errors import (
+    EACCES,
     EBUSY,
     EEXIST,
     EINVAL,
@@ -28,11 +29,24 @@ from pysc.cabi.linux.fcntl import (
     RENAME_NOREPLACE,
     RENAME_WHITEOUT,
 )
-from pysc.cabi.linux.stat import PERMISSIONS, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK, S_ISVTX
+from pysc.cabi.linux.stat import (
+    PERMISSIONS,
+    S_IFBLK,
+    S_IFCHR,
+    S_IFDIR,
+    S_IFIFO,
+    S_IFMT,
+    S_IFREG,
+    S_IFSOCK,
+    S_ISGID,
+    S_ISUID,
+    S_ISVTX,
+    S_IXGRP,
+)
 from pysc.sentry.fs import notify
 from pysc.sentry.fs.inode import Inode
 from pysc.sentry.fs.path import Dentry, Path, unmount_everywhere
-from pysc.sentry.fs.permissions import MAY_EXEC, MAY_WRITE, check, check_removal, new_owner
+from pysc.sentry.fs.permissions import MAY_EXEC, MAY_READ, MAY_WRITE, check, check_removal, new_owner, owns
 from pysc.sentry.fs.walk import EMPTY, FOLLOW, NAME_MAX, Last, look_up_locked, resolve, resolve_parent
 
 if TYPE_CHECKING:
@@ -121,6 +135,19 @@ async def make_symlink(task: Task, target: bytes, dirfd: int, path: bytes) -> Pa
     return Path(last.mount, dentry)
 
 
+def _check_linked(task: Task, inode: Inode) -> None:
+    """Refuse links to what others own and the linker could not write: fs.protected_hardlinks is 1, always.  EPERM."""
+    privileged = inode.mode & S_ISUID or inode.mode & (S_ISGID | S_IXGRP) == S_ISGID | S_IXGRP
+    if owns(task.creds, inode):
+        return
+    if privileged or inode.mode & S_IFMT != S_IFREG:
+        raise EPERM
+    try:
+        check(task.creds, inode, MAY_READ | MAY_WRITE)
+    except EACCES:
+        raise EPERM from None
+
+
 async def make_link(task: Task, old_dirfd: int, old: bytes, new_dirfd: int, new: bytes, flags: int) -> None:
     """linkat(2)."""
     if flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH):
@@ -140,6 +167,9 @@ async def make_link(task: Task, old_dirfd: int, old: bytes, new_dirfd: int, new:
             raise ENOENT
         if source.mount is not last.mount:
             raise EXDEV
+        if last.mount.readonly:
+            raise EROFS
+        _check_linked(task, inode)
         await _check_new(task, last)
         if inode.fs is not parent.fs:
             raise EXDEV

@@ -179,6 +179,7 @@ async def copy_file_range(
     count = min(count, MAX_RW_COUNT)
     if source.inode is target.inode:
         begin = source.offset if start is None else start
+        count = min(count, max(0, (await source.attributes()).size - begin))
         end = target.offset if place is None else place
         if begin < end + count and end < begin + count:
             raise EINVAL

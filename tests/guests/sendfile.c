@@ -68,6 +68,8 @@ int main(void)
     TRY(copy_file_range(in, &a, in, &b, 5, 0));
     a = 0, b = 2;
     TRY(copy_file_range(in, &a, in, &b, 5, 0));
+    a = b = 1 << 20; /* nothing is there: nothing overlaps */
+    TRY(copy_file_range(in, &a, in, &b, 5, 0));
     TRY(copy_file_range(in, NULL, end[1], NULL, 5, 0));
     TRY(copy_file_range(in, NULL, open(".", O_RDONLY), NULL, 5, 0));
     int append = open("out", O_WRONLY | O_APPEND);

@@ -88,7 +88,7 @@ _FS: Final[dict[bytes, Factory]] = {
     b"pipe-user-pages-hard": setting(0),
     b"pipe-user-pages-soft": setting(16384),
     b"protected_fifos": setting(0),
-    b"protected_hardlinks": setting(0),
+    b"protected_hardlinks": setting(1, 1, 1),
     b"protected_regular": setting(0),
     b"protected_symlinks": setting(0),
     b"suid_dumpable": setting(0),

@@ -53,6 +53,25 @@ def test_writing_a_directory(root: World, user: World) -> None:
     assert user.call("symlink", b"x", b"/d/l") == -EACCES.errno
 
 
+def test_links_to_what_others_own(root: World, user: World) -> None:
+    """fs.protected_hardlinks: what a user could not write, or what runs as another, gets no name of the user's."""
+    root.call("mkdir", b"/mine", 0o755)
+    root.call("chown", b"/mine", 1000, 1000)
+    for number, (mode, answer) in enumerate(
+        [(0o644, -EPERM.errno), (0o666, 0), (0o4666, -EPERM.errno), (0o2676, -EPERM.errno), (0o2666, 0)]
+    ):
+        name = b"/f%d" % number
+        root.put_file(name)
+        root.call("chmod", name, mode)
+        assert user.call("link", name, b"/mine" + name) == answer, oct(mode)
+    root.call("chown", b"/f0", 1000, 0)
+    assert user.call("link", b"/f0", b"/mine/own") == 0
+    assert user.call("link", b"/f1", b"/elsewhere") == -EACCES.errno
+    root.put_file(b"/theirs")
+    assert user.call("link", b"/theirs", b"/elsewhere") == -EPERM.errno  # before the directory is looked at
+    assert root.call("link", b"/theirs", b"/elsewhere") == 0
+
+
 def test_sticky(root: World, user: World) -> None:
     root.call("mkdir", b"/tmp", 0o777)
     root.call("chmod", b"/tmp", 0o1777)
