@@ -1,9 +1,10 @@
 /* The watchdog: a thread that looks at the loop's pulse now and then while the loop is awake.
  *
  * Where it finds the loop in a host call, in the same one a millisecond later, and not running, it marks the superblock:
- * workers make those calls for a while.  The more of the loop's time such calls take, the sooner one of them is found.  The loop that is away for long, by the time it has used or been blocked (having been preempted
- * is nobody's fault), is told so when it is back.  Once the loop has slept for a while the watchdog does, too, until the
- * loop's next waking.  Nothing is interrupted, and the loop never waits for it. */
+ * workers make those calls for a while.  The more of the loop's time such calls take, the sooner one of them is found.
+ * The loop that is away for long, by the time it has used or been blocked (having been preempted is nobody's fault), is
+ * told so when it is back.  Once the loop has slept for a while the watchdog does, too, until the loop's next waking.
+ * Nothing is interrupted, and the loop never waits for it. */
 
 #define _GNU_SOURCE
 #include "engine.h"

@@ -32,6 +32,18 @@ class Place(NamedTuple):
     name: bytes
 
 
+def as_request(changes: Changes) -> gofer.Changes:
+    """Say them to the gofer."""
+    return gofer.Changes(
+        uid=changes.uid,
+        gid=changes.gid,
+        mode=changes.mode,
+        size=changes.size,
+        atime=changes.atime,
+        mtime=changes.mtime,
+    )
+
+
 class HostInode(Inode):
     """What all types share.  ``host`` is what was last heard; ``stale`` that something was changed since.
 
@@ -157,15 +169,7 @@ class HostInode(Inode):
         )
 
     async def set_attributes(self, changes: Changes) -> None:
-        wanted = gofer.Changes(
-            uid=changes.uid,
-            gid=changes.gid,
-            mode=changes.mode,
-            size=changes.size,
-            atime=changes.atime,
-            mtime=changes.mtime,
-        )
-        self.made(await self.fs.tree.call(gofer.SetAttributes(self.file(), wanted)))
+        self.made(await self.fs.tree.call(gofer.SetAttributes(self.file(), as_request(changes))))
         if changes.uid is not None or changes.gid is not None:
             uid, gid = changes.uid, changes.gid
             self.give(Owner(self.uid if uid is None else uid, self.gid if gid is None else gid))

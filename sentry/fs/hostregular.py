@@ -12,7 +12,7 @@ from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import EOPNOTSUPP, LinuxError, answered_by_host
 from pysc.sentry.fs.data import Data
-from pysc.sentry.fs.hostinode import HostInode
+from pysc.sentry.fs.hostinode import HostInode, as_request
 from pysc.sentry.fs.inode import Changes
 from pysc.sentry.fs.superblock import DATA, NAMES
 from pysc.urpc.fds import FileFd
@@ -245,15 +245,7 @@ class HostRegular(HostInode):
         if self.places or self.write_fd < 0:
             await super().set_attributes(changes)
             return
-        wanted = gofer.Changes(
-            uid=changes.uid,
-            gid=changes.gid,
-            mode=changes.mode,
-            size=changes.size,
-            atime=changes.atime,
-            mtime=changes.mtime,
-        )
-        request = gofer.SetOpenAttributes(self.fs.tree.mount, FileFd.lend(self.write_fd), wanted)
+        request = gofer.SetOpenAttributes(self.fs.tree.mount, FileFd.lend(self.write_fd), as_request(changes))
         self.made(await self.fs.tree.call(request))
 
     async def seek_data(self, offset: int, hole: bool) -> int:
