@@ -7,6 +7,7 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
+from pysc.sentry.fs import hostproc
 from pysc.sentry.platform.interface import LIMIT
 from pysc.sentry.platform.systrap import Systrap
 
@@ -77,6 +78,7 @@ def test_stop_without_start() -> None:
 
 def test_stop_leaves_nothing() -> None:
     """No process and no descriptor survives stop()."""
+    hostproc.prepare()  # what it opens is kept for as long as this process is
     before = set(os.listdir("/proc/self/fd"))
     platform = Systrap()
     platform.start()
