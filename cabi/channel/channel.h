@@ -7,7 +7,7 @@
  * A slot is one thread's.  `turn` says who may write to it: the guest half fills in a report and sets turn to
  * PYSC_TURN_SENTRY; the sentry fills in commands and sets it back.
  */
-#define PYSC_CHANNEL_VERSION 5
+#define PYSC_CHANNEL_VERSION 6
 #define PYSC_SLOTS 4096
 #define PYSC_DATA_SIZE 65536
 #define PYSC_DATA_ROOM 61440     /* for commands; paths that came as hints are above */
@@ -136,14 +136,16 @@ struct pysc_slot {
     uint32_t n_commands;
     uint32_t cpu;                /* where the thread ran when it reported */
     uint32_t waits;              /* the sentry will not answer soon: do not spin */
-    uint32_t early, unused;      /* a thread that begins is to be preempted at once */
+    uint32_t early;              /* a thread that begins is to be preempted at once */
+    uint32_t quiet;              /* no signal is pending, for it or its process: it may change `sigmask` */
+    uint64_t sigmask;            /* blocked signals; the sentry looks at them once `quiet` is cleared */
     struct pysc_hint hints[PYSC_HINTS];
     struct pysc_registers regs;
     struct pysc_frame frame;
     struct pysc_ids ids;
     uint64_t clear_tid, robust_list; /* set_tid_address(2), set_robust_list(2): what the thread's end looks at */
     struct pysc_command commands[PYSC_COMMANDS];
-    uint8_t padding[2952];
+    uint8_t padding[2944];
     uint8_t data[PYSC_DATA_SIZE];
 };
 

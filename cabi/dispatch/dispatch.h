@@ -116,7 +116,7 @@ struct pysc_access {
 int64_t pysc_thread_use_context(struct pysc_engine *engine, uint32_t thread, int64_t context);
 int64_t pysc_thread_set_access(struct pysc_engine *engine, uint32_t thread, const struct pysc_access *access);
 
-/* The mask of blocked signals, which the thread may change without Python while it is quiet: nothing is pending. */
+/* The mask of blocked signals, which the thread may change by itself while it is quiet: nothing is pending. */
 uint64_t pysc_thread_sigmask(struct pysc_engine *engine, uint32_t thread);
 int64_t pysc_thread_set_sigmask(struct pysc_engine *engine, uint32_t thread, uint64_t mask);
 int64_t pysc_thread_set_quiet(struct pysc_engine *engine, uint32_t thread, int32_t quiet);

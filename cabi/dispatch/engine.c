@@ -84,9 +84,9 @@ pysc_engine_share(struct pysc_engine *engine, int32_t file)
 static void
 begin_slot(struct pysc_slot *slot)
 {
-    slot->sleeping = slot->waits = slot->early = 0;
+    slot->sleeping = slot->waits = slot->early = slot->quiet = 0;
     slot->n_hints = 0;
-    slot->clear_tid = slot->robust_list = 0;
+    slot->clear_tid = slot->robust_list = slot->sigmask = 0;
     __atomic_store_n(&slot->turn, PYSC_TURN_SENTRY, __ATOMIC_SEQ_CST);
 }
 

@@ -83,7 +83,6 @@ struct thread {
     struct pysc_access access;
     struct pysc_limits limits;
     struct pending pending;
-    uint64_t sigmask; /* blocked signals */
     struct bearing clone; /* while `bearing` */
     uint32_t mother; /* who is told to make this one: number + 1; 0: nobody any more */
 };

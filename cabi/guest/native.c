@@ -1,5 +1,5 @@
-/* Calls that never leave the guest process when fast paths are on: ids, clocks, anonymous memory, the heap, futexes, what
- * a thread says of itself, and rseq, which this kernel was built without.
+/* Calls that never leave the guest process when fast paths are on: ids, clocks, anonymous memory, the heap, futexes, the
+ * signal mask, what a thread says of itself, and rseq, which this kernel was built without.
  *
  * Each is private to the process and harmless to forge.  Whatever is not quite ordinary goes to the sentry. */
 
@@ -18,6 +18,10 @@
 #define MEMORY_FLAGS 0x00124032UL /* PRIVATE FIXED ANONYMOUS NORESERVE STACK FIXED_NOREPLACE */
 #define ROBUST_LIST_HEAD_SIZE 24
 #define ARCH_SET_FS 0x1002
+#define SIG_BLOCK 0
+#define SIG_UNBLOCK 1
+#define SIG_SETMASK 2
+#define UNBLOCKABLE (1UL << (9 - 1) | 1UL << (19 - 1)) /* SIGKILL SIGSTOP */
 #define CLOCKS 0x8f3U             /* REALTIME MONOTONIC RAW REALTIME_COARSE MONOTONIC_COARSE BOOTTIME TAI */
 
 static int
@@ -69,6 +73,53 @@ own_words(struct context *c, int64_t nr, const uint64_t *a)
     if (a[1] != ROBUST_LIST_HEAD_SIZE)
         return 0;
     slot->robust_list = a[0];
+    return answer(c, 0);
+}
+
+/* Returns whether `how` is one of those that there are. */
+static int
+change_mask(uint64_t *mask, uint32_t how, uint64_t signals)
+{
+    switch (how) {
+    case SIG_BLOCK:
+        *mask |= signals;
+        break;
+    case SIG_UNBLOCK:
+        *mask &= ~signals;
+        break;
+    case SIG_SETMASK:
+        *mask = signals;
+        break;
+    default:
+        return 0;
+    }
+    *mask &= ~UNBLOCKABLE;
+    return 1;
+}
+
+/* Nobody looks at the mask until a signal is pending.  The sentry first says so, then looks; the thread first changes it,
+ * then looks whether one has come meanwhile: the sentry may have seen either mask, so the call is its own. */
+static int
+rt_sigprocmask(struct context *c, const uint64_t *a)
+{
+    struct pysc_slot *slot = c->r->slot;
+    uint64_t before = slot->sigmask, after = before, signals;
+
+    if (!slot->quiet || a[3] != sizeof signals)
+        return 0;
+    if (a[1]) {
+        if (!range_ok(a[1], sizeof signals) || copy_bytes(&signals, (void *)a[1], sizeof signals) != 0)
+            return answer(c, -EFAULT);
+        if (!change_mask(&after, (uint32_t)a[0], signals))
+            return answer(c, -EINVAL);
+        __atomic_store_n(&slot->sigmask, after, __ATOMIC_SEQ_CST);
+        if (!__atomic_load_n(&slot->quiet, __ATOMIC_SEQ_CST)) {
+            slot->sigmask = before;
+            return 0;
+        }
+    }
+    if (a[2] && (!range_ok(a[2], sizeof before) || copy_bytes((void *)a[2], &before, sizeof before) != 0))
+        return answer(c, -EFAULT);
     return answer(c, 0);
 }
 
@@ -180,6 +231,8 @@ answer_natively(struct context *c, int64_t nr, const uint64_t *args)
         return own_words(c, nr, args);
     case __NR_arch_prctl:
         return arch_prctl(c, args);
+    case __NR_rt_sigprocmask:
+        return rt_sigprocmask(c, args);
     case __NR_rseq:
         return answer(c, -ENOSYS);
     case __NR_clock_gettime:

@@ -13,7 +13,7 @@ CABI = ROOT / "cabi"
 FLAGS = (
     "-std=gnu11", "-g", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread",
     "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
-    *(f"-I{CABI / folder}" for folder in ("dispatch", "shim", "channel")),
+    *(f"-I{CABI / folder}" for folder in ("dispatch", "shim", "channel", "guest")),
 )  # fmt: skip
 
 
