@@ -61,7 +61,7 @@ class Build(build):
 
 
 setup(
-    cffi_modules=[f"{path}:ffibuilder" for path in sorted(CABI.glob("*/build.py"))],
+    cffi_modules=[f"{CABI}/build.py:{module}" for module in ("dispatch", "shim")],
     cmdclass={"build": Build, "build_guest": BuildGuest},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

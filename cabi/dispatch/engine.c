@@ -125,8 +125,7 @@ pysc_thread_remove(struct pysc_engine *engine, uint32_t number)
         return -ESRCH;
     forget_waiting(engine, number);
     end_bearing(engine, number);
-    if (thread->mother)
-        end_bearing(engine, thread->mother - 1);
+    end_birth(engine, number);
     engine->spaces[thread->space].threads[thread->index] = 0;
     thread->state = STATE_FREE;
     thread->index = engine->free_thread;

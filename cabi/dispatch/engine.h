@@ -166,6 +166,30 @@ int is_alone(const struct space *space);
 void answer_notification(struct pysc_engine *engine);
 /* The thread has cloned, if it was told to, or will not. */
 void end_bearing(struct pysc_engine *engine, uint32_t thread);
+/* The thread is there, or will not come: whoever was told to make it has done so. */
+void end_birth(struct pysc_engine *engine, uint32_t thread);
+
+/* Events for Python. */
+struct batch {
+    struct pysc_event *events;
+    uint32_t n, max;
+};
+
+/* reports.c: take a space's.  -1: the batch is full before the space is empty. */
+int scan_space(struct pysc_engine *engine, uint32_t space, struct batch *batch);
+/* Those of all hot spaces. */
+void scan_hot(struct pysc_engine *engine, struct batch *batch);
+/* A space becomes hot, and the one that has been so for longest is not any more. */
+void heat(struct pysc_engine *engine, uint32_t space, struct batch *batch);
+/* Those that waited for what has come meanwhile. */
+void take_all_roused(struct pysc_engine *engine, struct batch *batch);
+
+/* sockets.c: a space rang; who rings is served first, and the socket emptied when there is nothing else to do. */
+void take_ring(struct pysc_engine *engine, uint32_t space, struct batch *batch);
+/* Hear those that rang, and look at each once more: what was heard does not ring again. */
+void hear_all(struct pysc_engine *engine, struct batch *batch);
+/* A space is to be heard, and looked at, before the sentry sleeps. */
+void look_later(struct pysc_engine *engine, uint32_t space);
 
 /* kept.c: what a report says about what was pending, before anybody looks at it. */
 #define SETTLED_FOR_PYTHON 1 /* no fast path looks at it */

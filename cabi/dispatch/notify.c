@@ -59,6 +59,13 @@ end_bearing(struct pysc_engine *engine, uint32_t number)
         engine->bearing = clone->next;
 }
 
+void
+end_birth(struct pysc_engine *engine, uint32_t number)
+{
+    if (engine->threads[number].mother)
+        end_bearing(engine, engine->threads[number].mother - 1);
+}
+
 /* Whether the thread of that tid has been told to make this very clone. */
 static int
 is_ordered(const struct pysc_engine *engine, int32_t tid, uint64_t flags)
