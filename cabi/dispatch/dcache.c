@@ -6,17 +6,15 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <x86intrin.h>
 
 #define SWEEP 64 /* dentries that one search for room looks at */
 
 static uint64_t
 hash_of(const struct pysc_objects *objects, uint32_t parent, const char *name, size_t length)
 {
-    uint64_t hash = objects->seed ^ parent * 0x9e3779b97f4a7c15ULL;
+    uint64_t hash = objects->key ^ parent * 0x9e3779b97f4a7c15ULL;
 
     for (size_t i = 0; i < length; i++)
         hash = (hash ^ (uint8_t)name[i]) * 0x100000001b3ULL;
@@ -230,6 +228,15 @@ pysc_dentry_target(struct pysc_objects *objects, struct pysc_dentry *dentry)
 }
 
 int64_t
+pysc_names_key(struct pysc_objects *objects, uint64_t key)
+{
+    if (objects->pools[PYSC_OBJECT_DENTRY].living)
+        return -EBUSY;
+    objects->key = key;
+    return 0;
+}
+
+int64_t
 pysc_dcache_new(struct pysc_objects *objects, int32_t tree, uint32_t super, uint64_t device, int32_t overlaid)
 {
     struct pysc_attributes attributes = {0};
@@ -246,8 +253,6 @@ pysc_dcache_new(struct pysc_objects *objects, int32_t tree, uint32_t super, uint
         pysc_object_free(objects, PYSC_OBJECT_DCACHE, (uint32_t)index);
         return top;
     }
-    if (!objects->seed && getrandom(&objects->seed, sizeof objects->seed, GRND_NONBLOCK) != sizeof objects->seed)
-        objects->seed = __rdtsc() | 1; /* of a host that has only just begun */
     objects->dcaches[index].tree = tree;
     objects->dcaches[index].super = super;
     objects->dcaches[index].top = (uint32_t)top;

@@ -103,7 +103,7 @@ struct pysc_objects {
     uint64_t executes[MOUNTS_NOTED / 64]; /* bits by mount */
     int32_t leaves_links;
     uint32_t hand; /* where the search for dentries to be given up goes on */
-    uint64_t seed;
+    uint64_t key; /* of the names' hashes */
     int32_t watched;
     int32_t reads_watched;
     uint32_t roused[MAX_ROUSED]; /* threads that waited for a pipe, and shall go on */

@@ -311,6 +311,8 @@ void pysc_data_shrink(struct pysc_data *data);
 #define PYSC_WITHDRAWN_INODE 2 /* for good: a mount point, a locked file … */
 #define PYSC_WITHDRAWN_SHOWN 4 /* while it is shown: its directory is not the tree's */
 
+/* What nobody else can guess, for the hashes of names.  -EBUSY: some are cached. */
+int64_t pysc_names_key(struct pysc_objects *objects, uint64_t key);
 /* The index of the cache, -errno; `tree` (borrowed) is a directory, on the superblock `super` (index + 1), or -1: all names
  * are shown.  Guests see all files on device `device`, and each directory with one link, if `overlaid`. */
 int64_t pysc_dcache_new(struct pysc_objects *objects, int32_t tree, uint32_t super, uint64_t device, int32_t overlaid);

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import EINVAL, ENODEV, ENOSPC
 from pysc.cabi.linux.fcntl import SEEK_CUR, SEEK_SET
+from pysc.sentry.chance import draw
 from pysc.sentry.fs import special
 from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.memory_file import UNLIMITED_BUDGET, Contents
@@ -108,7 +108,7 @@ class RandomFile(DeviceFile):
     __slots__ = ()
 
     async def read(self, size: int) -> bytes:
-        return os.urandom(size)
+        return draw(size)
 
     async def write(self, data: bytes) -> int:
         return len(data)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import time
 import traceback
-import uuid
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
 from pysc.cabi.linux.errors import EAGAIN
+from pysc.sentry.chance import Secrets
 from pysc.sentry.kernel.machine import Machine
 from pysc.sentry.kernel.scheduler import Scheduler, now
 from pysc.sentry.kernel.signals import pending_interrupt
@@ -83,7 +83,6 @@ class Kernel:
 
     __slots__ = (
         "_cpu_count",
-        "boot_id",
         "boot_time",
         "bugs",
         "compat_seen",
@@ -99,6 +98,7 @@ class Kernel:
         "process_groups",
         "processor",
         "scheduler",
+        "secrets",
         "settings",
         "strace",
         "table",
@@ -134,7 +134,7 @@ class Kernel:
         self.net = NetNamespace()
         self.processor = read_processor()
         self._cpu_count = len(os.sched_getaffinity(0))  # asked now: the engine moves this thread about later
-        self.boot_id = str(uuid.uuid4()).encode()
+        self.secrets = Secrets()
         self.boot_time = now()
         """On the clock of the scheduler; CLOCK_BOOTTIME of the guest counts from here in /proc/uptime."""
         self.next_pid = 1

@@ -42,6 +42,7 @@ from pysc.cabi.linux.fcntl import AT_FDCWD
 from pysc.cabi.linux.mman import MAP_PRIVATE, PROT_EXEC, PROT_READ
 from pysc.cabi.linux.mount import MS_NOSUID
 from pysc.cabi.linux.resource import RLIMIT_STACK
+from pysc.sentry.chance import draw
 from pysc.sentry.fs.open import open_exec
 from pysc.sentry.loader.elf import PAGE, read_elf
 from pysc.sentry.loader.image import (
@@ -164,7 +165,7 @@ async def _build(
     creds, secure = await _credentials(task, file)
     top = random_stack_top()
     auxv = _auxv(task, program, linker, creds, secure)
-    stack = build_stack(top, argv, envp, filename, auxv, os.urandom(16))
+    stack = build_stack(top, argv, envp, filename, auxv, draw(16))
     size = stack_size(task.group.limit(RLIMIT_STACK), len(stack.data))
     files = [await _host_file(file)]
     maps = program_maps(program, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +20,7 @@ from pysc.cabi.linux.resource import (
     RUSAGE_SELF,
     RUSAGE_THREAD,
 )
+from pysc.sentry.chance import draw
 from pysc.sentry.kernel.fd_table import FD_MAX
 from pysc.sentry.kernel.limits import limit_space, watch_cpu
 from pysc.sentry.kernel.scheduler import now, yield_now
@@ -165,12 +165,12 @@ async def getrandom(task: Task, address: Addr, size: Size, flags: U32) -> int:
     size = min(size, 0x7FFF_F000)
     if size <= RANDOM_CHUNK:
         if size:
-            task.put(address, os.urandom(size))
+            task.put(address, draw(size))
         return size
     done = 0
     while done < size:
         part = min(RANDOM_CHUNK, size - done)
-        await task.copy_out(address + done, os.urandom(part))
+        await task.copy_out(address + done, draw(part))
         done += part
         await yield_now()
         if task.killed or (task.attention and done >= RANDOM_CHUNK):

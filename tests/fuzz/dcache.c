@@ -456,6 +456,7 @@ main(int argc, char **argv)
     thread.slot = calloc(1, sizeof *thread.slot);
     objects = pysc_objects_new();
     call.objects = objects;
+    CHECK(pysc_names_key(objects, 0x1234567890abcdefULL) == 0);
     cache = (uint32_t)pysc_dcache_new(objects, tree, 1 + (uint32_t)pysc_object_new(objects, PYSC_OBJECT_SUPER), 1, 1);
     context = pysc_context_at(objects, (uint32_t)pysc_object_new(objects, PYSC_OBJECT_CONTEXT));
     thread.context = (struct reference){context->header.index + 1, context->header.generation};
@@ -465,6 +466,7 @@ main(int argc, char **argv)
     change_meanwhile();
     withdraw(6000);
     crowd();
+    CHECK(pysc_names_key(objects, 1) == -EBUSY);
     exhaust();
     CHECK(fchdir(outside) == 0 && chroot(".") == 0); /* the leak checker needs /proc */
     free(thread.slot);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import itertools
+import re
 from collections import deque
 from collections.abc import Iterator
 from enum import Enum
@@ -212,4 +213,21 @@ def test_kernel_classes_say_what_they_have() -> None:
         for base in kind.__mro__
         if base.__module__.startswith("pysc.") and "__slots__" not in vars(base)
     ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_all_that_is_drawn_is_drawn_in_one_place() -> None:
+    """What a sandbox keeps of it stands in one class there: a copy of the sandbox must have its own."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
+        for path in modules("sentry")
+        if path.stem != "chance"
+        for node in ast.walk(parse(path))
+        if (isinstance(node, ast.Attribute) and ast.unparse(node) in ("os.urandom", "os.getrandom"))
+        or (isinstance(node, ast.Import) and {alias.name for alias in node.names} & {"random", "secrets", "uuid"})
+        or (isinstance(node, ast.ImportFrom) and node.module in ("random", "secrets", "uuid"))
+    ]
+    for path in sorted((ROOT / "cabi/dispatch").glob("*.c")):
+        if path.stem != "fast_self" and re.search(r"\b(getrandom|rdrand|rand|random)\w*\(", path.read_text()):
+            wrong.append(str(path.relative_to(ROOT)))
     assert not wrong, "\n".join(wrong)

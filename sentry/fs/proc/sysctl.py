@@ -5,11 +5,11 @@ Writing is accepted where a set value does no harm by being ignored, and has an 
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.capability import CAP_SYS_ADMIN
 from pysc.cabi.linux.errors import EINVAL, EPERM
+from pysc.sentry.chance import identifier
 from pysc.sentry.fs.proc.base import Factory, Source, constant, folder, number, text
 
 if TYPE_CHECKING:
@@ -117,10 +117,10 @@ _KERNEL: Final[dict[bytes, Factory]] = {
     b"printk": words(b"4\t4\t1\t7"),
     b"random": folder(
         {
-            b"boot_id": text(lambda task: task.kernel.boot_id + b"\n"),
+            b"boot_id": text(lambda task: task.kernel.secrets.boot_id + b"\n"),
             b"entropy_avail": constant(b"256\n"),
             b"poolsize": constant(b"256\n"),
-            b"uuid": text(lambda _task: str(uuid.uuid4()).encode() + b"\n"),
+            b"uuid": text(lambda _task: identifier() + b"\n"),
         }
     ),
     b"randomize_va_space": constant(b"2\n"),
