@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Final, cast
 
 from msgspec.structs import replace
@@ -25,6 +24,7 @@ from pysc.sentry.fs.path import MountNamespace, Path
 from pysc.sentry.fs.tmpfs import Tmpfs
 from pysc.sentry.fs.tree import Tree
 from pysc.sentry.fs.walk import DIRECTORY, FOLLOW, resolve
+from pysc.sentry.hostfds import Held, Of, duplicate, hold
 from pysc.sentry.kernel.credentials import Credentials
 from pysc.sentry.kernel.exec import start_program
 from pysc.sentry.kernel.fd_table import FDTable
@@ -47,15 +47,18 @@ ROOT: Final = Credentials.of(0, 0, caps=(1 << 41) - 1)
 class Container:
     """What :class:`~pysc.urpc.schema.sentry.Boot` says, made real."""
 
-    __slots__ = ("_boot", "_gofer", "_kernel", "_terminal")
+    __slots__ = ("_boot", "_gofer", "_kernel", "_stdio", "_terminal")
 
     def __init__(self, kernel: Kernel, boot: Boot, gofer: Caller) -> None:
         self._kernel = kernel
         self._boot = boot
         self._gofer = gofer
+        self._stdio = [hold(fd, Held(Of.STANDARD, number)) for number, fd in enumerate(boot.fds.stdio)]
+        for number, fd in boot.fds.trees.items():
+            hold(fd, Held(Of.TREE, number))
         self._terminal: HostTerminal | None = None
         if boot.terminal:
-            self._terminal = HostTerminal(os.dup(boot.fds.stdio[0]), kernel.platform, boot.window)
+            self._terminal = HostTerminal(duplicate(self._stdio[0]), kernel.platform, boot.window)
         kernel.uts.hostname = boot.hostname or kernel.uts.hostname
         kernel.uts.domainname = boot.domainname or kernel.uts.domainname
 
@@ -205,7 +208,7 @@ class Container:
         if self._terminal is not None:
             return [open_console(self._terminal, namespace, owner)] * 3
         kernel = self._kernel
-        return [open_host_file(os.dup(fd), kernel.platform, owner, kernel.workers) for fd in self._boot.fds.stdio]
+        return [open_host_file(duplicate(fd), kernel.platform, owner, kernel.workers) for fd in self._stdio]
 
 
 def _setup_task(kernel: Kernel, context: FsContext, creds: Credentials = ROOT) -> Task:

@@ -15,13 +15,15 @@ import os
 import signal
 import socket
 import traceback
+from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
 from pysc.cabi.build_id import BUILD
 from pysc.cabi.linux.errors import EBUSY, EINVAL, ESRCH, LinuxError
-from pysc.sentry import confinement
+from pysc.sentry import confinement, hostfds
 from pysc.sentry.container import Container
-from pysc.sentry.fs import hostproc
+from pysc.sentry.fs import dcache, hostproc
+from pysc.sentry.hostfds import Held, Of, hold
 from pysc.sentry.kernel.delivery import freeze, thaw
 from pysc.sentry.kernel.dispatch import on_event
 from pysc.sentry.kernel.kernel import Kernel
@@ -60,6 +62,10 @@ class Sentry:
             PlatformError: this host cannot run guests; the text is one line with the remedy.
         """
         flags = boot.flags
+        for fd in (0, 1, 2, boot.fds.log):  # the first three are /dev/null, or the log
+            hold(fd, Held(Of.OWN))
+        for fd in (boot.fds.netstack, boot.fds.spawner):
+            hold(fd, Held(Of.PEER))
         log = FdLog(boot.fds.log, debug=flags.debug, as_json=flags.log_format == "json")
         report.send_to(log.told)
         self.platform = Systrap(fastpath=flags.fastpath and not flags.strace, guest=_read_all(boot.fds.guest))
@@ -88,6 +94,7 @@ class Sentry:
             schema.Pause: self._on_pause,
             schema.Resume: self._on_resume,
             schema.NewGofer: self._on_new_gofer,
+            schema.HostDescriptors: self._on_host_descriptors,
         }
         control = self._control = Server(
             self._control_socket,
@@ -192,6 +199,18 @@ class Sentry:
         # Family, type and protocol are said, not asked for: the filter is installed.
         self.gofer.connect(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, request.socket.take()))
         return schema.Empty()
+
+    def _on_host_descriptors(self, _request: schema.HostDescriptors) -> schema.KeptList:
+        kinds, unknown = hostfds.account(hostproc.prepare(), self._descriptors())
+        return schema.KeptList([schema.Kept(of.value, kinds[of]) for of in Of if kinds[of]], unknown[:64])
+
+    def _descriptors(self) -> Iterator[tuple[int, Of]]:
+        """Give those of the host's that are not in the table of hostfds.py."""
+        yield from ((fd, Of.ENGINE) for fd in self.platform.descriptors())
+        yield from ((fd, Of.FILE) for fd in dcache.opened())
+        for peer in (self.gofer, self._control):
+            if peer is not None and peer.descriptor >= 0:
+                yield peer.descriptor, Of.PEER
 
 
 def serve(control: socket.socket, boot: schema.Boot) -> NoReturn:

@@ -44,6 +44,10 @@ class Confinement(msgspec.Struct):
     root: list[str]
     """What lies in its root directory."""
     descriptors: dict[str, int]
+    held: dict[str, int] | None = None
+    """The sentry's own word for what they are of; None: it was not asked."""
+    unknown: list[int] = []
+    """Those of which it says that it does not know."""
 
 
 def look(role: str, pid: int) -> Confinement:
@@ -162,10 +166,18 @@ def _section(process: Confinement) -> str:
         ("seccomp", f"{process.seccomp}, {process.filters} filters"),
         ("host calls", _calls(process)),
         ("root", " ".join(process.root) or "empty"),
-        ("descriptors", ", ".join(f"{count} {kind}" for kind, count in process.descriptors.items()) or "none"),
+        ("descriptors", _counts(process.descriptors)),
     ]
+    if process.held is not None:
+        rows.append(("held by it as", _counts(process.held)))
+    if process.unknown:
+        rows.append(("HELD BY NOBODY", " ".join(map(str, process.unknown))))
     body = "".join(f"  {name:17} {value}\n" for name, value in rows)
     return f"{process.role} (pid {process.pid})\n{body}"
+
+
+def _counts(kinds: dict[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none"
 
 
 def _capabilities(names: list[str]) -> str:

@@ -342,6 +342,7 @@ class Launcher:
             stdio=self._donation.stdio,
             log=self._donation.log,
             guest=guest,
+            spawner=sync.fileno(),
         )
         daemon.hold_lifeline(control)
         main.serve(control, msgspec.structs.replace(self._plan.boot, fds=descriptors))

@@ -50,6 +50,8 @@ class Service:
             self._destroy(asked)
         elif isinstance(request, protocol.Processes):
             sandbox.sentry.ask(sentry.Processes(), lambda value, error: control.answer(asked, value, error))
+        elif isinstance(request, protocol.HostDescriptors):
+            sandbox.sentry.ask(sentry.HostDescriptors(), lambda value, error: control.answer(asked, value, error))
         else:
             self._freeze(asked)
 

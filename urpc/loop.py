@@ -92,6 +92,11 @@ class Endpoint:
         return self._socket is not None
 
     @property
+    def descriptor(self) -> int:
+        """The socket's, for who tells what the process has open; -1 without a peer."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    @property
     def queued(self) -> int:
         """Bytes that the peer has not taken yet."""
         return self._queued
@@ -265,6 +270,11 @@ class Client:
         codec = Codec(self._service, serves=False, build=self._build)
         self._endpoint = _ClientEndpoint(self, sock, codec, self._watcher, self._scheduler)
         self._pump()
+
+    @property
+    def descriptor(self) -> int:
+        """The socket's; -1 without a peer."""
+        return -1 if self._endpoint is None else self._endpoint.descriptor
 
     async def call(self, request: Request[R]) -> R:
         """Ask and wait for the answer.

@@ -37,6 +37,10 @@ void pysc_engine_free(struct pysc_engine *engine);
 /* The page that all guests map read-only, shared through the memfd `file`. */
 int64_t pysc_engine_share(struct pysc_engine *engine, int32_t file);
 
+/* The descriptors that it has opened: its epoll instance, and what spaces are made of.  Stores up to `max` of them, and
+ * returns how many there are. */
+uint32_t pysc_engine_descriptors(const struct pysc_engine *engine, int32_t *files, uint32_t max);
+
 struct pysc_counters *pysc_engine_counters(struct pysc_engine *engine);
 
 /* A stopped thread of process `pid` is going to be told to make the thread `child`, in its space or in a new one, which

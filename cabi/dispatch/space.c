@@ -100,6 +100,29 @@ pysc_space_new(struct pysc_engine *engine, struct pysc_space_ends *ends)
     return number;
 }
 
+uint32_t
+pysc_engine_descriptors(const struct pysc_engine *engine, int32_t *files, uint32_t max)
+{
+    uint32_t count = 1;
+
+    if (max)
+        files[0] = engine->epoll;
+    for (uint32_t number = 0; number < engine->n_spaces; number++) {
+        const struct space *space = &engine->spaces[number];
+        const int32_t some[] = {space->ends.memory, space->ends.socket, space->ends.guest_socket,
+                                space->mapping.file ? space->mapping.fd : -1};
+
+        for (size_t i = 0; space->channel && i < sizeof some / sizeof *some; i++) {
+            if (some[i] < 0)
+                continue;
+            if (count < max)
+                files[count] = some[i];
+            count++;
+        }
+    }
+    return count;
+}
+
 void
 pysc_space_close_guest_ends(struct pysc_engine *engine, uint32_t number)
 {

@@ -8,6 +8,7 @@ they have found or opened becomes dentries and descriptions of ours when these a
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakValueDictionary
 
@@ -203,6 +204,17 @@ def note_crossing(mount: Mount, point: Dentry, below: Mount, root: Dentry) -> No
         show_top(root)
     if point.index >= 0 and root.index >= 0 and root.parent is root:
         lib.pysc_crossing_note(OBJECTS, mount.id, point.index, below.id, root.index)
+
+
+def opened() -> Iterator[int]:
+    """Give the host's descriptors of files that fast paths have opened and nobody has seen here."""
+    index = lib.pysc_file_unseen(OBJECTS, -1, 0)
+    while index >= 0:
+        file = lib.pysc_file_at(OBJECTS, index)
+        fd: int = lib.pysc_data_at(OBJECTS, file.object).file if file.owns else -1
+        if fd >= 0:
+            yield fd
+        index = lib.pysc_file_unseen(OBJECTS, -1, index + 1)
 
 
 def _name(dentry: int) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi._dispatch import lib
@@ -15,6 +14,7 @@ from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.inode import Entry
 from pysc.sentry.fs.path import Path, parent
 from pysc.sentry.fs.tree import listing
+from pysc.sentry.hostfds import NONE, Held, Of, close, hold
 from pysc.sentry.kernel.scheduler import yield_now
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class DirectoryFile(FileDescription):
         self.place = path
         self.root = root
         self._entries: list[Entry] = []
-        self._begun = -1
+        self._begun = NONE
 
     def stand(self, dentry: int) -> None:
         """Let fast paths walk from here: it is that dentry of theirs."""
@@ -67,12 +67,12 @@ class DirectoryFile(FileDescription):
 
     def go_on(self, fd: int) -> None:
         """A part has been listed, in the order of the host's directory ``fd``, which it takes over."""
-        self._begun = fd
+        self._begun = hold(fd, Held(Of.LISTING))
 
     def release(self) -> None:
         if self._begun >= 0:
-            os.close(self._begun)
-            self._begun = -1
+            close(self._begun)
+            self._begun = NONE
 
     def start(self, entries: list[Entry]) -> None:
         """Take a snapshot, in the order of ``entries``."""

@@ -20,6 +20,7 @@ from pysc.sentry.fs.anonymous import ROOT, AnonymousFile, next_ino
 from pysc.sentry.fs.file import O_ACCMODE, O_APPEND, O_RDWR, FileDescription
 from pysc.sentry.fs.inode import Attributes, Owner
 from pysc.sentry.fs.superblock import DATA, Superblock
+from pysc.sentry.hostfds import HostFd, close, duplicate
 from pysc.sentry.kernel.scheduler import Interrupted, WaitQueue, park
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class HostFile(AnonymousFile):
 
     __slots__ = ("_superblock", "_workers", "fd", "host_mode", "rdev")
 
-    def __init__(self, fd: int, owner: Owner = ROOT, workers: WorkerClient | None = None) -> None:
+    def __init__(self, fd: HostFd, owner: Owner = ROOT, workers: WorkerClient | None = None) -> None:
         super().__init__(fcntl(fd, F_GETFL) & (O_ACCMODE | O_APPEND), owner, next_ino())
         status = os.fstat(fd)
         self.fd = fd
@@ -66,19 +67,19 @@ class HostFile(AnonymousFile):
         return b"host:[%d]" % self.ino
 
     def release(self) -> None:
-        os.close(self.fd)
+        close(self.fd)
 
     async def reopen(self, flags: int) -> FileDescription:
         """Return another description of the same open file of the host.  EACCES: it is not open for that."""
         have = self.flags & O_ACCMODE
         if have not in (O_RDWR, flags & O_ACCMODE):
             raise EACCES
-        other = self._duplicate(os.dup(self.fd))
+        other = self._duplicate(duplicate(self.fd))
         other.flags = flags & ~O_APPEND | self.flags & O_APPEND
         other.ino = self.ino
         return other
 
-    def _duplicate(self, fd: int) -> HostFile:
+    def _duplicate(self, fd: HostFd) -> HostFile:
         return HostFile(fd, self.owner, self._workers)
 
     def _who_waits(self) -> WorkerClient | None:
@@ -163,7 +164,7 @@ class HostStream(HostFile):
 
     __slots__ = ("_nowait", "_platform", "_poller", "_watched", "wait")
 
-    def __init__(self, fd: int, platform: Platform, owner: Owner = ROOT) -> None:
+    def __init__(self, fd: HostFd, platform: Platform, owner: Owner = ROOT) -> None:
         super().__init__(fd, owner)
         self._platform = platform
         self._poller = select.poll()
@@ -176,7 +177,7 @@ class HostStream(HostFile):
         self._unwatch()
         super().release()
 
-    def _duplicate(self, fd: int) -> HostFile:
+    def _duplicate(self, fd: HostFd) -> HostFile:
         return HostStream(fd, self._platform, self.owner)
 
     # Readiness
@@ -276,7 +277,7 @@ class HostStream(HostFile):
 
 
 def open_host_file(
-    fd: int, platform: Platform, owner: Owner = ROOT, workers: WorkerClient | None = None
+    fd: HostFd, platform: Platform, owner: Owner = ROOT, workers: WorkerClient | None = None
 ) -> FileDescription:
     """Return the description of a donated descriptor, which it then owns.  Terminals are tty.py's."""
     mode = os.fstat(fd).st_mode

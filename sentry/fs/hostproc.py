@@ -8,21 +8,24 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from pysc.sentry.hostfds import NONE, Held, HostFd, Of, hold
+
 CHUNK: Final = 1 << 16
 
 
 class _Opened:
     __slots__ = ()
 
-    proc = -1
-    descriptors = -1
+    proc = NONE
+    descriptors = NONE
 
 
 def prepare() -> int:
     """Open what is needed after lock-down; return the directory below which the filter must let links be followed."""
     if _Opened.proc < 0:
-        _Opened.proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        _Opened.descriptors = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        _Opened.proc = hold(os.open("/proc", flags), Held(Of.OWN))
+        _Opened.descriptors = hold(os.open("/proc/self/fd", flags), Held(Of.OWN))
     return _Opened.descriptors
 
 
@@ -47,9 +50,9 @@ def sleeps(pid: int, tid: int) -> bool:
         return False
 
 
-def reopen_read_only(fd: int) -> int:
-    """Return a new descriptor of the same file, open for reading only."""
-    return os.open(b"%d" % fd, os.O_RDONLY | os.O_CLOEXEC, dir_fd=prepare())
+def reopen_read_only(fd: int) -> HostFd:
+    """Return a new descriptor of the same file in memory, open for reading only."""
+    return hold(os.open(b"%d" % fd, os.O_RDONLY | os.O_CLOEXEC, dir_fd=prepare()), Held(Of.MEMORY))
 
 
 def read_memory(pid: int, address: int, size: int) -> bytes:

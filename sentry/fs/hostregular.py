@@ -15,6 +15,7 @@ from pysc.sentry.fs.data import Data
 from pysc.sentry.fs.hostinode import HostInode, as_request
 from pysc.sentry.fs.inode import Changes
 from pysc.sentry.fs.superblock import DATA, NAMES
+from pysc.sentry.hostfds import NONE, HostFd
 from pysc.urpc.fds import FileFd
 from pysc.urpc.schema import gofer
 
@@ -41,12 +42,12 @@ class HostRegular(HostInode):
         if fs.revalidates:
             self._data.distrust()
         self._refuses = False  # RWF_NOWAIT, as does all that has no disk, and overlayfs
-        self.read_fd = -1
-        self.write_fd = -1
+        self.read_fd = NONE
+        self.write_fd = NONE
         self.users = 0
         self.writers = 0
         self._busy = 0
-        self._replaced: list[int] = []
+        self._replaced: list[HostFd] = []
         """Descriptors that nobody uses any more but ``_busy`` calls of workers, maybe."""
 
     def __del__(self) -> None:
@@ -58,7 +59,7 @@ class HostRegular(HostInode):
             for fd in (self.read_fd, self.write_fd):
                 if fd >= 0:
                     self.fs.tree.close(fd, self.superblock, last=not self.places)
-            self.read_fd = self.write_fd = -1
+            self.read_fd = self.write_fd = NONE
             self._data.set_host(-1)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -69,8 +70,9 @@ class HostRegular(HostInode):
     def data(self) -> Data:
         return self._data
 
-    def adopt(self, fd: int) -> None:
+    def adopt(self, created: int) -> None:
         """Take over the descriptor that came with its creation."""
+        fd = self.fs.tree.hold(created, self.host, writable=True)
         if self.write_fd >= 0:
             self._replace(self.write_fd)
         self.write_fd = fd
@@ -91,7 +93,8 @@ class HostRegular(HostInode):
             self.close_data(write)
             raise
 
-    def adopt_reader(self, fd: int) -> None:
+    def adopt_reader(self, opened: int) -> None:
+        fd = self.fs.tree.hold(opened, self.host)
         self.users += 1
         self.fs.idle.pop(self, None)
         if self.fd >= 0:
@@ -128,13 +131,13 @@ class HostRegular(HostInode):
                 self.fs.tree.close(self._replaced.pop(), self.superblock)
             self.close_data(False)
 
-    def _replace(self, fd: int) -> None:
+    def _replace(self, fd: HostFd) -> None:
         if self._busy:
             self._replaced.append(fd)
         else:
             self.fs.tree.close(fd, self.superblock)
 
-    def _set_write_fd(self, fd: int) -> None:
+    def _set_write_fd(self, fd: HostFd) -> None:
         if self.write_fd >= 0:
             self.fs.tree.close(fd, self.superblock)
             return
@@ -142,9 +145,9 @@ class HostRegular(HostInode):
         self._data.set_host(fd)
         if self.read_fd >= 0:
             self._replace(self.read_fd)
-            self.read_fd = -1
+            self.read_fd = NONE
 
-    def _set_read_fd(self, fd: int) -> None:
+    def _set_read_fd(self, fd: HostFd) -> None:
         if self.read_fd >= 0:
             self.fs.tree.close(fd, self.superblock)
         else:
@@ -162,7 +165,7 @@ class HostRegular(HostInode):
             self.close_idle()
 
     @property
-    def fd(self) -> int:
+    def fd(self) -> HostFd:
         """The descriptor to read by."""
         return self.write_fd if self.write_fd >= 0 else self.read_fd
 
@@ -267,7 +270,7 @@ class HostRegular(HostInode):
         if self.write_fd >= 0:
             await self._by_worker(self.fs.tree.sync(self.write_fd, data_only, self.superblock))
 
-    async def mapping_fd(self, write: bool) -> int:
+    async def mapping_fd(self, write: bool) -> HostFd:
         if write:
             self.stale = True
             return self.write_fd

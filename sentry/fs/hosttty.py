@@ -19,6 +19,7 @@ from pysc.sentry.fs.devpts import find_instance
 from pysc.sentry.fs.file import O_RDWR
 from pysc.sentry.fs.path import Path
 from pysc.sentry.fs.ttyfile import TtyFile
+from pysc.sentry.hostfds import HostFd
 from pysc.sentry.kernel.scheduler import now
 from pysc.sentry.kernel.tty import Tty
 
@@ -40,7 +41,7 @@ class HostTerminal:
 
     __slots__ = ("_output", "_platform", "_poller", "fd", "tty")
 
-    def __init__(self, fd: int, platform: Platform, window: tuple[int, int]) -> None:
+    def __init__(self, fd: HostFd, platform: Platform, window: tuple[int, int]) -> None:
         self.fd = fd
         self._platform = platform
         self._output = ByteQueue()

@@ -27,6 +27,8 @@ from pysc.cabi.linux.fcntl import (
 )
 from pysc.sentry.fs.data import Data
 from pysc.sentry.fs.hostproc import reopen_read_only
+from pysc.sentry.hostfds import NONE, Held, HostFd, Of, hold
+from pysc.sentry.hostfds import close as close_held
 
 PAGE: Final = 4096
 SMALL: Final = 1 << 16
@@ -106,7 +108,7 @@ class Contents:
     def __init__(self, budget: Budget, seals: int = F_SEAL_SEAL) -> None:
         self.data = Data()
         self._budget = budget
-        self._read_only = -1
+        self._read_only = NONE
         self._reserved = (0, 0)
         """From where to where all pages are there, since fallocate(2) was asked for them last."""
         c = self._c = self.data.c
@@ -116,7 +118,7 @@ class Contents:
 
     def __del__(
         self,
-        close: Callable[[int], None] = os.close,
+        close: Callable[[HostFd], None] = close_held,
         note: Callable[[object, int], None] = objects.note_budget,
     ) -> None:
         if hasattr(self, "_c"):
@@ -145,8 +147,8 @@ class Contents:
         return value
 
     @property
-    def _fd(self) -> int:
-        value: int = self._c.file
+    def _fd(self) -> HostFd:
+        value: HostFd = self._c.file
         return value
 
     def take_modified(self) -> int:
@@ -314,7 +316,7 @@ class Contents:
     def memfd(self) -> int:
         """Return the memfd (borrowed), which is made if need be."""
         if self._fd < 0:
-            fd = os.memfd_create("pysc-file", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            fd = hold(os.memfd_create("pysc-file", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), Held(Of.MEMORY))
             for start in range(0, self.length, PAGE):
                 if self._c.stored >> start // PAGE & 1:
                     os.pwrite(fd, self._small(start, min(start + PAGE, self.length))[:], start)

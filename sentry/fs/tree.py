@@ -15,6 +15,7 @@ from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import EACCES, EIO, EROFS, LinuxError, answered_by_host, linux_error
 from pysc.sentry.fs.inode import Entry
 from pysc.sentry.fs.superblock import NAMES, Superblock
+from pysc.sentry.hostfds import Held, HostFd, Of, close, hold, let_go
 from pysc.sentry.kernel.scheduler import yield_now
 from pysc.urpc.fds import FileFd
 from pysc.urpc.schema import gofer
@@ -53,7 +54,7 @@ class Caller(Protocol):
 
 
 class Tree:
-    """A mount: its number at the gofer, the tree (-1: none; owned), and the gofer (None: nothing can be changed)."""
+    """A mount: its number at the gofer, the tree (-1: none), and the gofer (None: nothing can be changed)."""
 
     __slots__ = ("_client", "base", "fd", "maps_owners", "mount", "workers")
 
@@ -142,36 +143,42 @@ class Tree:
                     raise refusal from None
         return (await self.call(gofer.ReadLink(self.file(path, attributes)))).target
 
-    async def open_read(self, path: bytes, attributes: HostAttributes, at: Superblock) -> int:
+    def hold(self, fd: int, attributes: HostAttributes, *, writable: bool = False) -> HostFd:
+        """Take a descriptor of a file on it over."""
+        return hold(fd, Held(Of.FILE, self.mount, attributes.dev, attributes.ino, writable))
+
+    async def open_read(self, path: bytes, attributes: HostAttributes, at: Superblock) -> HostFd:
         """Open a regular file or a directory for reading; the caller owns the descriptor, so it must not be killed."""
-        fd = await self._open_here(path, os.O_NONBLOCK, at)
+        fd = await self._open_here(path, os.O_NONBLOCK, attributes, at)
         if fd is not None:
             return fd
-        return (await self.call(gofer.Open(self.file(path, attributes), os.O_RDONLY))).file.take()
+        opened = await self.call(gofer.Open(self.file(path, attributes), os.O_RDONLY))
+        return self.hold(opened.file.take(), attributes)
 
-    async def _open_here(self, path: bytes, flags: int, at: Superblock) -> int | None:
+    async def _open_here(self, path: bytes, flags: int, attributes: HostAttributes, at: Superblock) -> HostFd | None:
         """Open below the tree; None: the gofer is to be asked."""
         if self.fd < 0:
             return None
         workers = self._waits(at)
         try:
             if workers is not None:
-                return await workers.open_read(self.fd, path, flags, lane=at.lane)
-            return at.inline(NAMES, host.open_read_at, self.fd, path, flags)
+                return self.hold(await workers.open_read(self.fd, path, flags, lane=at.lane), attributes)
+            return self.hold(at.inline(NAMES, host.open_read_at, self.fd, path, flags), attributes)
         except (OSError, LinuxError) as error:
             refusal = self._refused(error)
             if refusal is not None:
                 raise refusal from None
             return None
 
-    async def open_write(self, path: bytes, attributes: HostAttributes) -> int:
+    async def open_write(self, path: bytes, attributes: HostAttributes) -> HostFd:
         """Open a regular file for reading and writing; the caller owns the descriptor."""
-        return (await self.call(gofer.Open(self.file(path, attributes), os.O_RDWR))).file.take()
+        opened = await self.call(gofer.Open(self.file(path, attributes), os.O_RDWR))
+        return self.hold(opened.file.take(), attributes, writable=True)
 
     async def entries(self, path: bytes, attributes: HostAttributes, at: Superblock) -> list[Entry]:
         """Return all entries of a directory."""
         workers = self._waits(at)
-        listed = self._list_here(path, at)
+        listed = self._list_here(path, attributes, at)
         entries = await (listed if workers is None else workers.killably(listed))
         if entries is not None:
             return entries
@@ -184,9 +191,9 @@ class Tree:
             cookie, end = part.cookie, part.end
         return entries
 
-    async def _list_here(self, path: bytes, at: Superblock) -> list[Entry] | None:
+    async def _list_here(self, path: bytes, attributes: HostAttributes, at: Superblock) -> list[Entry] | None:
         """List below the tree; None: the gofer is to be asked."""
-        fd = await self._open_here(path, os.O_DIRECTORY | os.O_NONBLOCK, at)
+        fd = await self._open_here(path, os.O_DIRECTORY | os.O_NONBLOCK, attributes, at)
         if fd is None:
             return None
         entries: list[Entry] = []
@@ -207,12 +214,12 @@ class Tree:
             self.close(fd, at)
         return entries
 
-    def close(self, fd: int, at: Superblock, *, last: bool = False) -> None:
+    def close(self, fd: HostFd, at: Superblock, *, last: bool = False) -> None:
         """Close a descriptor of a file on it; ``last``: that is the file's end, which takes long if it is large."""
         if self.workers is not None and (at.is_slow(NAMES) or (last and os.fstat(fd).st_size > SMALL_FILE)):
-            self.workers.close(fd, lane=at.lane)
+            self.workers.close(let_go(fd), lane=at.lane)
         else:
-            os.close(fd)
+            close(fd)
 
     async def sync(self, fd: int, data_only: bool, at: Superblock) -> None:
         """fsync(2) of an open file, on a worker: it may take seconds, in which the gofer has other things to do."""

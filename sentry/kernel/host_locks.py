@@ -7,13 +7,13 @@ here waits: who must wait for another user of the file tries again.
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.errors import EACCES, EAGAIN, LinuxError, answered_by_host
 from pysc.cabi.linux.fcntl import F_OFD_GETLK, F_OFD_SETLK, F_RDLCK, F_UNLCK, F_WRLCK, FLOCK
+from pysc.sentry.hostfds import NONE, HostFd, close
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.locks import RecordLock
@@ -32,7 +32,7 @@ class HostLocks:
 
     __slots__ = ("_fd", "_held", "writable")
 
-    def __init__(self, fd: int, *, writable: bool) -> None:
+    def __init__(self, fd: HostFd, *, writable: bool) -> None:
         self._fd = fd
         self._held: list[Segment] = []
         self.writable = writable
@@ -41,12 +41,12 @@ class HostLocks:
     def close(self) -> None:
         """Give all locks up."""
         if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            close(self._fd)
+            self._fd = NONE
 
-    def reopen(self, fd: int) -> bool:
+    def reopen(self, fd: HostFd) -> bool:
         """Go on with a description that can be written to; false if another user was quicker."""
-        os.close(self._fd)
+        close(self._fd)
         self._fd, self.writable = fd, True
         held, self._held = self._held, []
         return self._set(held)

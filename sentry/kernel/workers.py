@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from pysc.cabi.linux.attributes import ATTRIBUTES_SIZE, HostAttributes
 from pysc.cabi.linux.errors import EAGAIN, linux_error
 from pysc.cabi.workers import Buffer, Op, Workers
+from pysc.sentry.hostfds import Held, Of, hold, let_go
 from pysc.sentry.kernel.scheduler import Completion, Scheduler, killably
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ class WorkerClient:
     system, where the call is on one that may be slow.
     """
 
-    __slots__ = ("_asked", "_held_up", "_lane", "_scheduler", "_watcher", "_workers")
+    __slots__ = ("_asked", "_held_up", "_lane", "_results", "_scheduler", "_watcher", "_workers")
 
     def __init__(self, watcher: Watcher, scheduler: Scheduler, threads: int = THREADS) -> None:
         self._workers: Workers | None = Workers(threads)
@@ -78,6 +79,7 @@ class WorkerClient:
         self._lane = Lane(1 << 30)
         self._held_up: dict[Lane, None] = {}
         """Lanes that the next result makes room for."""
+        self._results = hold(self._workers.fd, Held(Of.OWN))
         watcher.watch(self._workers.fd, EPOLLIN, self._on_ready)
 
     async def killably(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -208,6 +210,6 @@ class WorkerClient:
     def stop(self) -> None:
         """End the threads: when nothing is in work any more."""
         assert self._workers is not None
-        self._watcher.unwatch(self._workers.fd)
+        self._watcher.unwatch(let_go(self._results))
         self._workers.stop()
         self._workers = None

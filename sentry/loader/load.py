@@ -44,6 +44,7 @@ from pysc.cabi.linux.mount import MS_NOSUID
 from pysc.cabi.linux.resource import RLIMIT_STACK
 from pysc.sentry.chance import draw
 from pysc.sentry.fs.open import open_exec
+from pysc.sentry.hostfds import Held, HostFd, Of, close, hold
 from pysc.sentry.loader.elf import PAGE, read_elf
 from pysc.sentry.loader.image import (
     Placed,
@@ -78,13 +79,13 @@ class Program(msgspec.Struct):
     creds: Credentials
     secure: bool
     stack: StackImage
-    stack_fd: int
+    stack_fd: HostFd
     brk: int
     comm: bytes
 
     def close(self) -> None:
         """Give up what it holds; the image is of no more use."""
-        os.close(self.stack_fd)
+        close(self.stack_fd)
         self.exe.put()
         if self.interpreter is not None:
             self.interpreter.put()
@@ -233,13 +234,13 @@ async def _host_file(file: FileDescription) -> int:
     return fd
 
 
-def _memory_file(data: bytes) -> int:
+def _memory_file(data: bytes) -> HostFd:
     with answered_by_host():
-        fd = os.memfd_create("stack", os.MFD_CLOEXEC)
+        fd = hold(os.memfd_create("stack", os.MFD_CLOEXEC), Held(Of.STACK))
     try:
         with answered_by_host():
             os.write(fd, data)
     except BaseException:
-        os.close(fd)
+        close(fd)
         raise
     return fd

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, ENOMEM
 from pysc.sentry.chance import below
+from pysc.sentry.hostfds import NONE, Held, HostFd, Of, close, hold
 from pysc.sentry.kernel.scheduler import Completion, WaitQueue, park
 from pysc.sentry.platform.interface import Mapped, ThreadGone
 
@@ -113,7 +114,7 @@ class SystrapSpace:
         self.host_pid = 0
         self.visits = 0
         """How often it was found to have no process yet."""
-        self.pidfd = -1
+        self.pidfd = NONE
         self.table = 0
         self.threads: dict[int, SystrapThread] = {}
         self.leaving: dict[int, SystrapThread | None] = {}
@@ -163,7 +164,7 @@ class SystrapSpace:
         try:
             if not pid or pid in self.platform.spaces:  # a parent that speaks for its child
                 raise ProcessLookupError
-            self.pidfd = os.pidfd_open(pid)
+            self.pidfd = hold(os.pidfd_open(pid), Held(Of.GUEST))
         except OSError:
             self.platform.strays.suspect()
             self.close()
@@ -184,9 +185,9 @@ class SystrapSpace:
         while not self.host_pid and not self.dead:
             await park(self._begun)
 
-    def _forget(self, pidfd: int) -> None:
+    def _forget(self, pidfd: HostFd) -> None:
         self.platform.unwatch(pidfd)
-        os.close(pidfd)
+        close(pidfd)
 
     def close_guest_ends(self) -> None:
         """Close what is only kept until the guest has it."""
@@ -321,7 +322,7 @@ class SystrapSpace:
             waited_for.fail(ThreadGone())
         if self.pidfd >= 0:
             self._forget(self.pidfd)
-            self.pidfd = -1
+            self.pidfd = NONE
             platform.spaces.pop(self.host_pid, None)
         platform.unborn.pop(self.number, None)
         lib.pysc_space_remove(platform.engine, self.number)

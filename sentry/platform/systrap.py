@@ -29,6 +29,7 @@ from pysc.cabi import GUEST, objects
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, LinuxError
 from pysc.sentry.fs import hostproc
+from pysc.sentry.hostfds import NONE, Held, Of, close, hold, let_go
 from pysc.sentry.loader.elf import PAGE
 from pysc.sentry.platform import keyhole
 from pysc.sentry.platform.interface import Event, Image, Kind, PlatformError, Stall, ThreadGone
@@ -79,6 +80,7 @@ class Systrap:
         "_raw",
         "_shared",
         "_spare",
+        "_status",
         "_view",
         "_wants_blank",
         "_wants_spare",
@@ -109,7 +111,7 @@ class Systrap:
         self.unborn: dict[int, SystrapSpace] = {}
         """Those that have none yet, by their own numbers."""
         self._zygote = Zygote(guest or _installed())
-        self._shared = os.memfd_create("pysc-shared", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self._shared = hold(os.memfd_create("pysc-shared", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), Held(Of.ENGINE))
         self._pool: deque[SystrapSpace] = deque()
         """Blanks that nobody has taken, made or being made."""
         self._spare: SystrapSpace | None = None
@@ -125,6 +127,8 @@ class Systrap:
         """Bytes of address space that the guest half takes of each space; known when a blank has been looked at."""
         self._events: list[Event] = []
         self._watchdog: Any = None
+        self._status = NONE
+        """What the watchdog reads, and closes."""
         self._handled: Sequence[Event] = ()
         """What :meth:`wait` returned last."""
         self.on_stalled: Callable[[Stall], None] = _ignore
@@ -170,11 +174,11 @@ class Systrap:
     def _watch_over(self) -> None:
         """Have the watchdog look at this thread from now on."""
         try:
-            status = os.open("/proc/thread-self/stat", os.O_RDONLY | os.O_CLOEXEC)
+            self._status = hold(os.open("/proc/thread-self/stat", os.O_RDONLY | os.O_CLOEXEC), Held(Of.OWN))
         except OSError:
-            status = -1
+            pass
         error = ffi.new("int32_t *")
-        self._watchdog = lib.pysc_watchdog_start(self.engine, objects.OBJECTS, status, error)
+        self._watchdog = lib.pysc_watchdog_start(self.engine, objects.OBJECTS, self._status, error)
         if not self._watchdog:
             raise PlatformError(f"cannot start a thread: {os.strerror(error[0])}")
 
@@ -350,11 +354,21 @@ class Systrap:
         if self._callbacks.pop(fd, None) is not None:
             lib.pysc_unwatch(self.engine, fd)
 
+    def descriptors(self) -> list[int]:
+        """Return those of the host's that stand in no table of Python's: the engine's, and the zygote's socket."""
+        count = lib.pysc_engine_descriptors(self.engine, ffi.NULL, 0)
+        files = ffi.new("int32_t[]", count)
+        lib.pysc_engine_descriptors(self.engine, files, count)
+        return [*files, self._zygote.socket.fileno()]
+
     def stop(self) -> None:
         """Kill all spaces and free everything."""
         if self._watchdog:
             lib.pysc_watchdog_stop(self._watchdog)
             self._watchdog = None
+            if self._status >= 0:
+                let_go(self._status)
+                self._status = NONE
         self._zygote.stop()
         for space in list(self.spaces.values()):
             try:
@@ -369,7 +383,7 @@ class Systrap:
         self._ended.clear()
         self._pool.clear()
         if self._shared >= 0:
-            os.close(self._shared)
-            self._shared = -1
+            close(self._shared)
+            self._shared = NONE
             lib.pysc_engine_free(self.engine)
             self.engine = ffi.NULL

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pysc.cabi import confine
+from pysc.sentry.hostfds import NONE, Held, Of, close, hold
 from pysc.sentry.platform.interface import PlatformError
 
 _ANSWER: Final = struct.Struct("<q")
@@ -41,9 +42,9 @@ class Zygote:
 
     def __init__(self, image: bytes) -> None:
         self.pid = 0
-        self.listener = -1
+        self.listener = NONE
         self.socket, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._image = os.memfd_create("pysc-guest", os.MFD_CLOEXEC)
+        self._image = hold(os.memfd_create("pysc-guest", os.MFD_CLOEXEC), Held(Of.ENGINE))
         os.write(self._image, image)
 
     def start(self) -> None:
@@ -63,13 +64,13 @@ class Zygote:
         if answer < 0 or not files:
             name = errno.errorcode.get(-answer, str(-answer))
             raise PlatformError(f"systrap needs Linux 5.19 with seccomp listeners ({name}); use --platform=ptrace")
-        self.listener = files[0]
+        self.listener = hold(files[0], Held(Of.ENGINE))
         self.socket.setblocking(False)
 
     def _close_theirs(self) -> None:
         self._theirs.close()
-        os.close(self._image)
-        self._image = -1
+        close(self._image)
+        self._image = NONE
 
     def _become(self) -> None:
         """In the child: nothing but the socket (3) and the image (4) crosses the exec."""
@@ -101,5 +102,5 @@ class Zygote:
             os.waitpid(self.pid, 0)
             self.pid = 0
         if self.listener >= 0:
-            os.close(self.listener)
-            self.listener = -1
+            close(self.listener)
+            self.listener = NONE

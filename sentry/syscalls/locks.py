@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -21,6 +20,7 @@ from pysc.cabi.linux.fcntl import (
 )
 from pysc.sentry.fs import special
 from pysc.sentry.fs.hostregular import HostRegular
+from pysc.sentry.hostfds import duplicate
 from pysc.sentry.kernel.host_locks import END, HostLocks, length_of
 from pysc.sentry.kernel.locks import FileLocks, RecordLock
 from pysc.sentry.syscalls.table import U32, Fd
@@ -57,8 +57,8 @@ async def _show_to_host(file: FileDescription, locks: FileLocks) -> None:
         return
     fd = await inode.mapping_fd(file.writable)
     if locks.host is None:  # still: others may have come first
-        locks.host = HostLocks(os.dup(fd), writable=file.writable)
-    elif file.writable and not locks.host.writable and not locks.host.reopen(os.dup(fd)):
+        locks.host = HostLocks(duplicate(fd), writable=file.writable)
+    elif file.writable and not locks.host.writable and not locks.host.reopen(duplicate(fd)):
         raise EAGAIN
 
 

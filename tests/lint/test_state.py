@@ -24,6 +24,8 @@ ALLOWED = {
     "sentry.fs.file.referenced",
     "sentry.fs.dcache.caches",
     "sentry.fs.path.mounts",
+    # What the numbers of this process's table of descriptors mean: it has one.
+    "sentry.hostfds._held",
     # Weak references in the order of their use: what bounds the memory of this process, whoever's the names are.
     "sentry.fs.path._cached",
     # The next of numbers that are never used again: a checkpoint saves how far they are.

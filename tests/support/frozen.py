@@ -2,23 +2,32 @@
 
 Arguments: which way, then those of pysc.  ``park`` freezes the caller of each system call once it waits, and begins the
 call again; ``beat`` freezes all that runs for a millisecond out of four.
+
+Meanwhile it must be known of every descriptor that the sentry has what it is of.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from pysc.sentry import hostfds
 from pysc.sentry import main as sentry
+from pysc.sentry.fs.hostproc import prepare
 from pysc.sentry.kernel.delivery import freeze, thaw
 from pysc.sentry.kernel.scheduler import Reason, Routine, now
 from pysc.sentry.kernel.signals import pending_interrupt
 from pysc.sentry.kernel.task import Task
+from pysc.urpc.schema import sentry as schema
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.kernel import Kernel
 
 MILLISECOND: Final = 1_000_000
+PATIENCE: Final = 5
 
 
 class FreezeAtEachPark:
@@ -63,10 +72,30 @@ class Beat:
         self._kernel.scheduler.call_at(now() + MILLISECOND, self._go_on)
 
 
+class Accounts:
+    """Looks at the sentry's descriptors once in a while."""
+
+    def __init__(self, watched: sentry.Sentry) -> None:
+        self._sentry = watched
+        self._unknown: Counter[int] = Counter()
+        """How often in a row a descriptor was there that nobody holds: some are on their way to who will."""
+        self._look()
+
+    def _look(self) -> None:
+        kept = self._sentry._on_host_descriptors(schema.HostDescriptors())
+        self._unknown = Counter({fd: self._unknown[fd] + 1 for fd in kept.unknown})
+        lost = {fd: os.readlink(f"{fd}", dir_fd=prepare()) for fd, often in self._unknown.items() if often > PATIENCE}
+        assert not lost, f"held by nobody: {lost}"
+        for fd in hostfds._held:
+            fcntl.fcntl(fd, fcntl.F_GETFD)
+        self._sentry.kernel.scheduler.call_at(now() + 10 * MILLISECOND, self._look)
+
+
 class FrozenAtEachPark(sentry.Sentry):
     """A sentry whose every park is frozen."""
 
     def run(self) -> int:
+        Accounts(self)
         self.kernel.scheduler.pending_interrupt = FreezeAtEachPark()
         return super().run()
 
@@ -75,6 +104,7 @@ class Beating(sentry.Sentry):
     """A sentry that is frozen as a whole, again and again."""
 
     def run(self) -> int:
+        Accounts(self)
         Beat(self.kernel)
         return super().run()
 

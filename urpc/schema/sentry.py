@@ -99,6 +99,8 @@ class Descriptors(msgspec.Struct, frozen=True):
     """Append lines here, each by one write(2)."""
     guest: int
     """The guest half's executable (``pysc.cabi/guest.elf``): the root is empty, so it is run by execveat(2)."""
+    spawner: int = -1
+    """Where it was told how to start; last words go there, nothing is read."""
 
 
 class Boot(msgspec.Struct, frozen=True):
@@ -221,6 +223,24 @@ class NewGofer(Request[Empty], tag=8):
     socket: SocketFd
 
 
+class Kept(Message):
+    """How many descriptors a sentry holds of one kind."""
+
+    kind: Annotated[str, Meta(max_length=32)]
+    count: Count
+
+
+class KeptList(Message):
+    """All kinds of which there are any, and the numbers of those of which it does not know what they are."""
+
+    kinds: Annotated[list[Kept], Meta(max_length=32)]
+    unknown: Annotated[list[Count], Meta(max_length=64)]
+
+
+class HostDescriptors(Request[KeptList], tag=9):
+    """Ask what the sentry's own descriptors are of."""
+
+
 # --- Events of the sentry --------------------------------------------------------------------------------------
 
 
@@ -242,7 +262,7 @@ class Exited(Event, tag=34):
 
 CONTROL: Final = Service(
     "sentry",
-    requests=(Start, Signal, WindowSize, Processes, State, Pause, Resume, NewGofer),
+    requests=(Start, Signal, WindowSize, Processes, State, Pause, Resume, NewGofer, HostDescriptors),
     events=(Ready, Failed, Exited),
     request_fds=1,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from pysc.urpc.message import Request, Service
-from pysc.urpc.schema.sentry import Pid, ProcessList, Signo, Target
+from pysc.urpc.schema.sentry import KeptList, Pid, ProcessList, Signo, Target
 
 VERSION: Final = "1"
 
@@ -42,4 +42,8 @@ class Resume(Request[None], tag=6):
     """Let them go on."""
 
 
-COMMANDS: Final = Service("supervisor", requests=(Start, Kill, Processes, Destroy, Pause, Resume))
+class HostDescriptors(Request[KeptList], tag=7):
+    """Ask what the sentry's descriptors are of, as it says itself."""
+
+
+COMMANDS: Final = Service("supervisor", requests=(Start, Kill, Processes, Destroy, Pause, Resume, HostDescriptors))

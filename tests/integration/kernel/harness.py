@@ -16,6 +16,7 @@ from pysc.sentry.fs.mounting import make, mount_at
 from pysc.sentry.fs.path import MountNamespace
 from pysc.sentry.fs.tree import Tree
 from pysc.sentry.fs.walk import resolve
+from pysc.sentry.hostfds import Held, Of, hold
 from pysc.sentry.kernel.credentials import Credentials
 from pysc.sentry.kernel.dispatch import on_event
 from pysc.sentry.kernel.exec import start_program
@@ -62,7 +63,7 @@ def run(
             context = FsContext(namespace.root_path)
             fds = FDTable()
             for fd in stdio:
-                fds.install(open_host_file(os.dup(fd), platform), 1024)
+                fds.install(open_host_file(hold(os.dup(fd), Held(Of.STANDARD)), platform), 1024)
             from pysc.sentry.container import _setup_task
 
             setup = _setup_task(kernel, context)

@@ -80,6 +80,10 @@ class Sentry:
             process = sentry.Process(1, 0, 0, "S", "sleep", os.getpid())
             self.connection.send(self.codec.answer(asked.id, sentry.ProcessList([process], 1)))
             return
+        if isinstance(request, sentry.HostDescriptors):
+            kept = sentry.KeptList([sentry.Kept("trees", 1)], [77])
+            self.connection.send(self.codec.answer(asked.id, kept))
+            return
         self.connection.send(self.codec.answer(asked.id, sentry.Empty()))
         if isinstance(request, sentry.Signal) and request.signo:
             self.say(f"signal {request.signo}\n")

@@ -232,6 +232,10 @@ def test_confinement_is_what_the_documents_say(runtime: Runtime, root_user: None
         assert process["allowed"] + process["allowed_by_argument"] < 140
         assert not any("io_uring" in kind for kind in process["descriptors"])
         assert not process["groups"]
+    assert (processes["sentry"]["held"], processes["sentry"]["unknown"]) == ({"trees": 1}, [77])
+    assert processes["gofer"]["held"] is None
+    text = runtime.run("debug", "--confinement", "box").stdout
+    assert "  held by it as     1 trees\n  HELD BY NOBODY    77\n" in text
     for role in ("sentry", "netstackd"):
         assert not any(processes[role]["capabilities"].values())
         assert processes[role]["uids"] == processes["sentry"]["uids"] != ["0"] * 4

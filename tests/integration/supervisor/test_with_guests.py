@@ -127,3 +127,32 @@ def test_pause_and_resume(real: RealRuntime) -> None:
     process.terminate()
     process.communicate(timeout=15)
     assert process.returncode == 128 + signal.SIGTERM
+
+
+HOLDER = """
+exec 3</etc/hosts 4>/tmp/written 5</usr/bin
+cat /etc/passwd >&4
+mkfifo /tmp/fifo
+sleep 100 | sleep 100 &
+echo ready
+read _ </tmp/fifo
+"""
+
+
+@pytest.mark.parametrize("flags", [[], ["--fastpath=off"], ["--file-access-direct=off"]])
+def test_the_sentry_knows_what_its_descriptors_are_of(real: RealRuntime, flags: list[str]) -> None:
+    real.flags = flags
+    process = real.start("do", "--", "/bin/bash", "-c", HOLDER)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    (box,) = [container["id"] for container in json.loads(real.run("list", "--format=json").stdout)]
+    shown = json.loads(real.run("debug", "--confinement", "--format=json", box).stdout)
+    process.kill()
+    process.communicate()
+    (sentry,) = [process for process in shown if process["role"] == "sentry"]
+    assert sentry["unknown"] == []
+    assert sum(sentry["held"].values()) == sum(sentry["descriptors"].values())
+    assert sentry["held"]["standard files"] == 6  # as they were given, and the program's
+    assert sentry["held"].get("trees", 0) == (0 if flags == ["--file-access-direct=off"] else 1)
+    assert sentry["held"]["files"] >= 3
+    assert sentry["held"]["guest processes"] >= 4

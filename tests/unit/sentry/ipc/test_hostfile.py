@@ -18,6 +18,7 @@ from pysc.cabi.linux.poll import POLLIN, POLLOUT
 from pysc.sentry.fs.epoll import EpollFile
 from pysc.sentry.fs.file import O_NONBLOCK
 from pysc.sentry.fs.hostfile import HostFile, HostStream, open_host_file
+from pysc.sentry.hostfds import Held, Of, hold
 from tests.unit.sentry.ipc.helpers import Runner
 
 
@@ -67,7 +68,7 @@ def pair(kind: str) -> tuple[int, int]:
 def test_reading_waits_without_blocking(kind: str, watches: Any) -> None:
     run = Runner()
     reader, writer = pair(kind)
-    file = HostStream(reader, watches)
+    file = HostStream(hold(reader, Held(Of.STANDARD)), watches)
     file.get()
     first = run.start(file.read(100))
     assert not first.done
@@ -95,7 +96,7 @@ def test_reading_waits_without_blocking(kind: str, watches: Any) -> None:
 def test_writing_all_takes_turns(kind: str, watches: Any) -> None:
     run = Runner()
     reader, writer = pair(kind)
-    file = HostStream(writer, watches)
+    file = HostStream(hold(writer, Held(Of.STANDARD)), watches)
     file.get()
     data = bytes(range(256)) * 4096
     outcome = run.start(file.write(data))
@@ -114,7 +115,7 @@ def test_writing_all_takes_turns(kind: str, watches: Any) -> None:
 def test_closed_reader_is_epipe(watches: Any) -> None:
     run = Runner()
     reader, writer = os.pipe()
-    file = HostStream(writer, watches)
+    file = HostStream(hold(writer, Held(Of.STANDARD)), watches)
     file.get()
     os.close(reader)
     with pytest.raises(EPIPE):
@@ -125,7 +126,7 @@ def test_closed_reader_is_epipe(watches: Any) -> None:
 def test_epoll_sees_it_without_spinning(watches: Any) -> None:
     run = Runner()
     reader, writer = os.pipe()
-    file = HostStream(reader, watches)
+    file = HostStream(hold(reader, Held(Of.STANDARD)), watches)
     file.get()
     ep = EpollFile()
     ep.get()
@@ -149,7 +150,7 @@ def test_regular_files_share_their_position(tmp_path: Path, watches: Any) -> Non
     run = Runner()
     fd = os.open(tmp_path / "out", os.O_RDWR | os.O_CREAT)
     os.write(fd, b"before ")
-    file = open_host_file(os.dup(fd), watches)
+    file = open_host_file(hold(os.dup(fd), Held(Of.STANDARD)), watches)
     assert isinstance(file, HostFile)
     assert not isinstance(file, HostStream)
     file.get()
@@ -164,7 +165,7 @@ def test_regular_files_share_their_position(tmp_path: Path, watches: Any) -> Non
 
 def test_null(watches: Any) -> None:
     run = Runner()
-    file = open_host_file(os.open("/dev/null", os.O_RDWR), watches)
+    file = open_host_file(hold(os.open("/dev/null", os.O_RDWR), Held(Of.STANDARD)), watches)
     file.get()
     assert run.run(file.read(10)) == b""
     assert run.run(file.write(b"x" * 100_000)) == 100_000

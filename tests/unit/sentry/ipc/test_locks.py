@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pysc.cabi.linux.errors import EAGAIN, EDEADLK
 from pysc.cabi.linux.fcntl import FLOCK
 from pysc.sentry.fs.file import O_RDWR, FileDescription
+from pysc.sentry.hostfds import Held, Of, hold
 from pysc.sentry.kernel.fd_table import FDTable
 from pysc.sentry.kernel.host_locks import END, HostLocks
 from pysc.sentry.kernel.locks import FileLocks, RecordLock
@@ -123,7 +124,7 @@ def test_the_host_holds_the_strongest_of_all() -> None:
     run, locks = Runner(), FileLocks()
     first, second = FDTable(), FDTable()
     with tempfile.NamedTemporaryFile() as other, open(other.name, "r+b") as ours:
-        locks.host = HostLocks(os.dup(ours.fileno()), writable=True)
+        locks.host = HostLocks(hold(os.dup(ours.fileno()), Held(Of.FILE)), writable=True)
 
         def taken(start: int, end: int, *, shared: bool = False) -> bool:
             kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK

@@ -17,6 +17,7 @@ from pysc.sentry.fs.hostregular import HostRegular
 from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.fs.superblock import DATA, NAMES, REMOTE, Superblock
 from pysc.sentry.fs.tree import Tree
+from pysc.sentry.hostfds import Held, Of, duplicate, hold
 from pysc.sentry.kernel.scheduler import Completion, Interrupted, Reason, now
 from pysc.sentry.kernel.workers import Lane, WorkerClient
 from tests.support.kernel_loop import Loop
@@ -188,7 +189,7 @@ def test_descriptors_outlive_who_is_killed(slow: Slow) -> None:
     file.places.clear()
     file.close_idle()
     file.adopt(os.dup(reader))
-    file._set_write_fd(os.dup(reader))
+    file._set_write_fd(duplicate(reader))
     os.fstat(reader)  # still open
     slow.workers.held.resolve(None)
     slow.kernel.run_until(lambda: not file.users)
@@ -216,7 +217,7 @@ def test_an_offset_moves_once(slow: Slow) -> None:
 
 def test_standard_output_on_a_slow_file(slow: Slow, tmp_path: Path) -> None:
     fd = os.open(tmp_path / "output", os.O_RDWR | os.O_CREAT)
-    file = open_host_file(fd, cast(Any, slow.kernel), workers=slow.workers)
+    file = open_host_file(hold(fd, Held(Of.STANDARD)), cast(Any, slow.kernel), workers=slow.workers)
     file.get()
     file._superblock.found(FUSE)  # type: ignore[attr-defined]
 
