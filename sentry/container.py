@@ -24,7 +24,7 @@ from pysc.sentry.fs.path import MountNamespace, Path
 from pysc.sentry.fs.tmpfs import Tmpfs
 from pysc.sentry.fs.tree import Tree
 from pysc.sentry.fs.walk import DIRECTORY, FOLLOW, resolve
-from pysc.sentry.hostfds import Held, Of, duplicate, hold
+from pysc.sentry.hostfds import NONE, Held, Of, duplicate, hold
 from pysc.sentry.kernel.credentials import Credentials
 from pysc.sentry.kernel.exec import start_program
 from pysc.sentry.kernel.fd_table import FDTable
@@ -47,15 +47,14 @@ ROOT: Final = Credentials.of(0, 0, caps=(1 << 41) - 1)
 class Container:
     """What :class:`~pysc.urpc.schema.sentry.Boot` says, made real."""
 
-    __slots__ = ("_boot", "_gofer", "_kernel", "_stdio", "_terminal")
+    __slots__ = ("_boot", "_gofer", "_kernel", "_stdio", "_terminal", "_trees")
 
     def __init__(self, kernel: Kernel, boot: Boot, gofer: Caller) -> None:
         self._kernel = kernel
         self._boot = boot
         self._gofer = gofer
         self._stdio = [hold(fd, Held(Of.STANDARD, number)) for number, fd in enumerate(boot.fds.stdio)]
-        for number, fd in boot.fds.trees.items():
-            hold(fd, Held(Of.TREE, number))
+        self._trees = {number: hold(fd, Held(Of.TREE, number)) for number, fd in boot.fds.trees.items()}
         self._terminal: HostTerminal | None = None
         if boot.terminal:
             self._terminal = HostTerminal(duplicate(self._stdio[0]), kernel.platform, boot.window)
@@ -130,7 +129,7 @@ class Container:
         return False
 
     def _tree(self, number: int) -> Tree:
-        return Tree(number, self._boot.fds.trees.get(number, -1), self._gofer, self._kernel.workers)
+        return Tree(number, self._trees.get(number, NONE), self._gofer, self._kernel.workers)
 
     async def _mount(self, setup: Task, request: MountRequest) -> None:
         flags = 0

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.fs.notify import Watcher
     from pysc.sentry.fs.path import Path
+    from pysc.sentry.fs.pipe import Pipe
     from pysc.sentry.kernel.locks import FileLocks
     from pysc.sentry.kernel.task import Task
+    from pysc.sentry.net.unix import UnixSocket
 
 BLOCK: Final = 4096
 
@@ -179,7 +181,7 @@ class Inode:
         self.mode = mode
         self.uid = uid
         self.gid = gid
-        self.special: object | None = None
+        self.special: Pipe | UnixSocket | None = None
         """What a FIFO's or a socket's inode stands for: its pipe, the bound socket (special.py)."""
         self.locks: FileLocks | None = None
         """flock(2) and fcntl(2) locks, if there ever were any."""

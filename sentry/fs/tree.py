@@ -58,7 +58,7 @@ class Tree:
 
     __slots__ = ("_client", "base", "fd", "maps_owners", "mount", "workers")
 
-    def __init__(self, mount: int, fd: int, client: Caller | None, workers: WorkerClient | None = None) -> None:
+    def __init__(self, mount: int, fd: HostFd, client: Caller | None, workers: WorkerClient | None = None) -> None:
         self.mount = mount
         self.fd = fd
         self.base = b""

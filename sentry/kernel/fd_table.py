@@ -12,6 +12,7 @@ from pysc.cabi.linux.resource import RLIM_INFINITY
 from pysc.sentry.fs.file import FileDescription, referenced
 
 if TYPE_CHECKING:
+    from pysc.sentry.kernel.locks import Owner
     from pysc.sentry.kernel.task import Task
 
 FD_MAX: Final = 1 << 20
@@ -31,7 +32,7 @@ class FDTable:
         self._c: Any = lib.pysc_table_at(objects.OBJECTS, self.index)
         self.users = 1
         """Tasks that share the table."""
-        self.lock_waits: list[object] = []
+        self.lock_waits: list[Owner] = []
         """Owners of the POSIX locks that tasks of this table wait for (locks.py)."""
 
     def __del__(self, free: Callable[[int], None] = objects.free_table) -> None:

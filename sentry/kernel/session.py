@@ -5,7 +5,7 @@ A session lives as long as a process group of it, a process group as long as a m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pysc.cabi.linux.errors import LinuxError
 from pysc.cabi.linux.signals import SIGCONT, SIGHUP
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.kernel import Kernel
     from pysc.sentry.kernel.signals import SigInfo
     from pysc.sentry.kernel.thread_group import ThreadGroup
+    from pysc.sentry.kernel.tty import Tty
 
 
 class Session:
@@ -26,7 +27,7 @@ class Session:
         self.leader: ThreadGroup | None = leader
         """None once it has exited."""
         self.groups: dict[int, ProcessGroup] = {}
-        self.tty: Any = None
+        self.tty: Tty | None = None
         """The controlling terminal, if any."""
         self.foreground: ProcessGroup | None = None
         """The terminal's foreground process group."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.memory import Memory
     from pysc.sentry.kernel.scheduler import Routine
     from pysc.sentry.kernel.thread_group import ThreadGroup
+    from pysc.sentry.net.message import Received
     from pysc.sentry.platform.interface import Thread
     from pysc.sentry.syscalls.table import Restart
 
@@ -64,8 +65,8 @@ class Record(msgspec.Struct):
     """Messages that were moved."""
     done: int = 0
     """Bytes of the last message, or of all that is moved, that have been."""
-    taken: Any = None
-    """What a file has taken to answer with more of it: bytes, or a received message."""
+    taken: bytes | Received | None = None
+    """What a file has taken to answer with more of it."""
     left: bytes = b""
     """What was read from one file and not yet written to the other."""
 
