@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "fast.h"
+#include "invariants.h"
 
 #define ADDRESS 0x10000000ULL
 #define STRANGER 1000
@@ -462,10 +463,13 @@ main(int argc, char **argv)
     thread.context = (struct reference){context->header.index + 1, context->header.generation};
     agree(120000, 3);
     CHECK(places_found > 5000 && failures_found > 20000);
+    check_invariants(objects);
     slow_down();
     change_meanwhile();
     withdraw(6000);
+    check_invariants(objects);
     crowd();
+    check_invariants(objects);
     CHECK(pysc_names_key(objects, 1) == -EBUSY);
     exhaust();
     CHECK(fchdir(outside) == 0 && chroot(".") == 0); /* the leak checker needs /proc */

@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 #include "fast.h"
+#include "invariants.h"
 
 #define PICK(array) ((array)[next() % (sizeof(array) / sizeof *(array))])
 #define MEMORY 0x10000000UL
@@ -318,6 +319,8 @@ main(void)
         CHECK(slot->turn == PYSC_TURN_GUEST);
         check_commands();
         check_objects(table);
+        if (round % 8192 == 0)
+            check_invariants(objects);
     }
     CHECK(pysc_engine_counters(engine)->served > ROUNDS / 8);
     pysc_engine_free(engine);

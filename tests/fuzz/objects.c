@@ -3,6 +3,7 @@
 #include "check.h"
 #include <errno.h>
 #include <string.h>
+#include "invariants.h"
 #include "object.h"
 
 #define FDS 300
@@ -218,10 +219,14 @@ main(void)
     struct pysc_objects *objects = pysc_objects_new();
 
     pipes(objects);
+    check_invariants(objects);
     tables(objects);
+    check_invariants(objects);
     budgets(objects);
     contents(objects);
+    check_invariants(objects);
     pools(objects);
+    check_invariants(objects);
     pysc_objects_free(objects);
     puts("done");
     return 0;

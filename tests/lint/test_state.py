@@ -233,3 +233,27 @@ def test_all_that_is_drawn_is_drawn_in_one_place() -> None:
         if path.stem != "fast_self" and re.search(r"\b(getrandom|rdrand|rand|random)\w*\(", path.read_text()):
             wrong.append(str(path.relative_to(ROOT)))
     assert not wrong, "\n".join(wrong)
+
+
+OWN_MEMORY = {"pysc_table": {"files", "used", "cloexec"}, "pysc_data": {"small"}, "pysc_pipe": {"bytes"}} | {
+    "pysc_dentry": {"name", "target"}
+}
+"""What an object has beside its structure."""
+
+
+def test_no_object_points_to_another() -> None:
+    """They name each other by indices, which mean the same in another process (cabi/dispatch/objects.h)."""
+    pointing: dict[str, set[str]] = {}
+    kinds = 0
+    for name in ("objects.h", "object.h"):
+        text = (ROOT / "cabi/dispatch" / name).read_text()
+        for struct, members in re.findall(r"^struct (\w+) \{\n(.*?)^\};", text, re.M | re.S):
+            if "struct pysc_header header;" in members:
+                kinds += 1
+                pointers = re.findall(r"\*\s*(\w+)", re.sub(r"/\*.*?\*/", "", members, flags=re.S))
+                pointing |= {struct: set(pointers)} if pointers else {}
+    assert pointing == OWN_MEMORY
+    assert (
+        kinds
+        == len(re.findall(r"^#define PYSC_OBJECT_\w+ \d+$", (ROOT / "cabi/dispatch/objects.h").read_text(), re.M)) - 1
+    )
