@@ -13,11 +13,13 @@ page_up(uint64_t address)
 
 /* Returns what is to be unmapped from the new end on. */
 static uint64_t
-set_end(struct heap *heap, uint64_t end)
+set_end(struct space *space, uint64_t end)
 {
+    struct heap *heap = &space->heap;
     uint64_t mapped = page_up(heap->end), wanted = page_up(end);
+    const uint64_t more[6] = {mapped, wanted - mapped, PROT_RW, MAP_HEAP, (uint64_t)-1};
 
-    if (wanted > mapped && host6(__NR_mmap, mapped, wanted - mapped, PROT_RW, MAP_HEAP, (uint64_t)-1, 0) != (long)mapped)
+    if (wanted > mapped && memory_call(space, __NR_mmap, more) != (long)mapped)
         return 0;
     heap->end = end;
     return wanted < mapped ? mapped - wanted : 0;
@@ -36,7 +38,7 @@ move_heap(struct context *c, uint64_t end)
     if (!heap->start)
         heap->start = heap->end = channel->heap_start;
     if (end >= heap->start && end < PYSC_TASK_SIZE && end - heap->start <= channel->heap_limit)
-        surplus = set_end(heap, end);
+        surplus = set_end(space, end);
     now = channel->heap_end = heap->end;
     unlock_space(space);
     if (surplus)
