@@ -13,6 +13,27 @@ static long with_rsp(uint64_t rsp, long number)
     return result;
 }
 
+/* getpid, from where it can be patched: by its number, or by the comparison behind it. */
+static __attribute__((noinline)) long getpid_with_rsp(uint64_t rsp, int compare)
+{
+    long result;
+    uint64_t after;
+    if (compare)
+        __asm__ volatile("mov %%rsp,%%r12; mov $39,%%eax; mov %2,%%rsp; jmp 1f; .balign 64; 1: nop; syscall; cmp $-4096,%%rax\n"
+                         "mov %%rsp,%1; mov %%r12,%%rsp"
+                         : "=&a"(result), "=&r"(after)
+                         : "r"(rsp)
+                         : "rcx", "r11", "r12", "memory", "cc");
+    else
+        __asm__ volatile("mov %%rsp,%%r12; mov %2,%%rsp; jmp 1f; .balign 64; 1: nop; mov $39,%%eax; syscall\n"
+                         "mov %%rsp,%1; mov %%r12,%%rsp"
+                         : "=&a"(result), "=&r"(after)
+                         : "r"(rsp)
+                         : "rcx", "r11", "r12", "memory", "cc");
+    CHECK(after == rsp);
+    return result;
+}
+
 int main(void)
 {
     char *page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -24,6 +45,8 @@ int main(void)
             CHECK(with_rsp(values[i], SYS_getpid) == getpid());
             CHECK(with_rsp(values[i], SYS_getppid) == getppid());
             CHECK(with_rsp(values[i], 9999) == -ENOSYS);
+            CHECK(getpid_with_rsp(values[i], 0) == getpid());
+            CHECK(getpid_with_rsp(values[i], 1) == getpid());
         }
     say("%d values of RSP\n", COUNT(values));
     for (int round = 0; round < 50; round++) {
