@@ -32,6 +32,8 @@ guest(long argc, char **argv)
             value = 2;
             if (i == 0)
                 say("child ");
+            if (i == 1)
+                CHECK(SYS(603, 0) == 0); /* the kernel looks at what it has */
             quit(0);
         }
         CHECK(value == 1);
@@ -39,6 +41,7 @@ guest(long argc, char **argv)
     /* a grandchild */
     if (SYS(__NR_fork, 0) == 0) {
         if (SYS(__NR_fork, 0) == 0) {
+            CHECK(SYS(603, 0) == 0);
             say("grandchild ");
             quit(0);
         }

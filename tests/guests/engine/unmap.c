@@ -1,5 +1,6 @@
-/* Patched text is unmapped and other text comes to its place: nothing of the old sites is left.  Call 600 maps a page of
- * code at an address, readable and executable: 0 a call of getpid, 1 the same bytes but an invalid instruction for it. */
+/* Patched text goes away and other text comes to its place: nothing of the old sites is left.  Call 600 maps a page of
+ * code at an address with these flags, readable and executable: 0 a call of getpid, 1 the same bytes but an invalid
+ * instruction for it. */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <signal.h>
@@ -32,6 +33,38 @@ call(void)
     return ((long (*)(void))ENTRY)();
 }
 
+/* Have the page with the invalid instruction there. */
+static void
+replace(int way)
+{
+    const long again = MAP_PRIVATE | MAP_FIXED_NOREPLACE;
+
+    switch (way) {
+    case 0:
+        CHECK(munmap(AT, 4096) == 0);
+        CHECK(syscall(600, 1, AT, again) == (long)AT);
+        break;
+    case 1: /* made writable: the guest may do as it likes */
+        CHECK(mprotect(AT, 4096, PROT_READ | PROT_WRITE | PROT_EXEC) == 0);
+        for (int i = 0; i < 7; i++)
+            CALL[i] = "\xb8\x07\0\0\0\x90\x90"[i];
+        CHECK(call() == 7);
+        CALL[5] = 6;
+        break;
+    case 2:
+        CHECK(syscall(600, 1, AT, MAP_PRIVATE | MAP_FIXED) == (long)AT);
+        break;
+    case 3: /* moved away */
+        CHECK(mremap(AT, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, AT + 0x10000) == AT + 0x10000);
+        CHECK(syscall(600, 1, AT, again) == (long)AT);
+        break;
+    case 4: /* moved over it */
+        CHECK(syscall(600, 1, AT + 0x20000, again) == (long)AT + 0x20000);
+        CHECK(mremap(AT + 0x20000, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, AT) == AT);
+        break;
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -40,20 +73,12 @@ main(int argc, char **argv)
     long pid = getpid();
 
     sigaction(SIGILL, &action, NULL);
-    for (volatile int round = 0; round < 3; round++) {
-        CHECK(syscall(600, 0, AT) == (long)AT);
+    for (volatile int way = 0; way < 5; way++) {
+        CHECK(syscall(600, 0, AT, MAP_PRIVATE | MAP_FIXED) == (long)AT);
         for (int i = 0; i < 6; i++)
             CHECK(call() == pid);
         CHECK((CALL[0] == 0xff) == fast);
-        if (round == 1) { /* made writable: the guest may do as it likes */
-            CHECK(mprotect(AT, 4096, PROT_READ | PROT_WRITE | PROT_EXEC) == 0);
-            for (int i = 0; i < 7; i++)
-                CALL[i] = "\xb8\x07\0\0\0\x90\x90"[i];
-            CHECK(call() == 7);
-        }
-        if (round != 2)
-            CHECK(munmap(AT, 4096) == 0);
-        CHECK(syscall(600, 1, AT) == (long)AT);
+        replace(way);
         for (volatile int i = 0; i < 3; i++) {
             signals = 0;
             if (sigsetjmp(back, 1) == 0)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import struct
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,9 +27,25 @@ def test_hello(kernel: TestKernel, compile_guest: Compile) -> None:
 
 
 def test_forks(kernel: TestKernel, compile_guest: Compile) -> None:
-    """Fifty children and a grandchild: memory copied, registers and FPU state the parent's."""
+    """Fifty children and a grandchild: memory copied, registers and FPU state the parent's, nothing else."""
+    looks = []
+
+    async def look(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        space = task.thread.space
+        files = Path(f"/proc/{space.host_pid}/fd")
+        left = [os.readlink(file).partition(":")[0] for file in files.iterdir()]
+        maps = re.split(r"^(?=[0-9a-f]+-)", Path(f"/proc/{space.host_pid}/smaps").read_text(), flags=re.M)
+        channels = [entry for entry in maps if "memfd:pysc-channel" in entry]
+        places = [int(entry.partition("-")[0], 16) for entry in channels]
+        looks.append(
+            (left, places == [space.base], all(" dc " in entry.rpartition("VmFlags:")[2] for entry in channels))
+        )
+        return 0
+
+    kernel.calls[603] = look
     assert kernel.run(compile_guest("forks"), [b"forks"]) == 0
     assert sorted(kernel.output.split()) == [b"child", b"grandchild", b"parent"]
+    assert looks == [(["socket"], True, True)] * 2  # one channel, which is not inherited
 
 
 def test_crowd(kernel: TestKernel, compile_guest: Compile) -> None:
@@ -98,12 +116,20 @@ def answer(value: int) -> Handler:
 
 def test_patched_sites(kernel: TestKernel, compile_guest: Compile) -> None:
     """The three forms are patched, and nothing else; every entry into the middle still does what it did."""
+    writable = []
+
+    async def look(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        writable.extend(re.findall(r"^.* rwx.*$", Path(f"/proc/{task.thread.space.host_pid}/maps").read_text(), re.M))
+        return 0
+
+    kernel.calls[601] = look
     argv = [b"patch", b"fast" if kernel.platform.fastpath else b"general"]
     assert kernel.run(compile_guest("patch"), argv) == 0, kernel.output
+    assert not writable
 
 
 def test_patched_text_is_unmapped(kernel: TestKernel, compile_guest: Compile) -> None:
-    """New text where patched text was is not taken for it: its faults are the guest's own."""
+    """New text where patched text was, however that went, is not taken for it: its faults are the guest's own."""
     files = []
     for call in (b"\x0f\x05", b"\x06\x90"):
         code = b"\x90" * 80 + b"\xb8\x27\0\0\0" + call + b"\xc3"
@@ -111,7 +137,7 @@ def test_patched_text_is_unmapped(kernel: TestKernel, compile_guest: Compile) ->
         os.write(files[-1], code.ljust(4096, b"\xcc"))
 
     async def map_code(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
-        return await task.thread.map_file(args[1], 4096, 5, 0x12, files[args[0]], 0)
+        return await task.thread.map_file(args[1], 4096, 5, args[2], files[args[0]], 0)
 
     kernel.calls[600] = map_code
     argv = [b"unmap", b"fast" if kernel.platform.fastpath else b"general"]
