@@ -32,7 +32,7 @@ def check_host() -> None:
         PlatformError: it may not.
     """
     if not confine.auxiliary(_HWCAP2) & _FSGSBASE:
-        raise PlatformError("systrap needs FSGSBASE: boot without nofsgsbase, or use --platform=ptrace")
+        raise PlatformError("systrap needs FSGSBASE: boot Linux 5.9 or later, without nofsgsbase")
 
 
 class Zygote:
@@ -63,7 +63,9 @@ class Zygote:
         (answer,) = _ANSWER.unpack(data)
         if answer < 0 or not files:
             name = errno.errorcode.get(-answer, str(-answer))
-            raise PlatformError(f"systrap needs Linux 5.19 with seccomp listeners ({name}); use --platform=ptrace")
+            raise PlatformError(
+                f"systrap needs seccomp listeners ({name}): boot Linux 5.19 or later, or allow seccomp(2)"
+            )
         self.listener = hold(files[0], Held(Of.ENGINE))
         self.socket.setblocking(False)
 
