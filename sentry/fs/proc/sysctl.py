@@ -11,6 +11,7 @@ from pysc.cabi.linux.capability import CAP_SYS_ADMIN
 from pysc.cabi.linux.errors import EINVAL, EPERM
 from pysc.sentry.chance import identifier
 from pysc.sentry.fs.proc.base import Factory, Source, constant, folder, number, text
+from pysc.sentry.platform.interface import LIMIT
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -194,7 +195,7 @@ _VM: Final[dict[bytes, Factory]] = {
     b"hugetlb_shm_group": setting(0),
     b"max_map_count": setting(65530),
     b"min_free_kbytes": setting(67584),
-    b"mmap_min_addr": constant(b"4194304\n"),
+    b"mmap_min_addr": constant(b"%d\n" % LIMIT),
     b"nr_hugepages": setting(0),
     b"overcommit_memory": setting(0),
     b"overcommit_ratio": setting(50),

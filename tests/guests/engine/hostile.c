@@ -1,27 +1,7 @@
 /* A child does what argv[1] says to its own process; its parent must be served all the while. argv[2]: a gadget. */
 #include "nolibc.h"
 #include "../../../cabi/channel/channel.h"
-
-/* Enter the guest half at its `cmpl $0,(%rbx); jne; syscall; pop %rbx; ret`: a host call with any registers. */
-static long
-gadget(const char *at, long nr, long a, long b, long c, long d, long e, long f)
-{
-    static const int zero;
-    long result;
-    register long r10 __asm__("r10") = d;
-    register long r8 __asm__("r8") = e;
-    register long r9 __asm__("r9") = f;
-
-    __asm__ volatile("mov %7, %%rbx\n sub $8, %%rsp\n lea 1f(%%rip), %%rcx\n push %%rcx\n sub $8, %%rsp\n jmp *%8\n"
-                     "1: add $8, %%rsp"
-                     : "=a"(result)
-                     : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"((long)&zero), "r"(at), "r"(r9)
-                     : "rcx", "r11", "rbx", "memory");
-    return result;
-}
-#define HOST(nr, ...) HOST_(nr, __VA_ARGS__, 0, 0, 0, 0, 0, 0)
-#define HOST_(nr, a, b, c, d, e, f, ...) \
-    gadget(at, nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+#include "gadget.h"
 
 struct record {
     unsigned long self;
@@ -184,13 +164,11 @@ attack(char mode, const char *at)
 int
 guest(long argc, char **argv)
 {
-    long at = 0;
+    const char *at = gadget_at(argv[2]);
 
     (void)argc;
-    for (const char *p = argv[2]; *p; p++)
-        at = at * 10 + *p - '0';
     if (SYS(__NR_fork, 0) == 0)
-        attack(argv[1][0], (const char *)at);
+        attack(argv[1][0], at);
     for (int i = 0; i < 3000; i++)
         CHECK(SYS(__NR_getpid, 0) == 42);
     SYS(601, 0); /* wait for the keyhole's test */

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from pysc.sentry.kernel.scheduler import Completion
 from tests.integration.engine.conftest import Compile
 from tests.integration.engine.kernel import Task, TestKernel
+from tests.integration.kernel import harness
 
 ATTACKS = {
     "channel": b"c",
@@ -72,3 +75,11 @@ def test_keyhole_from_inside(kernel: TestKernel, compile_guest: Compile, gadget:
     kernel.calls |= {600: held, 601: wait}
     assert kernel.run(compile_guest("hostile"), [b"hostile", b"k", str(gadget).encode()]) == 0, kernel.output
     assert kernel.output == b"EXIT-SUCCESS\n"
+
+
+@pytest.mark.parametrize("fastpath", [False, True], ids=["general", "fastpath"])
+def test_a_thread_that_never_reports(compile_guest: Compile, gadget: int, *, fastpath: bool) -> None:
+    """It is waited for no longer than a moment: its process ends, and its parent hears so."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # the kernel has a tmpfs at /tmp
+        program = Path(shutil.copy(compile_guest("stuck"), folder))
+        assert harness.run([bytes(program), str(gadget).encode()], fastpath=fastpath) >> 8 == 5

@@ -39,6 +39,14 @@ def test_nothing_of_the_host(blank: int) -> None:
     assert Path(f"/proc/{blank}/environ").read_bytes() in (b"", b"\0")
 
 
+def test_no_child_inherits_the_channel(blank: int) -> None:
+    """It is the memory of one space."""
+    areas = re.split(r"^(?=[0-9a-f]+-)", Path(f"/proc/{blank}/smaps").read_text(), flags=re.M)
+    channels = [area for area in areas if "memfd:pysc-channel" in area]
+    assert len(channels) == 1
+    assert "dc" in channels[0].partition("VmFlags:")[2].split()
+
+
 def test_confined(blank: int) -> None:
     """No new privileges, two filters, empty signal mask, small limits."""
     status = dict(

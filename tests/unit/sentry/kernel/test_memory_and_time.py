@@ -11,6 +11,7 @@ from pysc.cabi.linux.errors import EAGAIN, EBADF, EINVAL, ENOMEM, ENOSYS, EPERM,
 from pysc.cabi.linux.signals import SIGALRM, SIGUSR1, sigmask
 from pysc.sentry.kernel.credentials import Credentials
 from pysc.sentry.kernel.siginfo import SigInfo
+from pysc.sentry.loader.hwcap import read_processor
 from pysc.sentry.platform.interface import LIMIT, TASK_SIZE
 from pysc.sentry.platform.keyhole import RULES, Within
 from pysc.sentry.strace import Strace, show_siginfo
@@ -65,6 +66,17 @@ def test_whatever_is_passed_fits_through_the_keyhole(world: World) -> None:
         calls = [verdict[1:] for verdict in thread.log[-1:] if verdict[0] == "native"] + thread.host_calls
         thread.host_calls = []
         assert all(not call[4] & ~flag_rule.mask for call in calls), bit
+
+
+@pytest.mark.parametrize("code", [0x1001, 0x1004, 0x1022, 0x5001])
+def test_gs_and_what_more_a_thread_has_are_not_the_guest_s(world: World, code: int) -> None:
+    """ARCH_SET_GS, ARCH_GET_GS, ARCH_REQ_XCOMP_PERM (AMX), ARCH_SHSTK_ENABLE; the first has a flag that says so."""
+    assert world.call(world.init, "arch_prctl", code, BASE) == -EINVAL.errno
+
+
+def test_programs_are_not_told_of_fsgsbase(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pysc.sentry.loader.hwcap.confine.auxiliary", lambda _kind: 0xFFFF)
+    assert read_processor().hwcap2 & 3 == 0  # RING3MWAIT, FSGSBASE
 
 
 def test_the_guest_half_is_out_of_reach(world: World) -> None:
