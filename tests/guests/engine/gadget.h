@@ -34,4 +34,21 @@ gadget_at(const char *text)
         at = at * 10 + *text - '0';
     return (const char *)at;
 }
+
+/* Start the only other thread, which never returns. */
+static inline void
+start_thread(void (*function)(void))
+{
+    static char stack[16384] __attribute__((aligned(16)));
+    const long flags = 0x50f00; /* VM FS FILES SIGHAND THREAD SYSVSEM */
+    long tid;
+    register long r10 __asm__("r10") = 0;
+    register long r8 __asm__("r8") = 0;
+
+    __asm__ volatile("syscall\n test %%eax, %%eax\n jnz 1f\n xor %%ebp, %%ebp\n call *%%rbx\n ud2\n1:"
+                     : "=a"(tid)
+                     : "a"(__NR_clone), "D"(flags), "S"(stack + sizeof stack), "d"(0L), "r"(r10), "r"(r8), "b"(function)
+                     : "rcx", "r11", "memory");
+    CHECK(tid > 0);
+}
 #endif

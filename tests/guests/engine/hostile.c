@@ -110,6 +110,39 @@ forge(const char *at, unsigned kind)
     }
 }
 
+static const char *clone_at;
+static volatile int clones;
+
+/* Each of these is refused, whatever other clone the sentry has just ordered of this process. */
+static void
+clone_otherwise(void)
+{
+    static const long flags[] = {0, 17, 0x8000, 0x8011, 0x8100, PYSC_CLONE_FORK | 0x100, PYSC_CLONE_FORK | 17,
+                                 PYSC_CLONE_FORK & ~0x8000L, PYSC_CLONE_FORK | 0x20000000, 1L << 32 | PYSC_CLONE_FORK};
+    const char *at = clone_at;
+
+    for (;;) {
+        for (unsigned i = 0; i < sizeof flags / sizeof *flags; i++)
+            CHECK(HOST(__NR_clone, flags[i], 0, 0, 0, 0) == -1);
+        clones++;
+    }
+}
+
+static void
+fork_meanwhile(const char *at)
+{
+    clone_at = at;
+    start_thread(clone_otherwise);
+    for (int i = 0; i < 30; i++) {
+        int before = clones;
+
+        if (SYS(__NR_fork, 0) == 0)
+            quit(0);
+        while (clones < before + 2)
+            SYS(__NR_sched_yield, 0);
+    }
+}
+
 static void
 attack(char mode, const char *at)
 {
@@ -136,6 +169,10 @@ attack(char mode, const char *at)
     case 'k':
         keyhole(at);
         SYS(600, 0); /* tells that all held */
+        break;
+    case 'h':
+        fork_meanwhile(at);
+        SYS(600, 0);
         break;
     case 's': /* hang up */
         HOST(__NR_close, record()->space->socket);

@@ -1,33 +1,16 @@
 /* A process of two threads, one of which never reports: preempted, it goes on waiting by itself.  argv[1]: a gadget. */
 #include "gadget.h"
 
-#define THREAD 0x50f00 /* VM FS FILES SIGHAND THREAD SYSVSEM */
-
 static const char *at;
-static char stack[16384] __attribute__((aligned(16)));
 static volatile int begun;
 static int word;
 
-static _Noreturn void
+static void
 wait_for_ever(void)
 {
     begun = 1;
     for (;;)
         HOST(__NR_futex, &word, 0, 0, 0); /* only preempting ends it */
-}
-
-static void
-start_thread(void)
-{
-    long tid;
-    register long r10 __asm__("r10") = 0;
-    register long r8 __asm__("r8") = 0;
-
-    __asm__ volatile("syscall\n test %%eax, %%eax\n jnz 1f\n xor %%ebp, %%ebp\n call *%%rbx\n ud2\n1:"
-                     : "=a"(tid)
-                     : "a"(__NR_clone), "D"(THREAD), "S"(stack + sizeof stack), "d"(0L), "r"(r10), "r"(r8), "b"(wait_for_ever)
-                     : "rcx", "r11", "memory");
-    CHECK(tid > 0);
 }
 
 int
@@ -41,7 +24,7 @@ guest(long argc, char **argv)
     CHECK(SYS(__NR_mmap, 0, 4096, 3, 0x21, -1, 0) > 0); /* shared: no process of this memory is ended before its threads */
     child = SYS(__NR_fork, 0);
     if (child == 0) {
-        start_thread();
+        start_thread(wait_for_ever);
         while (!begun)
             SYS(__NR_sched_yield, 0);
         quit(5);

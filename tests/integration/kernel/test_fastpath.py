@@ -102,13 +102,15 @@ def targets(pid: int) -> list[str]:
 
 
 def test_guests_forget_files_that_are_gone(outside: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process keeps descriptors of the host for large reads: few, and none of a file that nobody has open."""
+    """It keeps descriptors of the host for large reads: few, none of a file that is gone, none of its parent's."""
     held: list[list[str]] = []
+    first: dict[int, list[str]] = {}
     handle = harness.on_event
 
     def look(kernel: Kernel, event: Event) -> None:
         if event.kind is Kind.SYSCALL:
             held.append(targets(event.thread.space.host_pid))
+            first.setdefault(event.thread.space.host_pid, held[-1])
         handle(kernel, event)
 
     monkeypatch.setattr(harness, "on_event", look)
@@ -121,6 +123,8 @@ def test_guests_forget_files_that_are_gone(outside: Callable[[str], Path], monke
     assert max(map(len, kept)) > 1
     assert max(map(len, held)) <= 2 + lib.PYSC_KEPT + 1
     assert not kept[-1]
+    assert len(first) > 5
+    assert all(len(some) == 1 and some[0].startswith("socket:") for some in first.values())
 
 
 @pytest.mark.parametrize(("name", "share"), [("sigmask", 0.9), ("sigthread", 0.9), ("threads", 0.1)])
