@@ -20,6 +20,7 @@ class _Lib:
     PYSC_VDSO_TABLE: Final[int]
     PYSC_TABLE_START: Final[int]
     PYSC_TABLE_END: Final[int]
+    PYSC_SPACE_OFFSET: Final[int]
     PYSC_TASK_SIZE: Final[int]
     PYSC_STACK_SIZE: Final[int]
     PYSC_TRAMPOLINES: Final[int]

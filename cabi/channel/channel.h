@@ -26,6 +26,7 @@
 #define PYSC_TABLE_END 0x70000
 #define PYSC_TASK_SIZE 0x7ffffffff000
 #define PYSC_STACK_SIZE 131072
+#define PYSC_SPACE_OFFSET 0x20000 /* so far below the channel begins what else of the guest half lies high; the stacks end it */
 #define PYSC_TRAMPOLINES 0x80000
 #define PYSC_SITES 1088          /* call sites that can be patched; the last PYSC_CANCELLABLE are of that form */
 #define PYSC_CANCELLABLE 64

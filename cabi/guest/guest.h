@@ -16,7 +16,6 @@
 
 /* From the channel's base: down, the shared page and the space's own page; up, the handler stacks. */
 #define SHARED_OFFSET 0x10000UL
-#define SPACE_OFFSET 0x20000UL
 #define STACKS_OFFSET ((CHANNEL_SIZE + PYSC_STACK_SIZE - 1) & ~(PYSC_STACK_SIZE - 1UL))
 
 _Static_assert(offsetof(struct pysc_channel, slots) == 8192, "header");

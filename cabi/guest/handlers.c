@@ -303,5 +303,5 @@ install_thread(struct pysc_channel *channel, uint32_t index)
     r->channel = channel;
     r->slot = &channel->slots[index];
     r->shared = (struct pysc_shared *)((uint64_t)channel - SHARED_OFFSET);
-    r->space = (struct space *)((uint64_t)channel - SPACE_OFFSET);
+    r->space = (struct space *)((uint64_t)channel - PYSC_SPACE_OFFSET);
 }

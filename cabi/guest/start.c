@@ -249,7 +249,7 @@ map_channel(void)
     map_or_die(base, CHANNEL_SIZE, PROT_RW, MAP_SHARED, 1);
     host(__NR_madvise, base, CHANNEL_SIZE, MADV_DONTFORK);
     map_or_die(base - SHARED_OFFSET, PAGE, PROT_READ, MAP_SHARED, 2);
-    map_or_die(base - SPACE_OFFSET, SPACE_SIZE, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    map_or_die(base - PYSC_SPACE_OFFSET, SPACE_SIZE, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS, -1);
     map_or_die(base + STACKS_OFFSET, STACKS_SIZE, PROT_RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
     host(__NR_close_range, PYSC_FD_SOCKET + 1, ~0U, 0);
     return (struct pysc_channel *)base;

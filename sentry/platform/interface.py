@@ -341,6 +341,10 @@ class Space(Protocol):
     async def begun(self) -> None:
         """Wait until ``host_pid`` is known, or it is known that there will be none.  Interrupted."""
 
+    @property
+    def hidden(self) -> tuple[int, int]:
+        """Memory from here to there is the platform's, and no part of the guest."""
+
     def take_mapped(self) -> Sequence[Mapped]:
         """Return what fast paths have mapped since the last time; the caller leaves the dentries."""
 

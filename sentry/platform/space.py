@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CHANNEL_SIZE: Final[int] = ffi.sizeof("struct pysc_channel")
 _BASES: Final = (0x7E80_0000_0000, 0x7EE0_0000_0000)
 """Channels lie below all that the host maps by itself at first, above what programs fix."""
+_STACKS_END: Final[int] = (-(-CHANNEL_SIZE // lib.PYSC_STACK_SIZE) + lib.PYSC_SLOTS) * lib.PYSC_STACK_SIZE
+"""So far above the channel's beginning end the handler stacks (guest.h)."""
 _ALIGN: Final = 0x20_0000
 _PAGE: Final = 4096
 _UNLIMITED: Final = 0xFFFF_FFFF_FFFF_FFFF
@@ -224,6 +226,11 @@ class SystrapSpace:
         while not self.dead and lib.pysc_space_take_mapped(self.platform.engine, self.number, mapped):
             found.append(Mapped(mapped.device, mapped.inode, mapped.dentry, mapped.mount))
         return found
+
+    @property
+    def hidden(self) -> tuple[int, int]:
+        """From the guest half's own page to the end of its stacks."""
+        return self.base - lib.PYSC_SPACE_OFFSET, self.base + _STACKS_END
 
     def set_heap(self, start: int) -> None:
         """Say where brk(2) begins."""

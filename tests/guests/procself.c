@@ -83,14 +83,20 @@ int main(int argc, char **argv)
     mapping = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
     say(" %d", contains("/proc/self/maps", "%lx-%lx r--s 00000000", (long)mapping, (long)mapping + 4096) && strstr(text, real));
     say(" stack %d, sorted", strstr(text, "[stack]") != NULL);
-    unsigned long last = 0, from, to;
+    unsigned long last = 0, total = 0, from, to;
     int local_seen = 0;
     for (char *line = text; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
         CHECK(sscanf(line, "%lx-%lx", &from, &to) == 2 && (from >= last || from > 1ul << 63) && to > from);
         last = to;
         local_seen |= (uintptr_t)&local >= from && (uintptr_t)&local < to;
+        total += to - from;
     }
-    say(" %d\n", local_seen);
+    say(" %d, no more than there is %d\n", local_seen, total < 100ul << 20);
+    pthread_attr_t attributes;
+    void *stack;
+    size_t size;
+    CHECK(pthread_getattr_np(pthread_self(), &attributes) == 0 && pthread_attr_getstack(&attributes, &stack, &size) == 0);
+    say("the stack is as large as it may be %d\n", size > 1 << 20); /* glibc looks where the mapping below it ends */
     pthread_t thread;
     pthread_create(&thread, NULL, idle, NULL);
     int tasks = 0;

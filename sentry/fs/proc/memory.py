@@ -21,7 +21,7 @@ PAGE: Final = 4096
 STRINGS_MAX: Final = 1 << 17
 NAME_COLUMN: Final = 73
 OURS: Final = (b"/memfd:pysc-channel", b"/memfd:pysc-guest", b"/memfd:pysc-shared")
-"""What the host calls the engine's own memory."""
+"""What the host calls the engine's own memory, which may for a moment lie elsewhere."""
 KEPT_NAMES: Final = (b"[vdso]", b"[vvar]")
 
 
@@ -76,15 +76,25 @@ def ranges(task: Task) -> Iterator[Range]:
         text = hostproc.read(f"{memory.space.host_pid}/maps")
     except OSError:
         return
+    first, last = memory.space.hidden
+    below: Range | None = None
     for line in text.splitlines():
         fields = line.split(None, 5)
         start, _dash, end = fields[0].partition(b"-")
         low, high = int(start, 16), int(end, 16)
-        if high <= LIMIT or low >= 1 << 47:
+        if high <= LIMIT or low >= 1 << 47 or first <= low < last:
             continue
         found = _range(task, low, high, fields)
-        if not fields[-1].startswith(OURS):
-            yield found
+        if fields[-1].startswith(OURS):
+            continue
+        if below is not None and found.name == b"[stack]" and below[1:4] == (found.start, found.rights, 0):
+            below = found._replace(start=below.start)  # it is two to the host: what a program begins with, and the rest
+            continue
+        if below is not None:
+            yield below
+        below = found
+    if below is not None:
+        yield below
 
 
 def _range(task: Task, start: int, end: int, fields: list[bytes]) -> Range:

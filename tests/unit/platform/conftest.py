@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from pysc.sentry.platform.space import SystrapSpace
 from pysc.sentry.platform.systrap import Systrap
 
 
 @pytest.fixture
-def blank() -> Iterator[int]:
-    """The host pid of a blank process that has reported."""
+def blank_space() -> Iterator[SystrapSpace]:
+    """The space of a blank process that has reported."""
     platform = Systrap()
     platform.start()
     try:
@@ -20,6 +21,12 @@ def blank() -> Iterator[int]:
         while not any(space.born.done for space in platform.spaces.values()):
             assert time.monotonic() < deadline
             platform.wait(10**9)
-        yield next(iter(platform.spaces))
+        yield next(iter(platform.spaces.values()))
     finally:
         platform.stop()
+
+
+@pytest.fixture
+def blank(blank_space: SystrapSpace) -> int:
+    """Its host pid."""
+    return blank_space.host_pid

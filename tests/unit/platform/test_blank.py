@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pysc.sentry.fs import hostproc
 from pysc.sentry.platform.interface import LIMIT
+from pysc.sentry.platform.space import SystrapSpace
 from pysc.sentry.platform.systrap import Systrap
 
 
@@ -37,6 +38,14 @@ def test_nothing_of_the_host(blank: int) -> None:
     assert {name for name in names if "python" in name or name in ("[stack]", "[heap]")} == set()
     assert os.readlink(f"/proc/{blank}/fd/0").startswith("socket:")
     assert Path(f"/proc/{blank}/environ").read_bytes() in (b"", b"\0")
+
+
+def test_what_is_hidden(blank_space: SystrapSpace) -> None:
+    """All memory above the limit that is there before a program is, but what the host maps, is no part of the guest."""
+    first, last = blank_space.hidden
+    high = [entry for entry in mappings(blank_space.host_pid) if entry[0] >= LIMIT and not entry[3].startswith("[v")]
+    assert len(high) == 4  # the guest half's own page, the shared one, the channel, the stacks
+    assert (high[0][0], high[-1][1]) == (first, last)
 
 
 def test_no_child_inherits_the_channel(blank: int) -> None:

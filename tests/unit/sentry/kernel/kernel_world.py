@@ -53,6 +53,7 @@ class FakeSpace:
         self.memory = bytearray(SIZE) if memory is None else bytearray(memory)
         self.killed = False
         self.heap_end = 0
+        self.hidden = (0, 0)
 
     async def begun(self) -> None:
         """It has always."""
