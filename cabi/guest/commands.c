@@ -93,28 +93,29 @@ strings_in(struct context *c, uint64_t address, uint64_t first, uint64_t limit, 
     return count;
 }
 
-/* The gate of all memory calls of the guest: here images will be told from anonymous memory. */
-void
-gate(struct space *space, long nr, uint64_t *args)
+static long
+remap(struct space *space, const uint64_t *a)
 {
     const uint64_t moves = 2 | 4; /* MREMAP_FIXED, MREMAP_DONTUNMAP: only then is there a new address */
+    const uint64_t to = a[3] & moves ? a[4] : 0;
+    const int has_text = forget_text(space, a[0], a[1]);
+    long result;
 
-    if (nr == __NR_mremap) {
-        if (!(args[3] & moves))
-            args[4] = 0;
-        forget_text(space, args[0], args[1]);
-        forget_text(space, args[4], args[2]);
-    } else if (nr == __NR_munmap || nr == __NR_mprotect || (nr == __NR_mmap && (args[3] & MAP_FIXED))) {
-        forget_text(space, args[0], args[1]);
-    }
+    forget_text(space, to, a[2]);
+    result = host6(__NR_mremap, a[0], a[1], a[2], a[3], to, 0);
+    if (has_text && result > 0)
+        move_sites(space, a[0], a[1], (uint64_t)result - a[0]);
+    return result;
 }
 
+/* The gate of all memory calls of the guest: here images will be told from anonymous memory. */
 long
-memory_call(struct space *space, long nr, const uint64_t *args)
+memory_call(struct space *space, long nr, const uint64_t *a)
 {
-    uint64_t a[6] = {args[0], args[1], args[2], args[3], args[4], args[5]};
-
-    gate(space, nr, a);
+    if (nr == __NR_mremap)
+        return remap(space, a);
+    if (nr == __NR_munmap || nr == __NR_mprotect || (nr == __NR_mmap && (a[3] & MAP_FIXED)))
+        forget_text(space, a[0], a[1]);
     return host6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 

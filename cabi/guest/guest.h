@@ -22,7 +22,8 @@ _Static_assert(offsetof(struct pysc_channel, slots) == 8192, "header");
 _Static_assert(sizeof(struct pysc_slot) == 8192 + PYSC_DATA_SIZE, "slot");
 _Static_assert(sizeof(struct pysc_registers) == 152, "registers");
 
-/* A patched call site.  A dead one's code is gone, but threads may still be in its trampoline: never used again. */
+/* A patched call site.  A dead one's code has gone, or may change; threads may still be in its trampoline, or come back to a
+ * copy of its jump that a program has made: never used for another. */
 struct site {
     uint64_t address;
     int32_t nr; /* FORM_MOV: the call's number */
@@ -211,9 +212,10 @@ void fill_table(uint64_t *table);
 void lock_space(struct space *space);
 void unlock_space(struct space *space);
 void note_text(struct space *space, uint64_t start, uint64_t length);
-void forget_text(struct space *space, uint64_t start, uint64_t length);
+int forget_text(struct space *space, uint64_t start, uint64_t length);
+void move_sites(struct space *space, uint64_t start, uint64_t length, uint64_t by);
 void consider_patch(struct context *c, uint64_t call_address);
-const struct site *site_around(const struct space *space, uint64_t rip);
+const struct site *site_around(const struct record *r, uint64_t rip);
 const struct site *site_of_trampoline(const struct space *space, uint64_t rip);
 uint64_t after_call(const struct site *site);
 
@@ -254,7 +256,6 @@ int answer_natively(struct context *c, int64_t nr, const uint64_t *args);
 void add_hints(struct pysc_slot *slot, int64_t nr, const uint64_t *args);
 
 /* commands.c */
-void gate(struct space *space, long nr, uint64_t *args);
 long memory_call(struct space *space, long nr, const uint64_t *args);
 int64_t copy_strings(uint8_t *data, uint64_t limit, uint64_t address, uint64_t first, uint32_t *used, uint32_t *done);
 int64_t run_command(struct context *c, struct pysc_command *command);

@@ -171,7 +171,7 @@ on_site(struct context *c, int signo)
         serve_site(c, site, 1);
         return 1;
     }
-    if ((signo != SIGILL && signo != SIGSEGV) || !space->n_text || !(site = site_around(space, rip)))
+    if ((signo != SIGILL && signo != SIGSEGV) || !(space->n_sites | space->n_cancellable) || !(site = site_around(c->r, rip)))
         return 0;
     if (rip == site->address && signo != SIGILL)
         return 0; /* the jump itself never faults */

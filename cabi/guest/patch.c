@@ -46,8 +46,8 @@ note_text(struct space *space, uint64_t start, uint64_t length)
     unlock_space(space);
 }
 
-/* Its memory is about to change: nothing there is patched any more, and sites there are dead. */
-void
+/* Its memory is about to change: nothing there is patched any more, and sites there are dead.  Returns whether it was text. */
+int
 forget_text(struct space *space, uint64_t start, uint64_t length)
 {
     uint64_t end = start + length;
@@ -58,7 +58,7 @@ forget_text(struct space *space, uint64_t start, uint64_t length)
             break;
     }
     if (i == n || end <= start)
-        return;
+        return 0;
     lock_space(space);
     for (i = 0; i < space->n_text; i++) {
         if (space->text[i].start < end && start < space->text[i].end)
@@ -67,6 +67,21 @@ forget_text(struct space *space, uint64_t start, uint64_t length)
     for (i = 0; i < PYSC_SITES; i++) {
         if (space->sites[i].address >= start && space->sites[i].address < end)
             space->sites[i].dead = 1;
+    }
+    unlock_space(space);
+    return 1;
+}
+
+/* Code has been moved with what was patched there: calls go on where it is now. */
+void
+move_sites(struct space *space, uint64_t start, uint64_t length, uint64_t by)
+{
+    lock_space(space);
+    for (uint32_t i = 0; i < PYSC_SITES; i++) {
+        uint64_t address = space->sites[i].address;
+
+        if (address >= start && address - start < length)
+            __atomic_store_n(&space->sites[i].address, address + by, __ATOMIC_SEQ_CST);
     }
     unlock_space(space);
 }
@@ -175,13 +190,32 @@ write_call_first(uint8_t *at, const uint8_t *jump)
     synchronize();
 }
 
+/* The jump by a site's entry of the table. */
+static void
+make_jump(uint8_t *jump, const struct space *space, const struct site *site, uint64_t table)
+{
+    uint32_t entry = (uint32_t)(table + 8 * (uint64_t)(site - space->sites));
+
+    jump[0] = 0xff, jump[1] = 0x24, jump[2] = 0xe5;
+    memcpy(jump + 3, &entry, 4);
+}
+
+static int
+same(const uint8_t *bytes, const uint8_t *jump)
+{
+    for (int i = 0; i < 7; i++) {
+        if (bytes[i] != jump[i])
+            return 0;
+    }
+    return 1;
+}
+
 static void
 write_site(const struct space *space, const struct site *site, uint64_t table)
 {
-    uint32_t entry = (uint32_t)(table + 8 * (uint64_t)(site - space->sites));
-    uint8_t jump[7] = {0xff, 0x24, 0xe5};
+    uint8_t jump[7];
 
-    memcpy(jump + 3, &entry, 4);
+    make_jump(jump, space, site, table);
     if (site->form == FORM_CMP_4096 || site->form == FORM_CMP_4095)
         write_call_first((uint8_t *)site->address, jump);
     else
@@ -236,13 +270,15 @@ after_call(const struct site *site)
 }
 
 static int
-still_there(const struct site *site)
+still_there(const struct space *space, const struct site *site, uint64_t table)
 {
-    static const uint8_t jump[3] = {0xff, 0x24, 0xe5};
-    uint8_t bytes[7];
+    uint8_t bytes[7], jump[7];
 
+    make_jump(jump, space, site, table);
     if (copy_bytes(bytes, (const void *)site->address, 7) != 0)
         return 0;
+    if (site->dead) /* no other code has this very jump */
+        return same(bytes, jump);
     /* Any stage of the writing counts. */
     if (site->form == FORM_CMP_4096 || site->form == FORM_CMP_4095)
         return bytes[2] == jump[2];
@@ -252,13 +288,16 @@ still_there(const struct site *site)
 /* The site at whose beginning RIP is, while it is written, or into whose middle it has come: where its call was (+5), or
  * behind its call (+2). */
 const struct site *
-site_around(const struct space *space, uint64_t rip)
+site_around(const struct record *r, uint64_t rip)
 {
+    const struct space *space = r->space;
+
     for (uint32_t i = 0; i < PYSC_SITES; i++) {
         const struct site *site = &space->sites[i];
         uint64_t middle = site->form == FORM_CMP_4096 || site->form == FORM_CMP_4095 ? 2 : 5;
 
-        if (site->address && !site->dead && (site->address + middle == rip || site->address == rip) && still_there(site))
+        if (site->address && (site->address + middle == rip || site->address == rip) &&
+            still_there(space, site, r->channel->table))
             return site;
     }
     return 0;

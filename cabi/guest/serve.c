@@ -167,7 +167,7 @@ run_native(struct context *c, long nr, const uint64_t *args)
 {
     int interruptible = sleeps(nr, args);
     long result = interruptible ? block_syscall(nr, args, &c->r->preempt)
-                                : host6(nr, args[0], args[1], args[2], args[3], args[4], args[5]);
+                                : memory_call(c->r->space, nr, args);
 
     if (interruptible && result == -EINTR && c->r->preempt) {
         c->r->preempt = 0;
@@ -183,10 +183,8 @@ static int
 run_command_natively(struct context *c, const struct pysc_command *command)
 {
     const uint64_t *a = command->args;
-    uint64_t args[6] = {a[1], a[2], a[3], a[4], a[5], command->extra};
 
-    gate(c->r->space, (long)a[0], args);
-    return run_native(c, (long)a[0], args);
+    return run_native(c, (long)a[0], (uint64_t[6]){a[1], a[2], a[3], a[4], a[5], command->extra});
 }
 
 /* What the PUTs of a batch have done. */

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -28,15 +29,28 @@ note(int signo, siginfo_t *info, void *context)
 }
 
 static long
+call_at(const unsigned char *entry, long rax)
+{
+    long result;
+
+    __asm__ volatile("sub $256, %%rsp\n call *%2\n add $256, %%rsp"
+                     : "=a"(result)
+                     : "a"(rax), "r"(entry)
+                     : "rcx", "r11", "memory", "cc");
+    return result;
+}
+
+static long
 call(void)
 {
-    return ((long (*)(void))ENTRY)();
+    return call_at(ENTRY, 0);
 }
 
 /* Have the page with the invalid instruction there. */
 static void
 replace(int way)
 {
+    static unsigned char copy[4096];
     const long again = MAP_PRIVATE | MAP_FIXED_NOREPLACE;
 
     switch (way) {
@@ -56,11 +70,22 @@ replace(int way)
         break;
     case 3: /* moved away */
         CHECK(mremap(AT, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, AT + 0x10000) == AT + 0x10000);
+        CHECK(call_at(ENTRY + 0x10000, 0) == getpid());
+        CHECK(call_at(CALL + 5 + 0x10000, SYS_getpid) == getpid()); /* where a call that begins again does so */
         CHECK(syscall(600, 1, AT, again) == (long)AT);
         break;
     case 4: /* moved over it */
         CHECK(syscall(600, 1, AT + 0x20000, again) == (long)AT + 0x20000);
         CHECK(mremap(AT + 0x20000, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, AT) == AT);
+        break;
+    case 5: /* a copy in its place, as programs make that want large pages for their text */
+        memcpy(copy, AT, sizeof copy);
+        CHECK(mmap(AT, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == AT);
+        memcpy(AT, copy, sizeof copy);
+        CHECK(mprotect(AT, 4096, PROT_READ | PROT_EXEC) == 0);
+        CHECK(call() == getpid());
+        CHECK(call_at(CALL + 5, SYS_getpid) == getpid());
+        CHECK(syscall(600, 1, AT, MAP_PRIVATE | MAP_FIXED) == (long)AT);
         break;
     }
 }
@@ -73,7 +98,7 @@ main(int argc, char **argv)
     long pid = getpid();
 
     sigaction(SIGILL, &action, NULL);
-    for (volatile int way = 0; way < 5; way++) {
+    for (volatile int way = 0; way < 6; way++) {
         CHECK(syscall(600, 0, AT, MAP_PRIVATE | MAP_FIXED) == (long)AT);
         for (int i = 0; i < 6; i++)
             CHECK(call() == pid);
