@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,14 @@ def compile_guest(tmp_path_factory: pytest.TempPathFactory) -> Compile:
         return output
 
     return compile_one
+
+
+@pytest.fixture(scope="module")
+def guest_half(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The guest half as a file of its own."""
+    image = tmp_path_factory.mktemp("image") / "guest.elf"
+    image.write_bytes(files("pysc.cabi").joinpath("guest.elf").read_bytes())
+    return image
 
 
 @pytest.fixture(params=[False, True], ids=["general", "fastpath"])

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -32,11 +31,9 @@ ATTACKS = {
 
 
 @pytest.fixture(scope="module")
-def gadget(tmp_path_factory: pytest.TempPathFactory) -> int:
+def gadget(guest_half: Path) -> int:
     """The address of a `syscall` in the guest half that a guest can use with its own registers."""
-    image = tmp_path_factory.mktemp("image") / "guest.elf"
-    image.write_bytes(files("pysc.cabi").joinpath("guest.elf").read_bytes())
-    symbols = subprocess.run(["nm", image], check=True, capture_output=True, text=True).stdout
+    symbols = subprocess.run(["nm", guest_half], check=True, capture_output=True, text=True).stdout
     return next(int(line.split()[0], 16) for line in symbols.splitlines() if line.endswith(" block_check"))
 
 
