@@ -1,4 +1,4 @@
-/* The frame: a handler reads and edits registers, skips an instruction, and leaves the red zone alone. */
+/* The frame: a handler reads and edits registers, skips an instruction, and leaves the red zone alone; flags. */
 #include "guest.h"
 #include <sys/ucontext.h>
 
@@ -27,8 +27,30 @@ static void tick(int signal UNUSED)
     ticks++;
 }
 
+static void look_at_flags(int signal UNUSED, siginfo_t *info UNUSED, void *context)
+{
+    uint64_t flags = __builtin_ia32_readeflags_u64();
+    say("DF in the handler %d, in its frame %d\n", (flags & 1 << 10) != 0,
+        (((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] & 1 << 10) != 0);
+}
+
+/* A signal to itself with DF set; returns the flags behind the call. */
+static uint64_t signal_with_df(void)
+{
+    uint64_t flags;
+    long result, pid = getpid();
+    __asm__ volatile("sub $128,%%rsp; std; syscall; pushf; pop %1; cld; add $128,%%rsp"
+                     : "=a"(result), "=r"(flags)
+                     : "a"((long)SYS_tgkill), "D"(pid), "S"(pid), "d"((long)SIGUSR2)
+                     : "rcx", "r11", "cc", "memory");
+    CHECK(result == 0);
+    return flags;
+}
+
 int main(void)
 {
+    handle(SIGUSR2, SA_SIGINFO, look_at_flags);
+    say("DF after it %d\n", (signal_with_df() & 1 << 10) != 0);
     handle(SIGILL, SA_SIGINFO, skip_ud2);
     uint64_t rax, r12;
     uint8_t carry;

@@ -20,15 +20,16 @@ def mappings(pid: int) -> list[tuple[int, int, str, str]]:
     return [(int(m[1], 16), int(m[2], 16), m[3], m[4]) for m in found if m]
 
 
-def test_low_region(blank: int) -> None:
+def test_low_region(blank_space: SystrapSpace) -> None:
     """From 0x10000 to the limit there is no hole and nothing writable; the guest half is the lowest."""
-    low = [entry for entry in mappings(blank) if entry[0] < LIMIT]
+    low = [entry for entry in mappings(blank_space.host_pid) if entry[0] < LIMIT]
     assert low[0][0] == 0x10000
     assert low[-1][1] == LIMIT
     for (_, end, _, _), (start, _, _, _) in pairwise(low):
         assert end == start
     assert all("w" not in mode for _, _, mode, _ in low)
     assert {mode for start, _, mode, _ in low if start in (0x20000, 0x40000, 0x80000)} == {"r-xp"}
+    assert [mode for start, _, mode, _ in low if start == blank_space.table] == ["r--p"]
 
 
 def test_nothing_of_the_host(blank: int) -> None:
@@ -71,7 +72,7 @@ def test_confined(blank: int) -> None:
 
 
 def test_layouts_differ() -> None:
-    """Two blanks share neither the channel's place nor the host's."""
+    """Two blanks share neither the channel's place nor the host's, and some of eight not the table's."""
     platform = Systrap()
     platform.start()
     try:
@@ -82,6 +83,12 @@ def test_layouts_differ() -> None:
         assert one.base != other.base
         vdso = [next(start for start, _, _, name in mappings(s.host_pid) if name == "[vdso]") for s in (one, other)]
         assert vdso[0] != vdso[1]
+        spaces = [SystrapSpace(platform) for _ in range(8)]
+        for space in spaces:
+            space.be_blank()
+        assert len({space.table for space in spaces}) > 1  # one of thirteen places each
+        for space in spaces:
+            space.close()
     finally:
         platform.stop()
 
