@@ -34,6 +34,21 @@ static void see_sleeping(pid_t pid)
     }
 }
 
+/* A wait that is stopped and continued shortly before its end ends when it would have, not as long after that. */
+static void stop_and_continue(void)
+{
+    double start = seconds();
+    pid_t child = CHILD({
+        CHECK(futex(&word, FUTEX_WAIT, word, &(struct timespec){1, 0}, NULL, 0) == -1 && errno == ETIMEDOUT);
+        _exit(seconds() - start < 1.6 ? 7 : 1);
+    });
+    nap(800);
+    kill(child, SIGSTOP);
+    nap(5);
+    kill(child, SIGCONT);
+    say("stopped on its way: %d\n", reap(child));
+}
+
 int main(void)
 {
     struct timespec soon = {0, 30000000}, past = {1, 0}, bad = {0, 1000000000};
@@ -78,5 +93,6 @@ int main(void)
     *(volatile uint32_t *)shared = 1;
     CHECK(syscall(SYS_futex, shared, FUTEX_WAKE, 1, NULL, NULL, 0) >= 0);
     say("across processes: %d\n", reap(child));
+    stop_and_continue();
     return done();
 }
