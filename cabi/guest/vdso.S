@@ -1,6 +1,6 @@
 /* The vDSO image that guests are given, at a fixed address with stable entries: each jumps through the page at
- * PYSC_VDSO_TABLE, which a blank fills with the host's functions.  An ELF shared object written by hand: no versions
- * (C libraries accept that), one hash bucket. */
+ * PYSC_VDSO_TABLE, which a blank fills with the host's functions.  An ELF shared object written by hand: one hash
+ * bucket, and every symbol is of the version LINUX_2.6, as on Linux (Go's runtime reads the definitions unasked). */
 
 #define TABLE 0x50000
 #define SYMBOLS 9
@@ -27,6 +27,9 @@ dynamic:
     .quad 6, symbols - image
     .quad 10, strings_end - strings
     .quad 11, 24
+    .quad 0x6ffffff0, versions - image
+    .quad 0x6ffffffc, definitions - image
+    .quad 0x6ffffffd, 2
     .quad 0, 0
 dynamic_end:
 
@@ -53,9 +56,24 @@ hash:
     .long 1, SYMBOLS, 1             /* one bucket, which begins with symbol 1 */
     .long 0, 2, 3, 4, 5, 6, 7, 8, 0
 
+versions:
+    .short 0
+    .fill SYMBOLS - 1, 2, 2
+
+    .balign 8
+.macro definition flags, index, name, hash, next
+    .short 1, \flags, \index, 1
+    .long \hash, 20, \next
+    .long \name - strings, 0
+.endm
+definitions:
+    definition 1, 1, so_name, 0xdeebfa1, 28  /* BASE */
+    definition 0, 2, version_name, 0x3ae75f6, 0
+
 strings:
     .byte 0
 so_name: .asciz "linux-vdso.so.1"
+version_name: .asciz "LINUX_2.6"
 name_clock_gettime: .asciz "clock_gettime"
 name_vdso_clock_gettime: .asciz "__vdso_clock_gettime"
 name_gettimeofday: .asciz "gettimeofday"

@@ -34,6 +34,18 @@ static void *idle(void *argument UNUSED)
     return NULL;
 }
 
+/* What pthread_getattr_np(3) makes of maps: how far down the first thread's stack may go. */
+static void stack_bounds(void)
+{
+    pthread_attr_t attributes;
+    char *bottom, *here = __builtin_frame_address(0);
+    size_t size;
+    CHECK(pthread_getattr_np(pthread_self(), &attributes) == 0);
+    CHECK(pthread_attr_getstack(&attributes, (void **)&bottom, &size) == 0);
+    CHECK(bottom + size > here && bottom + 4 * 1024 * 1024 < here);
+    CHECK(contains("/proc/self/maps", "-%lx rw-p 00000000 00:00 0 ", (long)(bottom + size)) && strstr(text, "[stack]\n"));
+}
+
 int main(int argc, char **argv)
 {
     char link[PATH_MAX] = {0}, real[PATH_MAX] = {0};
@@ -78,6 +90,7 @@ int main(int argc, char **argv)
     say("fd listed %d\n", seen);
     char *mapping = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(mprotect(mapping, 4096, PROT_READ) == 0);
+    stack_bounds();
     say("maps %d", contains("/proc/self/maps", "%lx-%lx r--p 00000000 00:00 0", (long)mapping, (long)mapping + 4096));
     CHECK(ftruncate(fd, 4096) == 0);
     mapping = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);

@@ -19,17 +19,30 @@ static void *lookup(const char *name)
     const ElfW(Sym) *symbols = NULL;
     const char *strings = NULL;
     const uint32_t *gnu = NULL, *hash = NULL;
+    const ElfW(Versym) *versions = NULL;
+    const char *definition = NULL;
     for (; dynamic && dynamic->d_tag; dynamic++) {
         void *value = (void *)(bias + dynamic->d_un.d_ptr);
         symbols = dynamic->d_tag == DT_SYMTAB ? value : symbols;
         strings = dynamic->d_tag == DT_STRTAB ? value : strings;
         hash = dynamic->d_tag == DT_HASH ? value : hash;
         gnu = dynamic->d_tag == DT_GNU_HASH ? value : gnu;
+        versions = dynamic->d_tag == DT_VERSYM ? value : versions;
+        definition = dynamic->d_tag == DT_VERDEF ? value : definition;
     }
-    CHECK(symbols && strings && (hash || gnu));
+    /* Go's runtime takes it for granted that there are definitions. */
+    CHECK(symbols && strings && (hash || gnu) && versions && definition);
+    const ElfW(Verdef) *version = (void *)definition;
+    while (strcmp(strings + ((const ElfW(Verdaux) *)(definition + version->vd_aux))->vda_name, "LINUX_2.6") != 0) {
+        CHECK(version->vd_next != 0);
+        definition += version->vd_next;
+        version = (void *)definition;
+    }
+    CHECK(version->vd_hash == 0x3ae75f6 && !(version->vd_flags & VER_FLG_BASE));
     uint32_t count = hash ? hash[1] : 64;
     for (uint32_t i = 1; i < count; i++)
-        if (symbols[i].st_shndx != SHN_UNDEF && symbols[i].st_name && strcmp(strings + symbols[i].st_name, name) == 0)
+        if (symbols[i].st_shndx != SHN_UNDEF && symbols[i].st_name && strcmp(strings + symbols[i].st_name, name) == 0 &&
+            (versions[i] & 0x7fff) == version->vd_ndx)
             return (void *)(bias + symbols[i].st_value);
     return NULL;
 }

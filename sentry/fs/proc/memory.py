@@ -23,6 +23,9 @@ NAME_COLUMN: Final = 73
 OURS: Final = (b"/memfd:pysc-channel", b"/memfd:pysc-guest", b"/memfd:pysc-shared")
 """What the host calls the engine's own memory, which may for a moment lie elsewhere."""
 KEPT_NAMES: Final = (b"[vdso]", b"[vvar]")
+STACK: Final = b"[stack]"
+NOTHING: Final = (0, 0, 0, b"")
+"""Offset, device, inode and name of anonymous memory."""
 
 
 def _memory(task: Task, start: int, end: int) -> bytes:
@@ -67,8 +70,13 @@ class Range(NamedTuple):
 
 
 def ranges(task: Task) -> Iterator[Range]:
-    """Read the host's maps and say what each range is to the guest."""
+    """Read the host's maps and say what each range is to the guest.
+
+    The stack, whose upper end came from a file of the engine's, is one range, from which pthread_getattr_np(3) learns
+    how far down it may grow.
+    """
     memory = task.memory
+    below: Range | None = None
     if task.group.exited or memory.ended:
         return
     hear_of_mapped(task)
@@ -84,14 +92,14 @@ def ranges(task: Task) -> Iterator[Range]:
         low, high = int(start, 16), int(end, 16)
         if high <= LIMIT or low >= 1 << 47 or first <= low < last:
             continue
-        found = _range(task, low, high, fields)
         if fields[-1].startswith(OURS):
             continue
-        if below is not None and found.name == b"[stack]" and below[1:4] == (found.start, found.rights, 0):
-            below = found._replace(start=below.start)  # it is two to the host: what a program begins with, and the rest
-            continue
+        found = _range(task, low, high, fields)
         if below is not None:
-            yield below
+            if found.name == STACK and below.end == low and below[2:] == (found.rights, *NOTHING):
+                found = found._replace(start=below.start)
+            else:
+                yield below
         below = found
     if below is not None:
         yield below
@@ -108,7 +116,7 @@ def _range(task: Task, start: int, end: int, fields: list[bytes]) -> Range:
     if memory.brk_start <= start < max(memory.space.heap_end, memory.brk_start + 1):
         name = b"[heap]"
     elif start < memory.stack_top <= end:
-        name = b"[stack]"
+        name = STACK
     elif fields[-1] in KEPT_NAMES:
         name = fields[-1]
     return Range(start, end, fields[1], 0, 0, 0, name)
