@@ -6,7 +6,7 @@ Each mount is an instance of its own with numbers of its own, as always since Li
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from pysc.cabi.linux import termios as abi
 from pysc.cabi.linux.errors import EAGAIN, EINVAL, EIO, ENOENT, ENOSPC, ENOTTY, EPERM
@@ -41,6 +41,7 @@ class PtsInode(Inode):
 
     __slots__ = ("changed", "index", "locked", "tty")
 
+    cacheable: ClassVar[bool] = False  # the number is given again
     fs: DevPts
 
     def __init__(self, fs: DevPts, index: int, mode: int, uid: int, gid: int, tty: Tty, *, locked: bool) -> None:
@@ -260,7 +261,6 @@ class PtsDirectory(Inode):
 
     __slots__ = ()
 
-    caches = False
     fs: DevPts
 
     async def lookup(self, name: bytes) -> Inode:

@@ -85,5 +85,13 @@ int main(void)
     show("after the hang-up", slave);
     TRY(write(slave, "x", 1));
     CHECK(poll(&(struct pollfd){slave, POLLIN, 0}, 1, 0) == 1);
+    /* The number is given again, and is another terminal. */
+    char name[PATH_MAX];
+    struct stat at;
+    CHECK(close(tty) == 0 && openpty(&master, &tty, name, NULL, NULL) == 0);
+    CHECK((slave = open(name, O_RDWR | O_NOCTTY)) >= 0 && close(slave) == 0 && close(tty) == 0 && close(master) == 0);
+    TRY(stat(name, &at));
+    CHECK(openpty(&master, &tty, name, NULL, NULL) == 0 && (slave = open(name, O_RDWR | O_NOCTTY)) >= 0);
+    CHECK(stat(name, &at) == 0 && strcmp(ttyname(slave), name) == 0);
     return done();
 }
