@@ -171,7 +171,7 @@ fast_fstat(struct call *call)
     const uint64_t *a = call->event->args;
     struct pysc_file *file = file_at_fd(call, a[0]);
 
-    return file ? stat_file(call, file, a[1]) : HAND_OVER;
+    return file ? stat_file(call, file, a[1]) : answer(call, -EBADF);
 }
 
 void

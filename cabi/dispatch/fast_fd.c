@@ -138,7 +138,7 @@ fast_fcntl(struct call *call)
     struct pysc_file *file = file_at_fd(call, fd);
 
     if (!file)
-        return HAND_OVER;
+        return answer(call, -EBADF);
     switch ((uint32_t)a[1]) {
     case F_GETFD:
         return answer(call, pysc_table_cloexec(call->table, fd));

@@ -128,7 +128,9 @@ stat_empty(struct call *call, uint64_t fd, uint64_t address)
 {
     struct pysc_file *file = file_at_fd(call, fd);
 
-    return file ? stat_file(call, file, address) : HAND_OVER;
+    if (!file)
+        return (uint32_t)fd == AT_FDCWD_ ? HAND_OVER : answer(call, -EBADF);
+    return stat_file(call, file, address);
 }
 
 static int

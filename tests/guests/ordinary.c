@@ -331,8 +331,13 @@ main(void)
         vectors(fd, 300);
         say("vectors %llx\n", (unsigned long long)hash);
     }
-    for (int i = 0; i < 300; i++) /* as programs do that start with no descriptors */
-        note(close(i % 2 ? 1000 + i : -1 - i));
+    struct stat attributes;
+    for (int i = 0; i < 300; i++) { /* as programs do that start with no descriptors, or look for those they have */
+        int closed = i % 2 ? 1000 + i : -1 - i;
+        note(close(closed));
+        note(fcntl(closed, F_GETFD));
+        note(fstat(closed, &attributes));
+    }
     bad_parts(fd);
     say("bad parts %llx\n", (unsigned long long)hash);
     return done();
