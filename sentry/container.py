@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final, cast
 
 from msgspec.structs import replace
 
-from pysc.cabi.linux.errors import EACCES, ENODEV, ENOENT, ENOTDIR, LinuxError
+from pysc.cabi.linux.errors import EACCES, ELOOP, ENODEV, ENOENT, ENOTDIR, LinuxError
 from pysc.cabi.linux.fcntl import AT_FDCWD
 from pysc.cabi.linux.mount import MS_NOATIME, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
 from pysc.cabi.linux.resource import DEFAULT_LIMITS
-from pysc.cabi.linux.stat import PERMISSIONS, S_IFDIR, S_IFMT, S_IFREG
+from pysc.cabi.linux.stat import PERMISSIONS, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 from pysc.sentry.fs.context import FsContext
 from pysc.sentry.fs.hostfile import open_host_file
 from pysc.sentry.fs.hostfs import HostFilesystem
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pysc.urpc.schema.sentry import Mount as MountRequest
 
 DEFAULT_PATH: Final = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+MAX_LINKS: Final = 40
 ROOT: Final = Credentials.of(0, 0, caps=(1 << 41) - 1)
 
 
@@ -74,7 +75,7 @@ class Container:
             try:
                 await self._mount(setup, request)
             except LinuxError as error:
-                raise type(error)(f"mount {request.target!r}: {error}") from None
+                raise type(error)(f'mount "{_shown(request.target)}": {_said(error)}') from None
         context = FsContext(namespace.root_path, umask=boot.umask)
         context.cwd = await self._working_directory(setup)
         if boot.root.readonly:
@@ -144,7 +145,8 @@ class Container:
         try:
             fs = await self._filesystem(request)
         except ENODEV:
-            self._kernel.log.warning(f"mount {request.target!r}: type {request.type} is not supported, skipped")
+            kind = request.type or "none"
+            self._kernel.log.warning(f'mount "{_shown(request.target)}": type {kind} is not supported, skipped')
             return
         place = await _mount_point(setup, request.target, fs.root.mode & S_IFMT)
         mount_at(fs, place, flags, request.source or request.type.encode())
@@ -162,9 +164,12 @@ class Container:
     async def _working_directory(self, setup: Task) -> Path:
         cwd = self._boot.cwd or b"/"
         try:
-            return await resolve(setup, AT_FDCWD, cwd, FOLLOW | DIRECTORY)
-        except ENOENT:
-            return await _mount_point(setup, cwd)  # runc makes it, too
+            try:
+                return await resolve(setup, AT_FDCWD, cwd, FOLLOW | DIRECTORY)
+            except ENOENT:
+                return await _mount_point(setup, cwd)  # runc makes it, too
+        except LinuxError as error:
+            raise type(error)(f'working directory "{_shown(cwd)}": {_said(error)}') from None
 
     def _credentials(self) -> Credentials:
         boot = self._boot
@@ -182,6 +187,8 @@ class Container:
 
     async def _find_program(self, setup: Task, context: FsContext, creds: Credentials) -> bytes:
         name = self._boot.args[0]
+        if not name:
+            raise ENOENT('exec: "": executable file not found in $PATH')
         probe = _setup_task(self._kernel, context, creds)
         if b"/" in name:
             await _check_program(probe, name)
@@ -199,8 +206,8 @@ class Container:
             else:
                 return candidate
         if denied:
-            raise EACCES(f'exec: "{name.decode("utf-8", "replace")}": permission denied')
-        raise ENOENT(f'exec: "{name.decode("utf-8", "replace")}": executable file not found in $PATH')
+            raise EACCES(f'exec: "{_shown(name)}": permission denied')
+        raise ENOENT(f'exec: "{_shown(name)}": executable file not found in $PATH')
 
     def _standard_files(self, namespace: MountNamespace) -> list[FileDescription]:
         owner = Owner(self._boot.uid, self._boot.gid)
@@ -210,14 +217,28 @@ class Container:
         return [open_host_file(duplicate(fd), kernel.platform, owner, kernel.workers) for fd in self._stdio]
 
 
+def _shown(path: bytes) -> str:
+    """Return a path as a message holds it."""
+    return path.decode("utf-8", "backslashreplace")
+
+
+def _said(error: LinuxError) -> str:
+    """Return what strerror(3) calls an error, and its detail."""
+    name, detail = os.strerror(error.errno).lower(), str(error)
+    return f"{name}: {detail}" if detail else name
+
+
 def _setup_task(kernel: Kernel, context: FsContext, creds: Credentials = ROOT) -> Task:
     """Return a task that walks paths and runs nothing."""
     group = ThreadGroup(kernel, 0, None)
     return Task(kernel, 0, group, cast("Thread", None), creds, context, FDTable(), Memory(cast("Space", None)))
 
 
-async def _mount_point(setup: Task, target: bytes, kind: int = S_IFDIR) -> Path:
-    """Return the place ``target``; directories that are missing are made, and a file for what is one, as runc does."""
+async def _mount_point(setup: Task, target: bytes, kind: int = S_IFDIR, links: int = 0) -> Path:
+    """Return the place ``target``; directories that are missing are made, and a file for what is one, as runc does.
+
+    So is what a link names: an image may have /var/run as a link to a /run that it lacks.
+    """
     path = b""
     place = setup.fs.root
     names = [name for name in target.split(b"/") if name]
@@ -226,11 +247,26 @@ async def _mount_point(setup: Task, target: bytes, kind: int = S_IFDIR) -> Path:
         try:
             place = await resolve(setup, AT_FDCWD, path)
         except ENOENT:
+            link = await _link(setup, path)
+            if link:
+                if links == MAX_LINKS:
+                    raise ELOOP from None
+                target = os.path.join(os.path.dirname(path), link, *names[number:])
+                return await _mount_point(setup, target, kind, links + 1)
             if number == len(names) and kind != S_IFDIR:
                 place = await make_node(setup, AT_FDCWD, path, S_IFREG | 0o755, 0)
             else:
                 place = await make_directory(setup, AT_FDCWD, path, 0o755)
     return place
+
+
+async def _link(setup: Task, path: bytes) -> bytes:
+    """Return where the link ``path`` leads; nothing if it is none."""
+    try:
+        place = await resolve(setup, AT_FDCWD, path, 0)
+    except ENOENT:
+        return b""
+    return await place.inode.readlink(setup) if place.inode.mode & S_IFMT == S_IFLNK else b""
 
 
 async def _check_program(probe: Task, path: bytes) -> None:
@@ -240,8 +276,8 @@ async def _check_program(probe: Task, path: bytes) -> None:
             raise EACCES("is a directory")
         file = await open_exec(probe, AT_FDCWD, path)
     except (ENOENT, ENOTDIR):
-        raise ENOENT(f'exec: "{path.decode("utf-8", "replace")}": no such file or directory') from None
+        raise ENOENT(f'exec: "{_shown(path)}": no such file or directory') from None
     except EACCES as error:
-        raise EACCES(f'exec: "{path.decode("utf-8", "replace")}": permission denied {error}'.strip()) from None
+        raise EACCES(f'exec: "{_shown(path)}": permission denied {error}'.strip()) from None
     file.get()
     file.put()

@@ -20,6 +20,7 @@ from typing import Any, Final, NoReturn
 
 from pysc.cabi.build_id import BUILD
 from pysc.cabi.linux.errors import EBUSY, EINVAL, ESRCH, LinuxError
+from pysc.cabi.remedies import explained
 from pysc.sentry import confinement, hostfds
 from pysc.sentry.container import Container
 from pysc.sentry.fs import dcache, hostproc
@@ -68,7 +69,8 @@ class Sentry:
             hold(fd, Held(Of.PEER))
         log = FdLog(boot.fds.log, debug=flags.debug, as_json=flags.log_format == "json")
         report.send_to(log.told)
-        self.platform = Systrap(fastpath=flags.fastpath and not flags.strace, guest=_read_all(boot.fds.guest))
+        fastpath = flags.fastpath and not flags.strace
+        self.platform = Systrap(fastpath=fastpath, guest=_read_all(boot.fds.guest), oom_score_adj=boot.oom_score_adj)
         self.platform.start()
         self.kernel = Kernel(self.platform, X86_64, log, machine=Machine(boot.memory_limit, boot.cpus))
         self.kernel.workers = WorkerClient(self.platform, self.kernel.scheduler)
@@ -219,7 +221,10 @@ def serve(control: socket.socket, boot: schema.Boot) -> NoReturn:
     try:
         try:
             sentry = Sentry(control, boot)
-        except (PlatformError, LinuxError, OSError) as error:
+        except OSError as error:
+            _report_failure(control, explained(error))
+            os._exit(1)
+        except (PlatformError, LinuxError) as error:
             _report_failure(control, str(error) or type(error).__name__)
             os._exit(1)
         confinement.lock_down(hostproc.prepare())

@@ -7,6 +7,7 @@ warning, and rlimits remain.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from pysc.supervisor.failure import Failure
 from pysc.supervisor.spec import Resources, Spec
 
 ROOT: Final = "/sys/fs/cgroup"
@@ -53,38 +55,67 @@ def hierarchies() -> list[Hierarchy]:
 
 
 class Cgroups:
-    """The cgroups of one container.  ``directories`` are those that this object made and that are to be removed."""
+    """The cgroups of one container.
+
+    ``directories`` are those that were not there and that are to be removed, parents first; they are known before any
+    is made, so that whoever cleans up can be told in time.  ``joined`` are those that hold its processes.
+    """
 
     def __init__(self) -> None:
         self.directories: list[str] = []
+        self.joined: list[str] = []
+        self._wanted: list[tuple[Hierarchy, str]] = []
+        self._resources = Resources()
         self._origin: list[str] = []
 
-    def create(self, container: str, spec: Spec, warn: Callable[[str], None]) -> None:
-        """Make them, set the limits, and move this process in."""
+    def plan(self, container: str, spec: Spec) -> None:
+        """Work out which there are to be.  The container's id must be reserved: nobody else may make the same ones."""
         linux = spec.linux
-        resources = (linux.resources if linux else None) or Resources()
+        self._resources = limits = (linux.resources if linux else None) or Resources()
         path = linux.cgroups_path if linux else ""
-        limited = [item for item in (resources.memory, resources.cpu, resources.pids) if item]
-        problem = ""
-        if not path and not limited:
+        if not path and not any((limits.memory, limits.cpu, limits.pids)):
             return
         for hierarchy in hierarchies():
             # Two state directories may hold the same id: the pid tells them apart.
             name = path or f"pysc-{container}-{os.getpid()}"
             place = path if path.startswith("/") else f"{_parent(hierarchy)}/{name}"
-            directory = hierarchy.mount + os.path.normpath("/" + place)
+            directory = os.path.normpath(hierarchy.mount + os.path.normpath(f"/{place.lstrip('/')}"))
+            self._wanted.append((hierarchy, directory))
+            self.directories += _missing(directory, hierarchy.mount)
+
+    def create(self, warn: Callable[[str], None]) -> None:
+        """Make them, set the limits, and move this process in.
+
+        Raises:
+            Failure: the host's kernel refuses a limit as such.
+        """
+        problem = ""
+        limits = self._resources
+        for hierarchy, directory in self._wanted:
             try:
-                made = _make(directory, hierarchy.mount)
-                self.directories += made
+                self._make(directory, hierarchy.mount)
                 _fill_cpuset(hierarchy, directory)
-                for setting, value in _settings(hierarchy.controller, resources):
-                    _put(os.path.join(directory, setting), value)
+                for setting, value in _settings(hierarchy.controller, limits):
+                    _limit(directory, setting, value)
                 _put(os.path.join(directory, "cgroup.procs"), "0")
+                self.joined.append(directory)
                 self._origin.append(hierarchy.mount + hierarchy.own)
             except OSError as error:
                 problem = f"{error.filename or directory}: {error.strerror}"
-        if problem and limited:
+        if problem and any((limits.memory, limits.cpu, limits.pids)):
             warn(f"limits are not all in force, no cgroup could be set up ({problem})")
+
+    def _make(self, directory: str, mount: str) -> None:
+        missing = _missing(directory, mount)
+        made: list[str] = []
+        try:
+            for path in missing:
+                os.mkdir(path, 0o755)
+                made.append(path)
+        except OSError:
+            remove(made, 0)
+            self.directories = [path for path in self.directories if path not in missing]  # nobody's, or another's
+            raise
 
     def leave(self) -> None:
         """Move this process back to where it came from, so that the cgroups can be removed."""
@@ -133,6 +164,19 @@ def kill(directories: list[str]) -> None:
                     continue
 
 
+def oom_kills(directories: list[str]) -> int:
+    """Return how many processes in them the host killed for want of memory."""
+    found = 0
+    for directory in directories:
+        for name in ("memory.events", "memory.oom_control"):
+            try:
+                with open(os.path.join(directory, name), encoding="ascii") as file:
+                    found += sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
+            except OSError:
+                continue
+    return found
+
+
 def thaw(directories: list[str]) -> None:
     """Let frozen processes go on: under v1 they ignore SIGKILL until then."""
     for directory in directories:
@@ -173,22 +217,13 @@ def _parent(hierarchy: Hierarchy) -> str:
     return os.path.dirname(hierarchy.own.rstrip("/")) if not hierarchy.controller else hierarchy.own.rstrip("/")
 
 
-def _make(directory: str, mount: str) -> list[str]:
-    """Make a directory and its parents; return those that were not there."""
+def _missing(directory: str, mount: str) -> list[str]:
+    """Return a directory and its parents as far as they are not there, parents first."""
     missing = []
-    path = directory
-    while path != mount and not os.path.isdir(path):
-        missing.append(path)
-        path = os.path.dirname(path)
-    made = []
-    try:
-        for path in reversed(missing):
-            os.mkdir(path, 0o755)
-            made.append(path)
-    except OSError:
-        remove(made, 0)
-        raise
-    return made
+    while directory != mount and not os.path.isdir(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    return missing[::-1]
 
 
 def _fill_cpuset(hierarchy: Hierarchy, directory: str) -> None:
@@ -255,9 +290,20 @@ def _unified(resources: Resources) -> list[tuple[str, str]]:
     return rows
 
 
+def _limit(directory: str, setting: str, value: str) -> None:
+    try:
+        _put(os.path.join(directory, setting), value)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ERANGE):
+            raise Failure(f"linux.resources: this host takes no {value!r} as {setting}: {error.strerror}") from None
+        raise
+
+
 def _put(path: str, text: str) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, text.encode())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
     finally:
         os.close(fd)

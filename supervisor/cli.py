@@ -94,9 +94,18 @@ def _main(arguments: Sequence[str]) -> int:
         log.failure("out of memory")
     except OSError as error:
         log.failure(f"{name}: {error.filename or 'system call'}: {error.strerror or error}")
-        if options.debug:
-            raise
+        _show_where(options)
+    except Exception as error:
+        log.failure(str(Failure(f"{name}: a bug of pysc, {type(error).__name__}: {error}; --debug shows where")))
+        _show_where(options)
     return EXIT_FAILURE
+
+
+def _show_where(options: GlobalOptions) -> None:
+    if options.debug:
+        import traceback
+
+        traceback.print_exc()
 
 
 def _run(name: str, options: GlobalOptions, rest: list[str], log: Log) -> int:
@@ -104,15 +113,20 @@ def _run(name: str, options: GlobalOptions, rest: list[str], log: Log) -> int:
     if command is None:
         raise UsageError(f"unknown command {flags.quoted(name)}{_meant(name)}")
     if name == "help":
+        _count(name, command, rest)
         return _help(rest)
     module = importlib.import_module(f"pysc.supervisor.commands.{command.module}")
     own, rest = flags.parse(module.Options, rest)
-    if len(rest) < command.least or 0 <= command.most < len(rest):
-        wants = f"{name} {command.arguments}".strip()
-        raise UsageError(f"wrong number of arguments ({len(rest)}): pysc {wants}")
+    _count(name, command, rest)
     gc.enable()
     entry: Main = module.main
     return entry(options, own, rest, log)
+
+
+def _count(name: str, command: Command, rest: list[str]) -> None:
+    if len(rest) < command.least or 0 <= command.most < len(rest):
+        wants = f"{name} {command.arguments}".strip()
+        raise UsageError(f"wrong number of arguments ({len(rest)}): pysc {wants}")
 
 
 def _meant(name: str) -> str:

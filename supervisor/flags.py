@@ -30,16 +30,30 @@ _BOOLEANS: Final = {
 }
 
 
+MOST: Final = 0x7FFF_FFFF
+"""No number on a command line is larger."""
+
+
 class Help:
     """What a person should know about a flag."""
 
-    __slots__ = ("aliases", "hidden", "metavar", "text")
+    __slots__ = ("aliases", "hidden", "least", "metavar", "text")
 
-    def __init__(self, text: str, metavar: str = "", *, aliases: Sequence[str] = (), hidden: bool = False) -> None:
+    def __init__(
+        self,
+        text: str,
+        metavar: str = "",
+        *,
+        aliases: Sequence[str] = (),
+        hidden: bool = False,
+        least: float = -MOST,
+    ) -> None:
         self.text = text
         self.metavar = metavar
         self.aliases = tuple(aliases)
         self.hidden = hidden
+        self.least = least
+        """The smallest number that it takes."""
 
 
 class HelpRequested(Exception):
@@ -79,10 +93,14 @@ class Flag(msgspec.Struct, frozen=True):
         try:
             if kind is bool:
                 return _BOOLEANS[text]
-            return int(text, 0) if kind is int else kind(text)
+            value = int(text, 0) if kind is int else kind(text)
         except (KeyError, ValueError):
             noun = {bool: "boolean", int: "integer", float: "number"}[kind]
             raise UsageError(f"invalid {noun} value {quoted(text)} for flag -{self.name}") from None
+        if kind is not str and not self.help.least <= value <= MOST:  # not a number is not in there either
+            least, most = f"{self.help.least:g}", MOST
+            raise UsageError(f"value {quoted(text)} for flag -{self.name} is out of range: use {least} to {most}")
+        return value
 
 
 def quoted(text: str) -> str:

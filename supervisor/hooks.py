@@ -53,4 +53,4 @@ def run(kind: str, hooks: Sequence[Hook] | None, state: State) -> None:
             raise Failure(f"{kind} hook {hook.path}: {error.strerror}") from None
         if done.returncode:
             said = done.stdout[-1024:].decode("utf-8", "replace")
-            raise Failure(f"{kind} hook {hook.path} failed with status {done.returncode}: {said}")
+            raise Failure(f"{kind} hook {hook.path} failed with status {done.returncode}: {said or 'it said nothing'}")

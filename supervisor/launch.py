@@ -21,6 +21,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from pysc.cabi import GUEST, confine
+from pysc.cabi.remedies import explained
 from pysc.supervisor import daemon
 from pysc.supervisor.daemon import Identity, write_maps
 from pysc.supervisor.failure import Failure
@@ -239,7 +240,7 @@ class Launcher:
         except OSError as error:
             sync.close()
             theirs.close()
-            raise Failure(f"cannot start the {role}: {error.strerror}") from None
+            raise Failure(f"cannot start the {role}: {explained(error)}") from None
         if pid == 0:
             self._child(role, theirs, who, sockets)
         theirs.close()
@@ -308,7 +309,13 @@ class Launcher:
             text = "".join(traceback.format_exception(error))
             as_json = self._plan.boot.flags.log_format == "json"
             os.write(2, line("error" if as_json else "warning", f"{role}: {text}", as_json=as_json))
-        said = str(error) if isinstance(error, Failure) else f"the {role} failed: {type(error).__name__}: {error}"
+        match error:
+            case Failure():
+                said = str(error)
+            case OSError() if error.errno:
+                said = f"the {role} failed: {explained(error)}"
+            case _:
+                said = f"the {role} failed: {type(error).__name__}: {error}"
         sync.send(b"fail " + said.encode("utf-8", "replace")[:1024])
 
     # What each daemon does as pid 1, until it serves

@@ -30,7 +30,7 @@ class GlobalOptions(msgspec.Struct, frozen=True):
         bool, Help("log each system call of the sandbox, decoded; everything goes through the sentry")
     ] = False
     strace_syscalls: Annotated[str, Help("with --strace: only these, separated by commas", "NAMES")] = ""
-    strace_log_size: Annotated[int, Help("with --strace: show at most N bytes of a buffer", "N")] = 64
+    strace_log_size: Annotated[int, Help("with --strace: show at most N bytes of a buffer", "N", least=0)] = 64
     platform: Annotated[Literal["systrap", "ptrace", "kvm"], Help("how guest code is run")] = "systrap"
     network: Annotated[Literal["none", "sandbox", "host"], Help("only none exists so far: no link but loopback")] = (
         "none"

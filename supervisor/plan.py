@@ -26,6 +26,9 @@ _SWITCHES: Final = {
     "noatime": ("noatime", True), "atime": ("noatime", False),
 }  # fmt: skip
 
+MAX_EXPORTS: Final = 250
+"""Their descriptors go in one message, which takes 253 (unix(7), SCM_MAX_FD)."""
+
 _SILENT: Final = frozenset({
     "defaults", "bind", "rbind", "async", "sync", "dirsync", "diratime", "nodiratime", "relatime", "norelatime",
     "strictatime", "nostrictatime", "mand", "nomand", "silent", "loud", "acl", "noacl", "iversion", "noiversion",
@@ -78,6 +81,8 @@ def make(
     process = spec.command
     exports = [Export(_existing(spec.rootfs.path, directory=True), spec.rootfs.readonly or overlay)]
     mounts = tuple(_mount(mount, options, exports) for mount in spec.mounts or ())
+    if len(exports) > MAX_EXPORTS:
+        raise Failure(f"{len(exports) - 1} bind mounts are more than the {MAX_EXPORTS - 1} that can be served")
     resources = spec.linux.resources if spec.linux else None
     memory = resources.memory if resources else None
     boot = sentry.Boot(

@@ -16,6 +16,7 @@ import msgspec
 
 from pysc.cabi.build_id import BUILD
 from pysc.cabi.linux.errors import LinuxError
+from pysc.cabi.remedies import explained
 from pysc.supervisor import cgroups, hooks, names, prefork, reaping
 from pysc.supervisor.console import Terminal
 from pysc.supervisor.daemon import warn_of_cores
@@ -91,7 +92,7 @@ class Sandbox:
         try:
             self._spawner_pid, sock = prefork.take()
         except OSError as error:
-            raise Failure(f"cannot start a process: {error.strerror}") from None
+            raise Failure(f"cannot start a process: {explained(error)}") from None
         self.loop = Loop()
         self._signals = self._catch_signals()
         self._spawner = Peer(
@@ -115,19 +116,22 @@ class Sandbox:
         plan, spec = self._plan, self._spec
         container = plan.boot.id
         self._store.create_root()
-        self._spawner.tell(protocol.Reserve(os.fsencode(self._store.root), container))
+        self._reserve()
         with self._store.locked(container):
             kuid = self._store.allocate_kuid() if os.geteuid() == 0 else os.geteuid()
             state = new(container, self._bundle, spec.rootfs.path, dict(spec.annotations or {}), kuid)
             self._store.create(state)
             self.state = state
-        self._cgroups.create(container, spec, self._log.warning)
+        self._cgroups.plan(container, spec)
+        if self._cgroups.directories:
+            self._reserve()
+        self._cgroups.create(self._log.warning)
+        state.cgroups = self._cgroups.directories
         warn_of_cores(self._log.warning)
-        state.cgroups = list(self._cgroups.directories)
         try:
             launched = self._spawner.call(self._launch_request(kuid), START_SECONDS)
         except LinuxError as error:
-            raise Failure(self.reason or str(error)) from None
+            raise self._failure(self.reason or str(error)) from None
         state.daemons = {"spawner": self._spawner_pid}
         for daemon in launched.daemons:
             state.daemons[daemon.role.value] = daemon.pid
@@ -144,12 +148,17 @@ class Sandbox:
         self.loop.run(lambda: self._ready or self.over or bool(self.cancelled), START_SECONDS)
         if not self._ready:
             self._check_cancelled()
-            raise Failure(self._failed or self.reason or f"the sentry was not ready within {START_SECONDS} seconds")
+            raise self._failure(self._failed or self.reason or f"the sentry was not ready within {START_SECONDS} s")
         wanted = spec.hooks or Hooks()
         hooks.run("prestart", wanted.prestart, state)
         hooks.run("createRuntime", wanted.create_runtime, state)
         hooks.run("createContainer", wanted.create_container, state)
         self.set_status("created")
+
+    def _reserve(self) -> None:
+        """Tell the spawner what is about to be made, so that it goes even if this process is killed right then."""
+        made = [os.fsencode(directory) for directory in self._cgroups.directories]
+        self._spawner.tell(protocol.Reserve(os.fsencode(self._store.root), self.id, made))
 
     def _launch_request(self, kuid: int) -> protocol.Launch:
         try:
@@ -161,7 +170,7 @@ class Sandbox:
         return protocol.Launch(
             plan=RegularFd(plan),
             kuid=kuid,
-            cgroups=[os.fsencode(directory) for directory in self._cgroups.directories],
+            cgroups=[os.fsencode(directory) for directory in self._cgroups.joined],
             stdio=[StdioFd.lend(fd) for fd in self._stdio],
             log=StdioFd.lend(self._log.fd),
             terminal=self._terminal is not None,
@@ -191,7 +200,7 @@ class Sandbox:
             self._sentry.call(sentry.Start(), START_SECONDS)
         except LinuxError as error:
             told = self._failed or self.reason or self._execution_error(error)
-            raise Failure(f"unable to start container process: {told}") from None
+            raise self._failure(f"unable to start container process: {told}") from None
         self.started = True
         # What came between the request and its answer:
         self._pass_window()
@@ -208,10 +217,19 @@ class Sandbox:
     def _execution_error(self, error: LinuxError) -> str:
         """Say it as runc does, for clients look for these words."""
         detail = str(error)
-        if detail.startswith("exec: "):
+        if detail.startswith(("exec: ", "mount ", "working directory ")):
             return detail
         program = os.fsdecode(self._plan.boot.args[0])
         return f'exec: "{program}": {os.strerror(error.errno).lower()}' + (f": {detail}" if detail else "")
+
+    def _failure(self, message: str) -> Failure:
+        """Return the failure that ``message`` describes, unless it comes from a lack of memory."""
+        if cgroups.oom_kills(self._cgroups.joined):
+            return Failure(self._exhausted(), 128 + signal.SIGKILL)
+        return Failure(message)
+
+    def _exhausted(self) -> str:
+        return f"out of memory: the sandbox used up its limit of {self._plan.boot.memory_limit} bytes"
 
     @property
     def id(self) -> str:
@@ -231,7 +249,9 @@ class Sandbox:
         """
         self.loop.run(lambda: self.over)
         if self.status is None:
-            raise Failure(self.reason)
+            raise self._failure(self.reason)
+        if self.status == signal.SIGKILL and cgroups.oom_kills(self._cgroups.joined):
+            self._log.warning(f"the program was killed: {self._exhausted()}")
         return (
             os.waitstatus_to_exitcode(self.status) % 256
             if os.WIFEXITED(self.status)
@@ -274,6 +294,12 @@ class Sandbox:
         if self._ended:
             return
         self._ended = True
+        try:
+            self._end_processes()
+        finally:
+            self._settle_state()
+
+    def _end_processes(self) -> None:
         self._cgroups.leave()
         if self._spawner.open:
             try:
@@ -292,7 +318,6 @@ class Sandbox:
         if self._terminal is not None:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
             self._terminal.restore()
-        self._settle_state()
 
     def _settle_state(self) -> None:
         if self.state is None:

@@ -21,6 +21,7 @@ import msgspec
 from pysc.cabi import confine
 from pysc.cabi.build_id import BUILD
 from pysc.cabi.linux.errors import EIO
+from pysc.cabi.remedies import explained
 from pysc.supervisor import cgroups
 from pysc.supervisor.console import Terminal
 from pysc.supervisor.daemon import close_all_but, preload, set_limits, silence_stdio
@@ -77,6 +78,7 @@ class Spawner:
         self._terminal: Terminal | None = None
         self._children: dict[Role, Starting] = {}
         self._cgroups: list[str] = []
+        self._joined: list[str] = []
         self._kuid = 0
         self._keep = False
         self._restarts = 0
@@ -102,6 +104,7 @@ class Spawner:
             self._keep = True
         elif isinstance(event, protocol.Reserve):
             self._reserved = event
+            self._cgroups = [os.fsdecode(directory) for directory in event.cgroups]
 
     def _on_request(self, peer: Peer, asked: Asked) -> None:
         if isinstance(asked.request, protocol.Launch):
@@ -112,7 +115,7 @@ class Spawner:
                 peer.answer(asked, error=EIO(str(failure)))
             except OSError as error:
                 self._kill_all()
-                peer.answer(asked, error=EIO(f"cannot start the daemons: {error.strerror}"))
+                peer.answer(asked, error=EIO(f"cannot start the daemons: {explained(error)}"))
         else:
             self._kill_all()
             cgroups.remove(self._cgroups)
@@ -130,9 +133,9 @@ class Spawner:
         if request.crashes_to_log:
             os.dup2(donation.log, 2)
         self._kuid = request.kuid
-        self._cgroups = [os.fsdecode(directory) for directory in request.cgroups]
+        self._joined = [os.fsdecode(directory) for directory in request.cgroups]
         self._launcher = Launcher(plan, donation)
-        with cgroups.inside(self._cgroups):
+        with cgroups.inside(self._joined):
             self._children, control = self._launcher.start(self._kuid)
         for role in self._children:
             self._watch(role)
@@ -158,7 +161,7 @@ class Spawner:
             self._restarts += 1
             assert self._launcher is not None
             try:
-                with cgroups.inside(self._cgroups):
+                with cgroups.inside(self._joined):
                     self._children[role], sock = self._launcher.restart_gofer(self._kuid)
             except Failure as failure:
                 words = str(failure)

@@ -7,6 +7,7 @@ Unknown fields are ignored, as the specification demands; ``null`` is what Go wr
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -18,8 +19,15 @@ OCI_VERSION: Final = "1.0.2"
 MAX_CONFIG: Final = 4 << 20
 """Bytes of a config.json that are read; real ones have 10,000 to 100,000."""
 
+LEAST_MEMORY: Final = 16 << 20
+"""Bytes in which a sandbox starts; what its daemons share with their parent is not counted."""
+MAX_CGROUPS_PATH: Final = 512
+MAX_CGROUPS: Final = 16
+"""Of a cgroupsPath: those of engines have less than 300 bytes and ten parts."""
+
 Id32 = Annotated[int, Meta(ge=0, le=0xFFFF_FFFE)]
 U64 = Annotated[int, Meta(ge=0)]
+I64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 Environment = list[Annotated[str, Meta(min_length=1)]]
 
 
@@ -100,7 +108,7 @@ class Hook(Part, frozen=True):
     path: str
     args: list[str] | None = None
     env: list[str] | None = None
-    timeout: int | None = None
+    timeout: Annotated[int, Meta(ge=0, le=0x7FFF_FFFF)] | None = None
 
 
 class Hooks(Part, frozen=True):
@@ -132,16 +140,16 @@ class IdMapping(Part, frozen=True):
 class Memory(Part, frozen=True):
     """Limits in bytes; -1 is unlimited."""
 
-    limit: int | None = None
-    reservation: int | None = None
-    swap: int | None = None
+    limit: I64 | None = None
+    reservation: I64 | None = None
+    swap: I64 | None = None
 
 
 class Cpu(Part, frozen=True):
     """Processor time."""
 
     shares: U64 | None = None
-    quota: int | None = None
+    quota: I64 | None = None
     period: U64 | None = None
     cpus: str = ""
     mems: str = ""
@@ -150,7 +158,7 @@ class Cpu(Part, frozen=True):
 class Pids(Part, frozen=True):
     """Number of tasks; of the host, so daemons count."""
 
-    limit: int = 0
+    limit: I64 = 0
 
 
 class Resources(Part, frozen=True):
@@ -244,9 +252,14 @@ def _check(spec: Spec) -> None:
         raise Failure("process.selinuxLabel is set, but there is no SELinux inside: remove it")
     if not spec.process.cwd.startswith("/"):
         raise Failure(f"process.cwd {spec.process.cwd!r} must be absolute")
-    for text in (*spec.process.args, *(spec.process.env or ()), spec.process.cwd, spec.root.path, spec.hostname):
+    for text in _strings(spec):
         if "\0" in text:
             raise Failure(f"{text!r} holds a NUL character")
+    _check_limits(spec.process.rlimits or ())
+    resources = (spec.linux.resources if spec.linux else None) or Resources()
+    limit = (resources.memory.limit if resources.memory else None) or 0
+    if 0 < limit < LEAST_MEMORY:
+        raise Failure(f"linux.resources.memory.limit: {limit} bytes are too few, pysc itself needs {LEAST_MEMORY}")
     for mount in spec.mounts or ():
         _check_mount(mount)
     for hook in _all_hooks(spec):
@@ -254,13 +267,35 @@ def _check(spec: Spec) -> None:
             raise Failure(f"path of hook {hook.path!r} must be absolute")
     if len(spec.hostname.encode()) > 64:
         raise Failure("hostname has more than 64 bytes")
+    path = spec.linux.cgroups_path if spec.linux else ""
+    if len(path.encode()) > MAX_CGROUPS_PATH or path.count("/") > MAX_CGROUPS:
+        raise Failure(f"linux.cgroupsPath has more than {MAX_CGROUPS_PATH} bytes or {MAX_CGROUPS} parts")
+
+
+def _strings(spec: Spec) -> Iterator[str]:
+    """Return what becomes a path, a name or an argument."""
+    process, linux = spec.command, spec.linux or Linux()
+    yield from (process.cwd, spec.rootfs.path, spec.hostname, spec.domainname, linux.cgroups_path)
+    yield from (*(process.args or ()), *(process.env or ()))
+    for mount in spec.mounts or ():
+        yield from (mount.destination, mount.source, mount.type, *(mount.options or ()))
+    for hook in _all_hooks(spec):
+        yield from (hook.path, *(hook.args or ()), *(hook.env or ()))
+
+
+def _check_limits(limits: Sequence[Rlimit]) -> None:
+    seen = set()
+    for limit in limits:
+        if limit.type in seen:
+            raise Failure(f"process.rlimits has {limit.type} twice")
+        seen.add(limit.type)
+        if not limit.soft <= limit.hard < 1 << 64:
+            raise Failure(f"process.rlimits: {limit.type}: soft must be at most hard, and hard at most 2**64-1")
 
 
 def _check_mount(mount: Mount) -> None:
     if not mount.destination.startswith("/"):
         raise Failure(f"destination of mount {mount.destination!r} must be absolute")
-    if "\0" in mount.destination + mount.source:
-        raise Failure(f"mount {mount.destination!r} holds a NUL character")
     if is_bind(mount) and not mount.source:
         raise Failure(f"bind mount {mount.destination} has no source")
 

@@ -308,10 +308,10 @@ class DevPts(Filesystem):
             if key == b"newinstance":
                 continue
             if not value.isdigit() or len(value) > 10:
-                raise EINVAL(f"bad option {key!r}")
+                raise EINVAL(f"bad option {key.decode('ascii', 'backslashreplace')}")
             if key in (b"mode", b"ptmxmode"):
                 if not set(value) <= set(b"01234567"):
-                    raise EINVAL(f"bad option {key!r}")
+                    raise EINVAL(f"bad option {key.decode('ascii', 'backslashreplace')}")
                 if key == b"mode":
                     mode = int(value, 8) & PERMISSIONS
                 else:
@@ -323,7 +323,7 @@ class DevPts(Filesystem):
             elif key == b"max":
                 limit = min(int(value), MAX)
             else:
-                raise EINVAL(f"unknown option {key!r}")
+                raise EINVAL(f"unknown option {key.decode('ascii', 'backslashreplace')}")
         return cls(mode, ptmx_mode, uid, gid, limit)
 
     def options(self) -> bytes:

@@ -40,7 +40,7 @@ def parse_size(text: bytes, total: int) -> int:
     elif text[-1:].lower() in _SUFFIXES:
         number, shift = text[:-1], _SUFFIXES[text[-1:].lower()]
     if not number.isdigit() or len(number) > 18:
-        raise EINVAL(f"bad size {text!r}")
+        raise EINVAL(f"bad size {text.decode('ascii', 'backslashreplace')}")
     return total * int(number) // 100 if text[-1:] == b"%" else int(number) << shift
 
 
@@ -90,7 +90,7 @@ class Tmpfs(Filesystem):
             elif key == b"gid":
                 gid = _number(value, 10)
             elif key not in (b"huge", b"mpol", b"inode32", b"inode64", b"seclabel", b"noswap"):
-                raise EINVAL(f"unknown option {key!r}")
+                raise EINVAL(f"unknown option {key.decode('ascii', 'backslashreplace')}")
         return cls(parent, size=size, inodes=inodes, mode=mode, owner=Owner(uid, gid))
 
     def new_ino(self) -> int:
@@ -117,7 +117,7 @@ def _number(text: bytes, base: int) -> int:
     try:
         value = int(text[:12], base)
     except ValueError:
-        raise EINVAL(f"not a number: {text!r}") from None
+        raise EINVAL(f"not a number: {text.decode('ascii', 'backslashreplace')}") from None
     if not 0 <= value < 0xFFFF_FFFF:
         raise EINVAL
     return value

@@ -97,8 +97,11 @@ class Systrap:
         "unborn",
     )
 
-    def __init__(self, *, fastpath: bool = True, guest: bytes | None = None) -> None:
-        """``guest`` is the guest half's executable, for who cannot read it from the package any more."""
+    def __init__(self, *, fastpath: bool = True, guest: bytes | None = None, oom_score_adj: int = 0) -> None:
+        """``guest`` is the guest half's executable, for who cannot read it from the package any more.
+
+        ``oom_score_adj`` is what guests have for the host at least (proc_pid_oom_score_adj(5)).
+        """
         self.fastpath = fastpath
         self.filter: Final = keyhole.build()
         self.engine: Any = lib.pysc_engine_new()
@@ -110,7 +113,7 @@ class Systrap:
         self.spaces: dict[int, SystrapSpace] = {}
         self.unborn: dict[int, SystrapSpace] = {}
         """Those that have none yet, by their own numbers."""
-        self._zygote = Zygote(guest or _installed())
+        self._zygote = Zygote(guest or _installed(), oom_score_adj)
         self._shared = hold(os.memfd_create("pysc-shared", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), Held(Of.ENGINE))
         self._pool: deque[SystrapSpace] = deque()
         """Blanks that nobody has taken, made or being made."""

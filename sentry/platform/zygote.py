@@ -23,6 +23,9 @@ from pysc.sentry.platform.interface import PlatformError
 _ANSWER: Final = struct.Struct("<q")
 _HWCAP2: Final = 26
 _FSGSBASE: Final = 1 << 1
+OOM_SCORE_ADJ_MAX: Final = 1000
+OFFERED: Final = 500
+"""How much more readily than the daemons guests are killed when memory is short."""
 
 
 def check_host() -> None:
@@ -38,9 +41,10 @@ def check_host() -> None:
 class Zygote:
     """A running zygote.  ``listener`` is ours."""
 
-    __slots__ = ("_image", "_theirs", "listener", "pid", "socket")
+    __slots__ = ("_image", "_oom_score_adj", "_theirs", "listener", "pid", "socket")
 
-    def __init__(self, image: bytes) -> None:
+    def __init__(self, image: bytes, oom_score_adj: int) -> None:
+        self._oom_score_adj = oom_score_adj
         self.pid = 0
         self.listener = NONE
         self.socket, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -78,6 +82,7 @@ class Zygote:
         """In the child: nothing but the socket (3) and the image (4) crosses the exec."""
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            self._offer()
             high = [os.dup(fd) for fd in (self._theirs.fileno(), self._image) for _ in range(6)]
             os.dup2(high[5], 3)
             os.dup2(high[11], 4)
@@ -88,6 +93,13 @@ class Zygote:
             os.execve(4, ["zygote"], {})  # noqa: S606
         finally:
             os._exit(127)
+
+    def _offer(self) -> None:
+        """Let the host that runs out of memory kill guests, not daemons; what a guest writes there is the sentry's."""
+        with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+            wanted = max(self._oom_score_adj, int(file.read()) + OFFERED)
+            file.seek(0)
+            file.write(str(min(wanted, OOM_SCORE_ADJ_MAX)))
 
     def order(self, files: Sequence[int]) -> None:
         """Ask for a blank with socket, channel, shared page (borrowed).  BlockingIOError: too many orders."""

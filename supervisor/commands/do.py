@@ -19,6 +19,7 @@ from pysc.supervisor.spec import CapabilityNames, Mount, Process, Rlimit, Root, 
 
 LIMITS: Final = tuple(f"RLIMIT_{name}" for name in ("CPU", "FSIZE", "DATA", "STACK", "CORE", "NPROC", "NOFILE", "AS"))
 UNLIMITED: Final = 0xFFFF_FFFF_FFFF_FFFF
+MAX_ID: Final = 0xFFFF_FFFE
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -36,30 +37,37 @@ def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -
     """Run a command."""
     terminal = os.isatty(0) and os.isatty(1)
     container = f"do-{os.getpid()}"
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        raise Failure("the current directory has been removed: change to another one") from None
     made = _spec(own, arguments, terminal)
-    sandbox = foreground.prepare(container, made, os.getcwd(), options, log, overlay=True, ordinary=True)
+    sandbox = foreground.prepare(container, made, here, options, log, overlay=True, ordinary=True)
     return foreground.run(sandbox, options, log)
 
 
 def _spec(own: Options, arguments: list[str], terminal: bool) -> Spec:
+    if not own.root:
+        raise Failure("--root is empty: name the directory that becomes the root, or leave it out")
+    root = os.path.abspath(own.root)
     names = [f"CAP_{name}" for name in CAPABILITIES]
     environment = dict(os.environ)
     for entry in own.env:
         name, equals, value = entry.partition("=")
-        if not equals:
+        if not equals or not name or "\0" in entry:
             raise Failure(f"invalid variable {entry!r}: write NAME=VALUE")
         environment[name] = value
     return Spec(
         process=Process(
             args=arguments,
             env=[f"{name}={value}" for name, value in environment.items()],
-            cwd=own.cwd or _cwd(own.root),
+            cwd=_cwd(root, own.cwd),
             terminal=terminal,
             user=_user(own.user),
             capabilities=CapabilityNames(names, names, [], names, []),
             rlimits=_limits(),
         ),
-        root=Root(os.path.abspath(own.root)),
+        root=Root(root),
         hostname=socket.gethostname()[:64],
         mounts=[
             Mount("/proc", "proc", "proc"),
@@ -77,15 +85,22 @@ def _limits() -> list[Rlimit]:
     return [Rlimit(name, soft=soft & UNLIMITED, hard=hard & UNLIMITED) for name, (soft, hard) in limits]
 
 
-def _cwd(root: str) -> str:
-    here = os.getcwd()
-    if os.path.abspath(root) == "/":
-        return here
-    return here if os.path.isdir(os.path.join(root, here.lstrip("/"))) else "/"
+def _cwd(root: str, wanted: str) -> str:
+    place = os.path.abspath(wanted)
+    found = os.path.realpath(root + place)
+    # A link that leads out of the root leads elsewhere inside, where the sandbox looks for itself.
+    if os.path.isdir(found) or (
+        wanted and os.path.commonpath((found, os.path.realpath(root))) != os.path.realpath(root)
+    ):
+        return place
+    if wanted:
+        raise Failure(f"--cwd {place}: there is no such directory in {root}")
+    return "/"
 
 
 def _user(text: str) -> User:
     uid, _, gid = text.partition(":")
-    if not uid.isdecimal() or not (gid or "0").isdecimal():
-        raise Failure(f"invalid user {text!r}: write UID or UID:GID, in numbers")
+    for number in (uid, gid or "0"):
+        if not (number.isascii() and number.isdecimal() and len(number) <= 10 and int(number) <= MAX_ID):
+            raise Failure(f"invalid user {text!r}: write UID or UID:GID, in numbers of at most {MAX_ID}")
     return User(uid=int(uid), gid=int(gid or 0))

@@ -25,7 +25,7 @@ class Options(msgspec.Struct, frozen=True):
     """Flags of kill."""
 
     all: Annotated[bool, Help("to every process of the container", aliases=("a",))] = False
-    pid: Annotated[int, Help("to this process, as the container numbers them", "PID")] = 0
+    pid: Annotated[int, Help("to this process, as the container numbers them", "PID", least=0)] = 0
 
 
 def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -> int:

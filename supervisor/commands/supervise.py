@@ -33,16 +33,16 @@ class Options(msgspec.Struct, frozen=True):
     restart: Annotated[Literal["never", "on-failure", "always"], Help("what to do when the program has ended")] = (
         "never"
     )
-    max_restarts: Annotated[int, Help("give up after N restarts; 0 is never", "N")] = 0
+    max_restarts: Annotated[int, Help("give up after N restarts; 0 is never", "N", least=0)] = 0
     id: Annotated[str, Help("the container's ID (default: the name of the bundle's directory)", "ID")] = ""
     health_cmd: Annotated[
         str, Help("a command of the host that says by its status whether the service is well", "COMMAND")
     ] = ""
-    health_interval: Annotated[float, Help("between two checks", "SECONDS")] = 30.0
-    health_timeout: Annotated[float, Help("after which a check has failed", "SECONDS")] = 10.0
-    health_retries: Annotated[int, Help("failed checks in a row until it is unhealthy", "N")] = 3
+    health_interval: Annotated[float, Help("between two checks", "SECONDS", least=0.01)] = 30.0
+    health_timeout: Annotated[float, Help("after which a check has failed", "SECONDS", least=0.01)] = 10.0
+    health_retries: Annotated[int, Help("failed checks in a row until it is unhealthy", "N", least=1)] = 3
     restart_unhealthy: Annotated[bool, Help("kill it when it is unhealthy, so that the policy restarts it")] = False
-    stop_timeout: Annotated[float, Help("from the signal to stop until it is killed", "SECONDS")] = 10.0
+    stop_timeout: Annotated[float, Help("from the signal to stop until it is killed", "SECONDS", least=0)] = 10.0
 
 
 def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -> int:

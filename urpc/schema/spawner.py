@@ -50,7 +50,7 @@ class Launch(Request[Launched], tag=1):
     kuid: HostId
     """The host id that the sentry and netstackd run as."""
     cgroups: Annotated[list[Directory], Meta(max_length=16)]
-    """Directories of cgroups that the daemons join, and that are killed and removed at the end."""
+    """Directories of cgroups that the daemons join."""
     stdio: Annotated[list[StdioFd], Meta(min_length=3, max_length=3)]
     log: StdioFd
     terminal: bool
@@ -82,6 +82,8 @@ class Reserve(Event, tag=35):
     root: Directory
     """The directory of all states."""
     container: Text
+    cgroups: Annotated[list[Directory], Meta(max_length=256)]
+    """Directories of cgroups that are not there yet: what is in them at the end is killed."""
 
 
 class Restarted(Event, tag=33):

@@ -76,7 +76,6 @@ def ranges(task: Task) -> Iterator[Range]:
     how far down it may grow.
     """
     memory = task.memory
-    below: Range | None = None
     if task.group.exited or memory.ended:
         return
     hear_of_mapped(task)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.supervisor.runtime import Runtime, eventually
+from tests.integration.supervisor.runtime import RealRuntime, Runtime, eventually
 
 
 @pytest.fixture
@@ -19,3 +19,11 @@ def runtime(tmp_path: Path, namespaces: None) -> Iterator[Runtime]:
         made.run("delete", "--force", container)
     eventually(lambda: not made.processes(), f"processes are left: {made.processes()}")
     assert not list(made.state.glob("*")) + list(made.state.glob(".*"))
+
+
+@pytest.fixture
+def real(runtime: Runtime) -> RealRuntime:
+    """Return the real thing, in the place of ``runtime``, which looks for what is left."""
+    made = RealRuntime(runtime.place)
+    made.state, made.mark = runtime.state, runtime.mark
+    return made

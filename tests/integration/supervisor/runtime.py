@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pysc.supervisor.cgroups import hierarchies
+
 DOUBLE = Path(__file__).parent / "double.py"
-CGROUPS = Path("/sys/fs/cgroup")
 
 
 class Runtime:
@@ -96,7 +97,17 @@ class Runtime:
 
     def cgroups(self, container: str) -> list[Path]:
         """Return what is left of a container's cgroups."""
-        return [*CGROUPS.glob(f"*/pysc-{container}-*"), *CGROUPS.glob(f"pysc-{container}-*")]
+        own = {Path(hierarchy.mount + hierarchy.own) for hierarchy in hierarchies()}
+        return [
+            found for place in (*own, *(path.parent for path in own)) for found in place.glob(f"pysc-{container}-*")
+        ]
+
+
+class RealRuntime(Runtime):
+    """``pysc`` as it is."""
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        return [sys.executable, "-P", "-m", "pysc", "--root", str(self.state), *self.flags, *map(str, arguments)]
 
 
 def _lives(pid: int) -> bool:

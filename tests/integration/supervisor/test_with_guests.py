@@ -6,28 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.integration.supervisor.runtime import Runtime, eventually
-
-
-class RealRuntime(Runtime):
-    """``pysc`` as it is."""
-
-    def command(self, *arguments: str | Path) -> list[str]:
-        return [sys.executable, "-P", "-m", "pysc", "--root", str(self.state), *self.flags, *map(str, arguments)]
-
-
-@pytest.fixture
-def real(runtime: Runtime) -> RealRuntime:
-    """Return the real thing, in the place of ``runtime``, which looks for what is left."""
-    made = RealRuntime(runtime.place)
-    made.state, made.mark = runtime.state, runtime.mark
-    return made
+from tests.integration.supervisor.runtime import RealRuntime, eventually
 
 
 def test_what_a_program_writes_and_its_status_come_out(real: RealRuntime) -> None:
