@@ -24,7 +24,7 @@ DEVICES: Final = (stat.S_IFCHR, stat.S_IFBLK)
 class ServedMount:
     """One tree: a directory descriptor (O_PATH, borrowed for the life of the process) and what may be done below it."""
 
-    __slots__ = ("host_ids", "id", "owners", "path", "readonly", "root", "sockets")
+    __slots__ = ("hidden", "host_ids", "id", "owners", "path", "readonly", "root", "sockets")
 
     def __init__(self, number: int, root: int, *, readonly: bool, path: bytes = b"", sockets: bool = False) -> None:
         self.id = number
@@ -36,6 +36,8 @@ class ServedMount:
         """Where owners and modes are kept."""
         self.sockets = sockets
         """Whether host sockets may be connected to."""
+        self.hidden: frozenset[int] = frozenset()
+        """Mounts of the host below it that show its kernel: their roots are seen, what is in them is not."""
         self.host_ids = {host.stat_at(root).mnt_id}
         """Mounts of the host that descriptors of this gofer come from: the tree's and those seen below it."""
 
@@ -109,6 +111,8 @@ class Mounts:
             attributes = host.stat_at(fd)
             if (file.dev or file.ino) and (attributes.dev, attributes.ino) != (file.dev, file.ino):
                 raise ESTALE
+            if attributes.mnt_id in mount.hidden:
+                raise EACCES("the host kernel's own file system")
             mount.host_ids.add(attributes.mnt_id)
             yield Place(mount, file.path, fd, attributes)
         finally:

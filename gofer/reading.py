@@ -8,7 +8,7 @@ from typing import Final
 
 from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import ECONNREFUSED, EINVAL, EISDIR, ENOTDIR, EROFS, ESTALE
+from pysc.cabi.linux.errors import EACCES, ECONNREFUSED, EINVAL, EISDIR, ENOTDIR, EROFS, ESTALE
 from pysc.gofer.mounts import Mounts, Place, check_name
 from pysc.gofer.owners import Owners
 from pysc.urpc.fds import FileFd
@@ -64,7 +64,10 @@ class Reading:
                     os.close(fd)
                     fd = below
                     attributes.append(packed)
-                    mode = HostAttributes.unpack_from(packed).mode
+                    seen = HostAttributes.unpack_from(packed)
+                    mode = seen.mode
+                    if seen.mnt_id in start.mount.hidden and len(attributes) < len(request.names):
+                        return Walked(attributes, errno=EACCES.errno)
                     if stat.S_ISLNK(mode):
                         return Walked(attributes, host.read_link_at(fd, b""))
                     if not stat.S_ISDIR(mode) and len(attributes) < len(request.names):

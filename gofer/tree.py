@@ -84,13 +84,24 @@ def check_attributes(exports: Iterable[Export]) -> None:
 
 
 def plain(exports: Sequence[Export]) -> Trees:
-    """Open the sources as they are: for a gofer without a mount namespace of its own, which serves reads, too."""
+    """Open the sources as they are: for a gofer without a mount namespace of its own, which serves reads, too.
+
+    Nothing can be covered: the gofer itself keeps out of the host's own file systems.
+
+    Raises:
+        SetUpError: a source is on one.
+    """
     mounts = []
+    hidden = frozenset(number for number, _point in _of_the_host(_mountinfo()))
     for number, export in enumerate(exports):
         above, name = os.path.split(export.source.rstrip(b"/"))
         is_directory = os.path.isdir(export.source)
         root = os.open(export.source if is_directory else above, os.O_PATH | os.O_DIRECTORY)
-        mounts.append(ServedMount(number, root, readonly=export.readonly, path=b"" if is_directory else name))
+        mount = ServedMount(number, root, readonly=export.readonly, path=b"" if is_directory else name)
+        if mount.host_ids & hidden:
+            raise SetUpError(f"cannot serve {os.fsdecode(export.source)}: it is the host kernel's own file system")
+        mount.hidden = hidden
+        mounts.append(mount)
     return Trees(mounts, {})
 
 
@@ -101,7 +112,7 @@ def clone(exports: Sequence[Export], *, readable: bool) -> Trees:
         SetUpError: a source is missing or refused, or the kernel has no detached mounts (Linux 5.14).
     """
     confine.mount(b"none", b"/", flags=confine.MS_REC | confine.MS_SLAVE)  # what we cover stays covered here only
-    hidden = _of_the_host(_mountinfo())
+    hidden = [point for _number, point in _of_the_host(_mountinfo())]
     scratch = _Scratch([export.source for export in exports])
     served: dict[int, ServedMount] = {}
     trees: dict[int, int] = {}
@@ -211,13 +222,14 @@ def _mountinfo() -> bytes:
         return file.read()
 
 
-def _of_the_host(mountinfo: bytes) -> list[bytes]:
-    """Return the mount points of the host's own file systems (proc_pid_mountinfo(5))."""
+def _of_the_host(mountinfo: bytes) -> list[tuple[int, bytes]]:
+    """Return number and mount point of the host's own file systems (proc_pid_mountinfo(5))."""
     points = []
     for line in mountinfo.splitlines():
         before, _, after = line.partition(b" - ")
         if after.split(b" ", 1)[0] in OF_THE_HOST:
-            points.append(_unescape(before.split(b" ")[4]))
+            fields = before.split(b" ")
+            points.append((int(fields[0]), _unescape(fields[4])))
     return points
 
 

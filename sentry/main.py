@@ -76,7 +76,7 @@ class Sentry:
         self.kernel.workers = WorkerClient(self.platform, self.kernel.scheduler)
         self.platform.on_stalled = self._on_stalled
         if flags.strace:
-            self.kernel.strace = Strace(log.write, frozenset(flags.strace_syscalls) or None)
+            self.kernel.strace = Strace(log.write, frozenset(flags.strace_syscalls) or None, flags.strace_log_size)
         scheduler = self.kernel.scheduler
         self.gofer = Client(GOFER, self.platform, scheduler, Completion, build=BUILD)
         self.gofer.connect(socket.socket(fileno=boot.fds.gofer))

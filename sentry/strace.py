@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Formatter = Callable[["Task", int], str]
 
 _STRING_MAX: Final = 256
+_ESCAPES: Final = {0x22: '\\"', 0x5C: "\\\\", 0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t"}
 _FD_NAMES: Final = frozenset({"fd", "dirfd", "oldfd", "newfd", "olddirfd", "newdirfd", "epfd", "out_fd", "in_fd"})
 _SIGNAL_NAMES: Final = frozenset({"signo", "signum", "sig"})
 _MODE_NAMES: Final = frozenset({"mode"})
@@ -41,6 +42,10 @@ _CODES: Final = {
 }
 _CHILD_CODES: Final = {value: name for name, value in vars(signals).items() if name.startswith("CLD_")}
 _SEGV_CODES: Final = {value: name for name, value in vars(signals).items() if name.startswith("SEGV_")}
+_WITH_BUFFERS: Final = frozenset(
+    {"read", "write", "pread64", "pwrite64", "sendto", "recvfrom", "readlink", "readlinkat", "getcwd"}
+)
+"""Their ``buf`` is shown, not only its address."""
 _FLAGS: Final = {
     ("openat", "flags"): _OPEN,
     ("open", "flags"): _OPEN,
@@ -87,6 +92,10 @@ def _number(_task: Task, value: int) -> str:
     return str(value) if -(1 << 16) < value < 1 << 16 else hex(value)
 
 
+def _buffer(task: Task, value: int) -> str:
+    return _number(task, value)
+
+
 def _flags(names: dict[int, str]) -> Formatter:
     def show(_task: Task, value: int) -> str:
         words = [name for bit, name in names.items() if value & bit]
@@ -96,10 +105,14 @@ def _flags(names: dict[int, str]) -> Formatter:
     return show
 
 
-def quote(data: bytes) -> str:
+def quote(data: bytes, most: int = _STRING_MAX) -> str:
     """Return bytes as a line may hold them."""
-    text = data[:_STRING_MAX].decode("ascii", "backslashreplace").encode("unicode_escape").decode()
-    return f'"{text}"' + ("..." if len(data) > _STRING_MAX else "")
+    text = "".join(chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else _escape(byte) for byte in data[:most])
+    return f'"{text}"' + ("..." if len(data) > most else "")
+
+
+def _escape(byte: int) -> str:
+    return _ESCAPES.get(byte) or f"\\x{byte:02x}"
 
 
 def show_siginfo(info: SigInfo) -> str:
@@ -131,11 +144,17 @@ def show_siginfo(info: SigInfo) -> str:
 
 
 class Strace:
-    """Prints through ``write(level, line)``; ``names`` limits it to those calls (None: all)."""
+    """Prints through ``write(level, line)``; ``names`` limits it to those calls (None: all).
 
-    __slots__ = ("_formatters", "_names", "_started", "_write")
+    ``most`` bytes of a buffer are shown: what the call copied in or out at its address.
+    """
 
-    def __init__(self, write: Callable[[str, str], None], names: frozenset[str] | None = None) -> None:
+    __slots__ = ("_copied", "_formatters", "_most", "_names", "_started", "_write")
+
+    def __init__(self, write: Callable[[str, str], None], names: frozenset[str] | None = None, most: int = 64) -> None:
+        self._most = most
+        self._copied: dict[int, dict[int, bytes]] = {}
+        """The beginnings of what the call in progress of a task copied, by tid and address."""
         self._write = write
         self._names = names
         self._formatters: dict[str, list[Formatter]] = {}
@@ -145,8 +164,14 @@ class Strace:
     def on_enter(self, task: Task, nr: int, row: Row | None, args: tuple[int, ...]) -> None:
         """A call begins (or begins again)."""
         del nr, row, args
+        self._copied.pop(task.tid, None)
         if task.record is None:
             self._started[task.tid] = now()
+
+    def on_copy(self, task: Task, address: int, data: bytes | bytearray | memoryview) -> None:
+        """Memory of the guest is read, or is about to be written."""
+        if self._most:
+            self._copied.setdefault(task.tid, {}).setdefault(address, bytes(data[: self._most + 1]))
 
     def on_exit(
         self,
@@ -189,6 +214,7 @@ class Strace:
     def on_end(self, task: Task, status: int) -> None:
         """A task has ended; ``status`` as wait(2) encodes it."""
         self._started.pop(task.tid, None)
+        self._copied.pop(task.tid, None)
         how = (
             f"killed by {signals.NAMES.get(status & 0x7F, status & 0x7F)}" if status & 0x7F else f"exited {status >> 8}"
         )
@@ -209,11 +235,14 @@ class Strace:
         if formatters is None:
             formatters = self._formatters[row.name] = _formatters(row)
         shown = []
+        copied = self._copied.get(task.tid, {}) if row.name in _WITH_BUFFERS else {}
         for index, (formatter, decode) in enumerate(zip(formatters, row.decoders, strict=True)):
             if index < len(values) and isinstance(values[index], bytes):
                 shown.append(quote(values[index]))
             elif decode is None:
                 shown.append(hex(args[index]))
+            elif formatter is _buffer and args[index] in copied:
+                shown.append(quote(copied[args[index]], self._most))
             else:
                 try:
                     shown.append(formatter(task, decode(args[index])))
@@ -236,6 +265,8 @@ def _formatters(row: Row) -> list[Formatter]:
             found.append(_signal)
         elif name in _MODE_NAMES:
             found.append(_mode)
+        elif name == "buf":
+            found.append(_buffer)
         else:
             found.append(_number)
     return found

@@ -1,15 +1,20 @@
-"""What each process of a running sandbox really has, read from /proc and from the kernel's copy of its filters."""
+"""What each process of a running sandbox really has, read from /proc and from the kernel's copy of its filters.
+
+Only root may read those (CAP_SYS_ADMIN): an ordinary user is shown what the filters that pysc built allow, and that
+they were read there.  What the host hides from the reader otherwise is *unreadable*.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from collections import Counter
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import msgspec
 
-from pysc.cabi import confine
+from pysc.cabi import confine, filters
 from pysc.cabi.bpf_reach import reach
 from pysc.supervisor.names import capability_names
 
@@ -17,7 +22,10 @@ NAMESPACES: Final = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"
 _PTRACE_SEIZE: Final = 0x4206
 _PTRACE_INTERRUPT: Final = 0x4207
 _WALL: Final = 0x40000000
-_SECCOMP: Final = {"0": "off", "1": "strict", "2": "filter"}
+FILTERED: Final = "2"
+_SECCOMP: Final = {"0": "off", "1": "strict", FILTERED: "filter"}
+UNREADABLE: Final = "unreadable (run as root)"
+T = TypeVar("T")
 
 
 class Confinement(msgspec.Struct):
@@ -33,7 +41,7 @@ class Confinement(msgspec.Struct):
     """By set: effective, permitted, inheritable, bounding, ambient."""
     no_new_privs: bool
     namespaces: dict[str, str]
-    """By kind: ``host``, where it is the reader's, or ``own``."""
+    """By kind: ``host``, where it is the reader's, ``own``, or ``unreadable``."""
     seccomp: str
     filters: int
     allowed: int | None
@@ -41,9 +49,9 @@ class Confinement(msgspec.Struct):
     allowed_by_argument: int | None
     source: str
     """Where the two come from."""
-    root: list[str]
-    """What lies in its root directory."""
-    descriptors: dict[str, int]
+    root: list[str] | None
+    """What lies in its root directory; None where that is unreadable."""
+    descriptors: dict[str, int] | None
     held: dict[str, int] | None = None
     """The sentry's own word for what they are of; None: it was not asked."""
     unknown: list[int] = []
@@ -54,11 +62,13 @@ def look(role: str, pid: int) -> Confinement:
     """Look at one process.
 
     Raises:
-        OSError: it is gone, or belongs to somebody else.
+        OSError: it is gone.
     """
     status = _status(pid)
-    filters, source = read_filters(pid)
-    calls = reach(filters) if filters else None
+    programs, source = read_filters(pid)
+    if not programs and status["Seccomp"] == FILTERED:
+        programs, source = [_built(role)], f"the filter that pysc built (the kernel's copy: {source})"
+    calls = reach(programs) if programs else None
     return Confinement(
         role=role,
         pid=pid,
@@ -82,9 +92,51 @@ def look(role: str, pid: int) -> Confinement:
         allowed=len(calls[0]) if calls else None,
         allowed_by_argument=len(calls[1]) if calls else None,
         source=source,
-        root=sorted(os.listdir(f"/proc/{pid}/root"))[:8],
-        descriptors=dict(sorted(descriptors(pid).items())),
+        root=_permitted(lambda: sorted(os.listdir(f"/proc/{pid}/root"))[:8]),
+        descriptors=_permitted(lambda: dict(sorted(descriptors(pid).items()))),
     )
+
+
+def guests(sentry: int) -> list[tuple[str, int]]:
+    """Return the sentry's children: the zygote, which makes blank processes, and guests, with or without a program."""
+    try:
+        pids = [int(pid) for pid in _text(f"/proc/{sentry}/task/{sentry}/children").split()]
+        return [("zygote" if _text(f"/proc/{pid}/comm").startswith("memfd:") else "guest", pid) for pid in pids]
+    except OSError:  # one has ended meanwhile, or all have
+        return []
+
+
+def _built(role: str) -> bytes:
+    """Return the filter that a process of this role installs for itself."""
+    match role:
+        case "sentry":
+            from pysc.sentry import confinement as sentry
+
+            return filters.load(role, sentry.ALLOWED, sentry.RULES)
+        case "gofer":
+            from pysc.gofer import confinement as gofer
+
+            return filters.load(role, gofer.ALLOWED, gofer.RULES)
+        case "netstackd":
+            from pysc.netstackd import confinement as netstackd
+
+            return filters.load(role, netstackd.ALLOWED, netstackd.RULES)
+        case "supervisor":
+            from pysc.supervisor import lockdown
+
+            return filters.load_refusing(role, lockdown.REFUSED)
+        case "guest":
+            from pysc.sentry.platform import keyhole
+
+            return keyhole.build()
+    return filters.build_refusing(())  # the spawner's and the zygote's: io_uring alone
+
+
+def _permitted(read: Callable[[], T]) -> T | None:
+    try:
+        return read()
+    except PermissionError:
+        return None
 
 
 def _text(path: str) -> str:
@@ -98,8 +150,10 @@ def _status(pid: int) -> dict[str, str]:
 
 
 def _whose(pid: int, kind: str) -> str:
-    theirs, ours = os.readlink(f"/proc/{pid}/ns/{kind}"), os.readlink(f"/proc/self/ns/{kind}")
-    return "host" if theirs == ours else "own"
+    theirs = _permitted(lambda: os.readlink(f"/proc/{pid}/ns/{kind}"))
+    if theirs is None:
+        return UNREADABLE
+    return "host" if theirs == os.readlink(f"/proc/self/ns/{kind}") else "own"
 
 
 def descriptors(pid: int) -> Counter[str]:
@@ -123,6 +177,8 @@ def _kind(target: str) -> str:
         return re.sub(r":?\[\d+\]$", "", target)
     if target.startswith("/dev/"):
         return target
+    if target == "/proc" or target.startswith("/proc/"):
+        return "procfs"
     return "file or directory"
 
 
@@ -138,42 +194,51 @@ def read_filters(pid: int) -> tuple[list[bytes], str]:
         attached = True
         ptrace(_PTRACE_INTERRUPT, pid, 0, 0)
         os.waitpid(pid, _WALL)
-        filters: list[bytes] = []
-        while (program := confine.get_filter(pid, len(filters))) is not None:
-            filters.append(program)
-        return filters, "the kernel (PTRACE_SECCOMP_GET_FILTER)"
+        found: list[bytes] = []
+        while (program := confine.get_filter(pid, len(found))) is not None:
+            found.append(program)
+        return found, "the kernel (PTRACE_SECCOMP_GET_FILTER)"
     except (PtraceError, OSError) as error:
-        return [], f"unreadable: {error}"
+        return [], os.strerror(error.errno) if error.errno else str(error)
     finally:
         if attached:
             ptrace_detach(pid, 0)
 
 
 def show(processes: list[Confinement]) -> str:
-    """Return all of it as text."""
-    return "\n".join(_section(process) for process in processes)
+    """Return all of it as text; guests that differ in nothing but their pids are shown once."""
+    sections: dict[tuple[str, str], list[int]] = {}
+    for process in processes:
+        key = process.role if process.role == "guest" else f"{process.role} {process.pid}"
+        sections.setdefault((key, _body(process)), []).append(process.pid)
+    return "\n".join(
+        f"{key.partition(' ')[0]} (pid {', '.join(map(str, pids))})\n{body}" for (key, body), pids in sections.items()
+    )
 
 
-def _section(process: Confinement) -> str:
+def _body(process: Confinement) -> str:
     own = [kind for kind, whose in process.namespaces.items() if whose == "own"]
     host = [kind for kind, whose in process.namespaces.items() if whose == "host"]
+    hidden = UNREADABLE in process.namespaces.values()
     rows = [
         ("uid", " ".join(process.uids) + (f"  groups {' '.join(process.groups)}" if process.groups else "")),
         ("uid map", "; ".join(process.uid_map[:4]) + (" …" if len(process.uid_map) > 4 else "")),
         *((f"caps {name}", _capabilities(names)) for name, names in process.capabilities.items()),
         ("no_new_privs", "yes" if process.no_new_privs else "NO"),
-        ("namespaces", f"own: {' '.join(own) or 'none'}; the host's: {' '.join(host) or 'none'}"),
-        ("seccomp", f"{process.seccomp}, {process.filters} filters"),
+        (
+            "namespaces",
+            UNREADABLE if hidden else f"own: {' '.join(own) or 'none'}; the host's: {' '.join(host) or 'none'}",
+        ),
+        ("seccomp", f"{process.seccomp}, {process.filters} filter{'s' if process.filters != 1 else ''}"),
         ("host calls", _calls(process)),
-        ("root", " ".join(process.root) or "empty"),
-        ("descriptors", _counts(process.descriptors)),
+        ("root", UNREADABLE if process.root is None else " ".join(process.root) or "empty"),
+        ("descriptors", UNREADABLE if process.descriptors is None else _counts(process.descriptors)),
     ]
     if process.held is not None:
         rows.append(("held by it as", _counts(process.held)))
     if process.unknown:
         rows.append(("HELD BY NOBODY", " ".join(map(str, process.unknown))))
-    body = "".join(f"  {name:17} {value}\n" for name, value in rows)
-    return f"{process.role} (pid {process.pid})\n{body}"
+    return "".join(f"  {name:17} {value}\n" for name, value in rows)
 
 
 def _counts(kinds: dict[str, int]) -> str:

@@ -49,7 +49,8 @@ class Identity(msgspec.Struct, frozen=True):
     uids: tuple[Range, ...]
     gids: tuple[Range, ...]
     uid: int
-    """Inside; the gid is the same."""
+    """Inside."""
+    gid: int
     capabilities: int
     """What it keeps, a mask."""
     one_id: bool
@@ -78,15 +79,22 @@ def identity_map(ranges: list[tuple[int, int]], kuid: int | None) -> tuple[Range
     return tuple(line for line in lines if line[2] > 0)
 
 
-def identity(kuid: int, capabilities: int, *, sandboxed: bool) -> Identity:
-    """Return the identity of the gofer, or (``sandboxed``) of a daemon that runs as the sandbox's own id."""
+def identity(kuid: int, capabilities: int, *, sandboxed: bool, namespaces: bool = True) -> Identity:
+    """Return the identity of the gofer, or (``sandboxed``) of a daemon that runs as the sandbox's own id.
+
+    Without namespaces it is what the host itself calls so, and an ordinary user has nothing but its own.
+    """
     if os.geteuid() != 0:
+        if not namespaces:
+            return Identity((), (), os.geteuid(), os.getegid(), 0, True)
         # One id can be mapped, and files must show the same owner to the sentry as to the gofer.
-        return Identity(((0, os.geteuid(), 1),), ((0, os.getegid(), 1),), 0, capabilities, True)
+        return Identity(((0, os.geteuid(), 1),), ((0, os.getegid(), 1),), 0, 0, capabilities, True)
     ranges = own_ranges()
     usable = any(first <= kuid < first + size for first, size in ranges)
+    inside = SANDBOX_UID if namespaces or not usable else kuid
     lines = identity_map(ranges, kuid if sandboxed and usable else None)
-    return Identity(lines, lines, SANDBOX_UID if sandboxed else 0, capabilities, False)
+    own = inside if sandboxed else 0
+    return Identity(lines, lines, own, own, capabilities, False)
 
 
 def write_maps(pid: int, who: Identity) -> None:
@@ -179,15 +187,17 @@ def become(who: Identity, last_capability: int) -> None:
     """Take on an identity for good; ``last_capability`` is /proc/sys/kernel/cap_last_cap of the host."""
     # The bounding set can only be emptied while CAP_SETPCAP is there, ids be changed with CAP_SETUID.
     os.umask(0)
-    for capability in range(last_capability + 1):
-        if not who.capabilities >> capability & 1:
-            confine.prctl(confine.PR_CAPBSET_DROP, capability)
+    if os.geteuid() == 0:  # else there is none, and no_new_privs lets nothing bring one
+        for capability in range(last_capability + 1):
+            if not who.capabilities >> capability & 1:
+                confine.prctl(confine.PR_CAPBSET_DROP, capability)
     if not who.one_id:
         os.setgroups([])
-    os.setresgid(who.uid, who.uid, who.uid)
+    os.setresgid(who.gid, who.gid, who.gid)
     os.setresuid(who.uid, who.uid, who.uid)
     confine.set_capabilities(who.capabilities)
     confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
+    confine.prctl(confine.PR_SET_DUMPABLE, 0)
 
 
 def hold_lifeline(lifeline: socket.socket) -> None:

@@ -162,7 +162,7 @@ class Launcher:
         control, sentry_control = _pair()
         to_gofer, gofer_end = _pair()
         to_netstackd, netstackd_end = _pair()
-        who = daemon.identity(kuid, 0, sandboxed=True)
+        who = self._identity(kuid, 0, sandboxed=True)
         children: dict[Role, Starting] = {}
         try:
             children[Role.SENTRY] = self._fork(Role.SENTRY, who, sentry_control, to_gofer, to_netstackd)
@@ -231,7 +231,11 @@ class Launcher:
         child.say(b"go")
 
     def _fork_gofer(self, kuid: int, end: socket.socket) -> Starting:
-        return self._fork(Role.GOFER, daemon.identity(kuid, GOFER_CAPABILITIES, sandboxed=False), end)
+        return self._fork(Role.GOFER, self._identity(kuid, GOFER_CAPABILITIES, sandboxed=False), end)
+
+    def _identity(self, kuid: int, capabilities: int, *, sandboxed: bool) -> Identity:
+        namespaces = not self._plan.unsafe_no_namespaces
+        return daemon.identity(kuid, capabilities, sandboxed=sandboxed, namespaces=namespaces)
 
     def _fork(self, role: Role, who: Identity, *sockets: socket.socket) -> Starting:
         sync, theirs = _pair()
@@ -338,7 +342,7 @@ class Launcher:
         guest = _open_guest()
         self._root(procfs=True)
         daemon.become(who, self._last_capability)
-        # The change of ids made its own /proc/self root's; lock_down() closes it again.
+        # Its own /proc/self has become root's; lock_down() closes it again.
         confine.prctl(confine.PR_SET_DUMPABLE, 1)
         data, fds = _await(sync, b"trees", 253)
         numbers = [int(number) for number in data.split()]

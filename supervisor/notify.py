@@ -18,3 +18,14 @@ def notify(state: str) -> None:
             sock.sendto(state.encode(), address)
     except OSError:
         pass
+
+
+def watchdog_interval() -> float:
+    """Return after how many seconds to send WATCHDOG=1, half of what the manager waits; 0: never.
+
+    As sd_watchdog_enabled(3).
+    """
+    wanted, who = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+    if not (wanted.isascii() and wanted.isdecimal()) or who not in ("", str(os.getpid())):
+        return 0
+    return max(0.1, int(wanted[:12]) / 2e6) if int(wanted[:12]) else 0

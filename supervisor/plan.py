@@ -79,6 +79,8 @@ def make(
         Failure: the specification asks for what does not exist.
     """
     process = spec.command
+    traced = tuple(filter(None, options.strace_syscalls.split(",")))
+    _check_traced(traced)
     exports = [Export(_existing(spec.rootfs.path, directory=True), spec.rootfs.readonly or overlay)]
     mounts = tuple(_mount(mount, options, exports) for mount in spec.mounts or ())
     if len(exports) > MAX_EXPORTS:
@@ -111,7 +113,7 @@ def make(
             platform=options.platform,
             fastpath=options.fastpath == "on",
             strace=options.strace,
-            strace_syscalls=tuple(filter(None, options.strace_syscalls.split(","))),
+            strace_syscalls=traced,
             strace_log_size=options.strace_log_size,
             debug=options.debug,
             log_format=options.log_format,
@@ -130,6 +132,16 @@ def make(
         hardened=options.hardened,
         map_owners=options.map_owners,
     )
+
+
+def _check_traced(names: tuple[str, ...]) -> None:
+    if not names:
+        return
+    from pysc.sentry.syscalls.x86_64 import X86_64  # for those who trace
+
+    unknown = set(names) - {row.name for row in X86_64.rows.values()}
+    if unknown:
+        raise Failure(f"--strace-syscalls: no system call is named {' or '.join(sorted(unknown))}: see pysc syscalls")
 
 
 def _existing(path: str, *, directory: bool = False) -> bytes:

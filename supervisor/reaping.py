@@ -6,6 +6,10 @@ import os
 import select
 import signal
 import time
+from typing import Final
+
+GUESTS: Final = ("pysc-guest", "memfd:pysc-gues")
+"""What the host calls guest processes, before and after their guest half has begun."""
 
 
 def reap(pid: int, seconds: float) -> None:
@@ -34,3 +38,32 @@ def await_ends(pidfds: list[int], seconds: float) -> None:
             except OSError:
                 pass
         os.close(pidfd)
+
+
+def end_orphans(seconds: float) -> None:
+    """Kill and reap guests that became children of this process, a subreaper, when their sentry died.
+
+    In a pid namespace of their own the kernel does that; these are of a sandbox without namespaces.
+    """
+    end = time.monotonic() + seconds
+    while (orphans := _orphans()) and time.monotonic() < end:
+        for pid in orphans:
+            os.kill(pid, signal.SIGKILL)
+        for pid in orphans:
+            os.waitpid(pid, 0)
+
+
+def _orphans() -> list[int]:
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
+            return [pid for pid in map(int, file.read().split()) if _name(pid).startswith(GUESTS)]
+    except OSError:
+        return []  # a kernel without CONFIG_PROC_CHILDREN
+
+
+def _name(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""

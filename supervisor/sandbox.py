@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from pysc.cabi import confine
 from pysc.cabi.build_id import BUILD
 from pysc.cabi.linux.errors import LinuxError
 from pysc.cabi.remedies import explained
@@ -89,6 +90,8 @@ class Sandbox:
         self.on_signal: Callable[[int], None] = self.forward
         """What to do with a signal of the host."""
         self._stdio = stdio
+        if plan.unsafe_no_namespaces:  # if the spawner is killed, it is for this process to find guests
+            confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)
         try:
             self._spawner_pid, sock = prefork.take()
         except OSError as error:
@@ -313,6 +316,8 @@ class Sandbox:
         # Not needed where the spawner did its work; it may have been killed.
         reaping.await_ends(self._pidfds, END_SECONDS)
         self._pidfds = []
+        if self._plan.unsafe_no_namespaces:
+            reaping.end_orphans(END_SECONDS)
         cgroups.kill(self._cgroups.directories)
         cgroups.remove(self._cgroups.directories)
         if self._terminal is not None:

@@ -22,7 +22,7 @@ from pysc.cabi import confine
 from pysc.cabi.build_id import BUILD
 from pysc.cabi.linux.errors import EIO
 from pysc.cabi.remedies import explained
-from pysc.supervisor import cgroups
+from pysc.supervisor import cgroups, reaping
 from pysc.supervisor.console import Terminal
 from pysc.supervisor.daemon import close_all_but, preload, set_limits, silence_stdio
 from pysc.supervisor.failure import Failure
@@ -36,6 +36,7 @@ from pysc.urpc.message import Event
 from pysc.urpc.schema import spawner as protocol
 from pysc.urpc.schema.spawner import Role
 
+END_SECONDS: Final = 5
 MAX_RESTARTS: Final = 8
 """A gofer that dies more often in one sandbox will not get better."""
 
@@ -186,6 +187,7 @@ class Spawner:
         for child in self._children.values():
             child.reap()
         self._children = {}
+        reaping.end_orphans(END_SECONDS)
         if not self._peer.open:  # else the supervisor is in there
             cgroups.kill(self._cgroups)
 

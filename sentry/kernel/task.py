@@ -311,7 +311,11 @@ class Task:
     async def copy_in(self, address: int, size: int) -> bytes:
         """Copy guest memory in.  EFAULT."""
         data = self.thread.prefetched(address, size)
-        return data if data is not None else await self.thread.copy_in(address, size)
+        if data is None:
+            data = await self.thread.copy_in(address, size)
+        if self.kernel.strace is not None:
+            self.kernel.strace.on_copy(self, address, data)
+        return data
 
     async def copy_in_string(self, address: int, limit: int = 4096) -> bytes:
         """Copy a C string in.  EFAULT, ENAMETOOLONG."""
@@ -319,8 +323,12 @@ class Task:
 
     async def copy_out(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """Copy to guest memory now.  EFAULT."""
+        if self.kernel.strace is not None:
+            self.kernel.strace.on_copy(self, address, data)
         await self.thread.copy_out(address, data)
 
     def put(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """Copy to guest memory with the reply (at most 60 KiB a call): a fault turns the result into EFAULT."""
+        if self.kernel.strace is not None:
+            self.kernel.strace.on_copy(self, address, data)
         self.thread.put(address, data)

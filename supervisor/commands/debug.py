@@ -35,10 +35,13 @@ def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -
     if not state.pid:
         raise Failure("container not running")
     processes = []
-    for role, pid in {"supervisor": state.pid, **state.daemons}.items():
+    daemons = [("supervisor", state.pid), *state.daemons.items()]
+    for role, pid in [*daemons, *confinement.guests(state.daemons.get("sentry", 0))]:
         try:
             processes.append(confinement.look(role, pid))
         except OSError as error:
+            if role == "guest":
+                continue  # it has ended meanwhile
             log.warning(f"cannot look at the {role} (pid {pid}): {error.strerror}")
     try:
         held = ask(store.control(arguments[0]), protocol.HostDescriptors())

@@ -14,8 +14,9 @@ from pysc.supervisor.failure import Failure
 from pysc.supervisor.flags import Help
 from pysc.supervisor.health import Check, Monitor
 from pysc.supervisor.log import Log
-from pysc.supervisor.notify import notify
+from pysc.supervisor.notify import notify, watchdog_interval
 from pysc.supervisor.options import GlobalOptions, state_root
+from pysc.supervisor.peer import Loop
 from pysc.supervisor.sandbox import Sandbox
 from pysc.supervisor.service import Service
 from pysc.supervisor.state import Store
@@ -59,17 +60,32 @@ class _Supervision:
         self._id = own.id or os.path.basename(bundle)
         self._restarts = 0
         self._stopping = False
+        self._told = False
+        """The service manager knows."""
         self._sandbox: Sandbox | None = None
         self._monitor: Monitor | None = None
+        self._watchdog = watchdog_interval()
 
     def run(self) -> int:
+        # Held back but for the time that a sandbox listens: none is lost between two of them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
+        try:
+            return self._run()
+        finally:
+            self._tell_stopping()
+
+    def _tell_stopping(self) -> None:
+        if not self._told:
+            self._told = True
+            notify("STOPPING=1")
+
+    def _run(self) -> int:
         pause = FIRST_PAUSE
         while True:
             begun = time.monotonic()
             status, reason = self._run_once()
             self._log.info(f"{self._id} ended: {reason or f'status {status}'}")
             if not self._again(status):
-                notify("STOPPING=1")
                 if reason:
                     raise Failure(reason)
                 return status
@@ -88,13 +104,22 @@ class _Supervision:
         return not own.max_restarts or self._restarts < own.max_restarts
 
     def _interrupted(self, seconds: float) -> bool:
-        """Pause; whether a signal to stop has come meanwhile."""
-        # The handlers of the last sandbox do nothing: wait for the signals themselves.
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
-        try:
-            return signal.sigtimedwait(STOP, seconds) is not None
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
+        """Pause; whether a signal to stop has come since the last sandbox listened."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if signal.sigtimedwait(STOP, min(left, self._watchdog or left)) is not None:
+                return True
+            self._feed()
+        return False
+
+    def _feed(self) -> None:
+        if self._watchdog:
+            notify("WATCHDOG=1")
+
+    def _feed_in(self, loop: Loop) -> None:
+        if self._watchdog:
+            self._feed()
+            loop.after(self._watchdog, lambda: self._feed_in(loop))
 
     def _run_once(self) -> tuple[int, str]:
         """Run the program once; return its status and, if the sandbox broke down, why.
@@ -109,6 +134,8 @@ class _Supervision:
         sandbox.on_signal = self._on_signal
         sandbox.keeps_privileges = True
         service = None
+        self._feed_in(sandbox.loop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
         try:
             sandbox.create()
             assert sandbox.state is not None
@@ -122,6 +149,8 @@ class _Supervision:
             except Failure as failure:
                 return failure.status, str(failure)
         finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOP)
+            sandbox.loop.catch_up()
             if self._monitor is not None:
                 self._monitor.stop()
                 self._monitor = None
@@ -154,6 +183,6 @@ class _Supervision:
         assert sandbox is not None
         if number in STOP and not self._stopping:
             self._stopping = True
-            notify("STOPPING=1")
+            self._tell_stopping()
             sandbox.loop.after(self._own.stop_timeout, sandbox.kill)
         sandbox.forward(number)

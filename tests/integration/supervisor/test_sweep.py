@@ -87,6 +87,8 @@ WAYS: dict[str, tuple[str, ...]] = {
     "run": ("run", "-b", "BUNDLE", "ID"),
     "detached": ("run", "-d", "-b", "BUNDLE", "ID"),
     "create": ("create", "-b", "BUNDLE", "ID"),
+    "hardened": ("--hardened", "do", "--", "/bin/sh", "-c", SCRIPT.replace("/bin/busybox ", "")),
+    "no-namespaces": ("--unsafe-no-namespaces", "do", "--", "/bin/sh", "-c", SCRIPT.replace("/bin/busybox ", "")),
     "supervise": ("supervise", "--restart=always", "--id=ID", "BUNDLE"),
 }
 
