@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,10 @@ Status = Literal["creating", "created", "running", "paused", "stopped"]
 
 class NoContainer(Failure):
     """There is no container of that id."""
+
+
+class Damaged(Failure):
+    """There is one, but its state file cannot be understood."""
 
 
 class Health(msgspec.Struct, rename="camel"):
@@ -77,7 +82,14 @@ def check_id(container: str) -> None:
         Failure: with runc's text.
     """
     if not _ID.fullmatch(container) or container in (".", "..") or container.startswith("."):
-        raise Failure(f"invalid container ID format: {container!r}")
+        raise Failure(
+            f"invalid container ID format: {container[:140]!r}: use at most 128 letters, digits and _ + - ., no . first"
+        )
+
+
+def _ours(uid: int) -> bool:
+    """Whether what a user has written may be believed."""
+    return uid in (0, os.geteuid())
 
 
 def boot_id() -> str:
@@ -123,7 +135,7 @@ class Store:
         """Make the root directory.
 
         Raises:
-            Failure: it cannot be made.
+            Failure: it cannot be made, or is another user's.
         """
         try:
             os.makedirs(self.root, 0o711, exist_ok=True)
@@ -131,6 +143,23 @@ class Store:
             raise Failure(
                 f"cannot make the state directory {self.root}: {error.strerror}; name another with --root"
             ) from None
+        self._check_owner()
+
+    def _check_owner(self) -> None:
+        """Believe nothing in a directory whose entries another user can change: in /tmp anybody may make it first.
+
+        Raises:
+            Failure: it is such a one.
+        """
+        try:
+            found = os.stat(self.root)
+        except OSError:
+            return  # it is not there, or who looks for something in it will say why not
+        if not _ours(found.st_uid) or (found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX):
+            raise Failure(
+                f"the state directory {self.root} can be changed by others (uid {found.st_uid}, "
+                f"mode {found.st_mode & 0o7777:o}): name another with --root"
+            )
 
     @contextmanager
     def locked(self, container: str) -> Iterator[None]:
@@ -218,7 +247,13 @@ class Store:
             Failure: there is no such container; the text is the one that clients know.
         """
         check_id(container)
+        self._check_owner()
         try:
+            owner = os.lstat(self.directory(container)).st_uid
+            if not _ours(owner):
+                raise Failure(
+                    f"container {container} in {self.root} is another user's (uid {owner}): use another --root"
+                )
             with open(os.path.join(self.directory(container), "state.json"), "rb") as file:
                 state = msgspec.json.decode(file.read(), type=State)
         except (FileNotFoundError, NotADirectoryError):
@@ -226,7 +261,7 @@ class Store:
         except OSError as error:
             raise Failure(f"cannot read the state of {container}: {error.strerror}") from None
         except msgspec.DecodeError as error:
-            raise Failure(f"the state of {container} is damaged ({error}): pysc delete --force {container}") from None
+            raise Damaged(f"the state of {container} is damaged ({error}): pysc delete --force {container}") from None
         return state
 
     def ids(self) -> list[str]:
@@ -235,6 +270,7 @@ class Store:
         Raises:
             Failure: the root directory cannot be read.
         """
+        self._check_owner()
         try:
             return sorted(name for name in os.listdir(self.root) if not name.startswith("."))
         except FileNotFoundError:

@@ -11,7 +11,7 @@ from pysc.supervisor.failure import Failure
 from pysc.supervisor.flags import Help
 from pysc.supervisor.log import Log
 from pysc.supervisor.options import GlobalOptions, state_root
-from pysc.supervisor.state import NoContainer, Store, check_id
+from pysc.supervisor.state import Damaged, NoContainer, Store, check_id
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ def _delete(store: Store, container: str, *, force: bool) -> None:
         if force:
             return
         raise
-    except Failure:
+    except Damaged:
         if not force:
             raise
         store.remove(container)  # a damaged state file: nothing in it can be believed

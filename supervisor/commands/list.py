@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from typing import Annotated, Literal
 
 import msgspec
@@ -26,6 +28,8 @@ def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -
     """Print a line for each container."""
     store = Store(state_root(options))
     ids = store.ids()
+    if options.root and not os.path.isdir(store.root):
+        raise Failure(f"cannot read the state directory {store.root}: there is none; see --root")
     if own.quiet:
         print("".join(f"{container}\n" for container in ids), end="")
         return 0
@@ -52,13 +56,20 @@ def _row(state: State) -> dict[str, object]:
         "rootfs": state.rootfs,
         "created": state.created,
         "annotations": state.annotations,
-        "owner": state.owner,
+        "owner": _name(state.owner),
     }
+
+
+def _name(uid: str) -> str:
+    try:
+        return pwd.getpwuid(int(uid)).pw_name
+    except (KeyError, ValueError):
+        return uid
 
 
 def _print_table(states: list[State]) -> None:
     rows = [HEADER]
-    rows += [(s.id, str(s.pid), s.status, s.bundle, s.created, s.owner) for s in states]
+    rows += [(s.id, str(s.pid), s.status, s.bundle, s.created, _name(s.owner)) for s in states]
     widths = [max(12, *(len(row[column]) + 3 for row in rows)) for column in range(len(HEADER))]
     for row in rows:
         print("".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

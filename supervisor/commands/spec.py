@@ -42,7 +42,7 @@ def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -
     except FileExistsError:
         raise Failure(f"{path} already exists: remove it first, or choose another --bundle") from None
     except OSError as error:
-        raise Failure(f"cannot write {path}: {error.strerror}") from None
+        raise Failure(f"cannot write {path}: {error.strerror}; name a directory with --bundle") from None
     with os.fdopen(fd, "wb") as file:
         file.write(text + b"\n")
     return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import msgspec
 
 from pysc.supervisor.hooks import oci_state
@@ -27,5 +29,5 @@ def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -
         shown["restarts"] = state.restarts
     if state.health is not None:
         shown["health"] = msgspec.to_builtins(state.health)
-    print(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())  # no newline, as runc
     return 0

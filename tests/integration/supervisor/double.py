@@ -26,6 +26,7 @@ from pysc.sentry import confinement
 from pysc.supervisor.cli import main
 from pysc.supervisor.daemon import preload
 from pysc.supervisor.prefork import prefork
+from pysc.supervisor.state import Store
 from pysc.urpc.blocking import Connection
 from pysc.urpc.codec import Asked, Codec
 from pysc.urpc.schema import sentry
@@ -153,6 +154,10 @@ def module(name: str, **functions: Any) -> None:
     setattr(importlib.import_module(package), attribute, made)
 
 
+def fail(_store: Store) -> list[str]:
+    raise ZeroDivisionError("on purpose")
+
+
 def become_nobody() -> None:
     """Go on as an ordinary user, who may not be able to read the interpreter's files: load all that is needed first."""
     for path in sorted(pathlib.Path(pysc.supervisor.__path__[0]).glob("**/*.py")):
@@ -179,5 +184,8 @@ if __name__ == "__main__":
     if arguments[0] == "as-nobody":
         del arguments[0]
         become_nobody()
+    if arguments[0] == "bug":
+        del arguments[0]
+        Store.ids = fail  # type: ignore[method-assign]
     prefork(arguments)
     sys.exit(main(arguments))

@@ -54,6 +54,28 @@ def complains(done: subprocess.CompletedProcess[str], *words: str) -> None:
          b' "mounts": [{"destination": "/x", "type": "bind", "source": "/nowhere"}]}', ["mount source /nowhere"]),
         (b'{"process": {"args": ["a"]}, "root": {"path": "rootfs"},'
          b' "mounts": [{"destination": "/x", "type": "bind", "source": "/dev/null"}]}', ["device"]),
+        (b'{"process": {"args": ["a"], "rlimits": [{"type": "RLIMIT_AS", "hard": 18446744073709551616, "soft": 1}]},'
+         b' "root": {"path": "rootfs"}}', ["RLIMIT_AS", "2**64-1"]),
+        (b'{"process": {"args": ["a"], "rlimits": [{"type": "RLIMIT_AS", "hard": 1, "soft": 2}]},'
+         b' "root": {"path": "rootfs"}}', ["RLIMIT_AS", "soft must be at most hard"]),
+        (b'{"process": {"args": ["a"], "rlimits": [{"type": "RLIMIT_AS", "hard": 2, "soft": 2},'
+         b' {"type": "RLIMIT_AS", "hard": 2, "soft": 2}]}, "root": {"path": "rootfs"}}', ["RLIMIT_AS twice"]),
+        (b'{"process": {"args": ["a"]}, "root": {"path": "rootfs"},'
+         b' "mounts": [{"destination": "/x", "type": "tmpfs", "options": ["a\\u0000b"]}]}', ["NUL"]),
+        (b'{"process": {"args": ["a"]}, "root": {"path": "rootfs"}, "linux": {"cgroupsPath": "/a\\u0000b"}}', ["NUL"]),
+        (b'{"process": {"args": ["a"]}, "root": {"path": "rootfs"}, "hooks": {"poststop": [{"path": "/a\\u0000"}]}}',
+         ["NUL"]),
+        (b'{"process": {"args": ["a"]}, "root": {"path": "rootfs"}, "hooks": {"prestart": [{"path": "/a",'
+         b' "timeout": 1000000000000}]}}', ["$.hooks.prestart[0].timeout"]),
+        (b'{"process": {"args": ["a"]}, "root": {"path": "rootfs"}, "linux": {"cgroupsPath": "' + b"/a" * 17 + b'"}}',
+         ["cgroupsPath", "16 parts"]),
+        (b'{"process": {"args": ["a"]}, "root": {"path": "rootfs"}, "linux": {"resources": {"memory":'
+         b' {"limit": 4096}}}}', ["memory.limit", "4096 bytes are too few"]),
+        (b'{"process": {"args": ["a"]}, "root": {"path": "rootfs"}, "linux": {"resources": {"memory":'
+         b' {"limit": 1e30}}}}', ["malformed"]),
+        (b'{"process": {"args": ["a"]}, "root": {"path": "rootfs"}, "mounts": ['
+         + b",".join([b'{"destination": "/x", "type": "bind", "source": "/etc"}'] * 250) + b"]}",
+         ["250 bind mounts", "249"]),
         (b'{"process": {"args": ["a"], "terminal": true}, "root": {"path": "rootfs"}}', ["terminal"]),
     ],
 )  # fmt: skip
@@ -97,6 +119,15 @@ def test_no_bundle(runtime: Runtime) -> None:
         (["--platform=kvm", "list"], ["--platform=kvm is not there yet", "systrap"]),
         (["debug", "box"], ["--confinement"]),
         (["do", "--user=me", "--", "exit", "0"], ["invalid user"]),
+        (["do", "--user=4294967295", "--", "exit", "0"], ["invalid user", "4294967294"]),
+        (["do", "--env==x", "--", "exit", "0"], ["invalid variable", "NAME=VALUE"]),
+        (["do", "--cwd=/nowhere", "--", "exit", "0"], ["--cwd /nowhere", "no such directory"]),
+        (["do", "--root=", "--", "exit", "0"], ["--root is empty"]),
+        (["--strace-syscalls=read,raed", "do", "--", "exit", "0"], ["no system call is named raed", "pysc syscalls"]),
+        (["--strace-log-size=-1", "list"], ["-strace-log-size", "out of range"]),
+        (["supervise", "--health-interval=nan", "x"], ["-health-interval", "out of range"]),
+        (["help", "run", "do"], ["wrong number of arguments"]),
+        (["--root=/nowhere", "list"], ["state directory /nowhere"]),
     ],
 )
 def test_a_bad_command_line(runtime: Runtime, arguments: list[str], words: list[str]) -> None:
@@ -168,6 +199,38 @@ def test_a_full_disk(runtime: Runtime, small_disk: Path, command: list[str]) -> 
     complains(done, "No space left on device", "--root")
     assert os.listdir(small_disk) == ["filler"]
     runtime.state = runtime.place / "state"
+
+
+def test_a_state_directory_of_others(runtime: Runtime, root_user: None) -> None:
+    runtime.state.mkdir()
+    runtime.state.chmod(0o777)
+    done = runtime.run("run", "-b", runtime.bundle("exit", "0"), "box")
+    complains(done, "can be changed by others", "--root")
+    runtime.state.chmod(0o755)
+    os.chown(runtime.state, 1, 1)
+    complains(runtime.run("run", "-b", runtime.bundle("exit", "0"), "box"), "can be changed by others", "uid 1")
+
+
+def test_a_container_of_another(runtime: Runtime, root_user: None) -> None:
+    theirs = runtime.state / "theirs"
+    theirs.mkdir(parents=True)
+    runtime.state.chmod(0o1777)  # as /tmp
+    (theirs / "state.json").write_text("{}")
+    os.chown(theirs, 1, 1)
+    for command in (["state"], ["delete", "--force"], ["kill"]):
+        complains(runtime.run(*command, "theirs"), "is another user's (uid 1)", "--root")
+    assert (theirs / "state.json").exists()
+    (theirs / "state.json").unlink()
+    theirs.rmdir()
+
+
+def test_a_bug_is_one_line(runtime: Runtime) -> None:
+    runtime.modes = ["bug"]
+    complains(runtime.run("list"), "list: a bug of pysc, ZeroDivisionError: on purpose", "--debug")
+    runtime.flags = ["--debug"]
+    done = runtime.run("list")
+    assert done.returncode == 128
+    assert "Traceback" in done.stderr
 
 
 def test_a_state_directory_that_cannot_be_made(runtime: Runtime) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,44 @@ def test_everybody_but_the_spawner_is_inside(runtime: Runtime, place: tuple[str,
     assert runtime.run("delete", "--force", "box").returncode == 0
     assert not everywhere(path)
     assert not everywhere(os.path.dirname(path))
+
+
+def test_gone_if_the_supervisor_dies_while_it_makes_them(runtime: Runtime, place: tuple[str, Path]) -> None:
+    _, memory = place
+    script = f"""
+import os
+from pysc.cabi.build_id import BUILD
+from pysc.supervisor import prefork
+from pysc.supervisor.peer import Loop, Peer
+from pysc.urpc.schema import spawner as protocol
+pid, sock = prefork.fork_spawner()
+peer = Peer(Loop(), sock, protocol.SPAWNER, serves=False, build=BUILD, on_end=lambda: None)
+made = [{os.fsencode(memory.parent)!r}, {os.fsencode(memory)!r}]
+peer.tell(protocol.Reserve({os.fsencode(runtime.state)!r}, "box", made))
+for directory in made:
+    os.mkdir(directory)
+peer.close()
+os.waitpid(pid, 0)
+"""
+    subprocess.run([sys.executable, "-P", "-c", script], check=True, timeout=30)
+    assert not memory.parent.exists()
+
+
+def test_a_limit_that_the_host_refuses(runtime: Runtime, place: tuple[str, Path]) -> None:
+    path, memory = place
+    bundle = runtime.bundle("exit", "0", linux={"cgroupsPath": path, "resources": {"cpu": {"cpus": "many"}}})
+    done = runtime.run("run", "-b", bundle, "box")
+    assert done.returncode == 128
+    assert done.stderr.startswith("pysc: linux.resources: this host takes no 'many' as cpuset.cpus")
+    assert not memory.parent.exists()
+
+
+def test_a_path_of_many_parts(runtime: Runtime, place: tuple[str, Path]) -> None:
+    path, memory = place
+    deep = path + "/a" * 8
+    done = runtime.run("run", "-b", runtime.bundle("exit", "5", linux={"cgroupsPath": deep}), "box")
+    assert (done.returncode, done.stderr) == (5, "")
+    assert not memory.parent.exists()
 
 
 @pytest.mark.parametrize("role", ["supervisor", "spawner", "sentry"])

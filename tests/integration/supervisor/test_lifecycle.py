@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +118,7 @@ def test_kill_of_a_created_container_ends_it(runtime: Runtime) -> None:
 
 
 def test_list(runtime: Runtime) -> None:
+    runtime.state.mkdir()
     assert runtime.run("list", "--format", "json").stdout == "null\n"
     runtime.run("create", "-b", runtime.bundle("sleep"), "one", capture_output=False)
     runtime.run("create", "-b", runtime.bundle("sleep"), "two", capture_output=False)
@@ -124,6 +127,8 @@ def test_list(runtime: Runtime) -> None:
     assert header.split() == ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]
     assert first.split()[0] == "one"
     assert first.split()[2] == "created"
+    assert first.split()[-1] == pwd.getpwuid(os.geteuid()).pw_name
+    assert not runtime.run("state", "one").stdout.endswith("\n")  # as runc and runsc write it
     assert [entry["id"] for entry in json.loads(runtime.run("list", "--format=json").stdout)] == ["one", "two"]
 
 
@@ -176,8 +181,6 @@ def test_hooks_get_the_state_and_can_refuse(runtime: Runtime) -> None:
 
 
 def test_supervise_restarts_by_policy_and_notifies(runtime: Runtime) -> None:
-    import socket
-
     address = str(runtime.place / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(address)
@@ -188,12 +191,38 @@ def test_supervise_restarts_by_policy_and_notifies(runtime: Runtime) -> None:
             capture_output=True, timeout=30, check=False,
         )  # fmt: skip
         told = [sock.recv(4096).decode() for _ in range(6)]
+        sock.setblocking(False)
+        with pytest.raises(BlockingIOError):  # STOPPING=1 once
+            sock.recv(4096)
     assert done.returncode == 3
     assert [text.partition("\n")[0] for text in told] == [
         "READY=1", "STATUS=restarting after status 3",
         "READY=1", "STATUS=restarting after status 3",
         "READY=1", "STOPPING=1",
     ]  # fmt: skip
+
+
+def test_term_between_two_runs_ends_supervise(runtime: Runtime) -> None:
+    """A program that fails at once is restarted ever more slowly; the signal comes in the longest pauses."""
+    address = str(runtime.place / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(address)
+        sock.settimeout(20)
+        process = subprocess.Popen(
+            runtime.command("supervise", "--restart=always", "--id=box", runtime.bundle("exit", "3")),
+            env=runtime.environment() | {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "400000"},
+        )
+        told: list[str] = []
+        while told.count("STATUS=restarting after status 3") < 3:
+            told.append(sock.recv(4096).decode())
+        fed = told.count("WATCHDOG=1")
+        while told.count("WATCHDOG=1") < fed + 1:  # in the pause of .4 s
+            told.append(sock.recv(4096).decode())
+        process.send_signal(signal.SIGTERM)
+        while told[-1] != "STOPPING=1":
+            told.append(sock.recv(4096).decode())
+    assert process.wait(10) in (3, 128 + signal.SIGTERM)
+    assert fed >= 3
 
 
 def test_supervise_does_not_restart_success(runtime: Runtime) -> None:

@@ -99,3 +99,20 @@ def test_nothing_but_a_usage_error_comes_out(arguments: list[str]) -> None:
     except (UsageError, HelpRequested):
         return
     assert arguments[len(arguments) - len(rest) :] == rest
+
+
+class Numbers(msgspec.Struct, frozen=True):
+    """Numbers with an end."""
+
+    size: Annotated[int, Help("bytes", least=0)] = 0
+    pause: Annotated[float, Help("seconds", least=0.01)] = 1.0
+    any: Annotated[int, Help("no least")] = 0
+
+
+@pytest.mark.parametrize(
+    "argument", ["--size=-1", "--size=99999999999", "--pause=0", "--pause=nan", "--pause=inf", "--any=0x80000000"]
+)
+def test_numbers_have_an_end(argument: str) -> None:
+    with pytest.raises(UsageError, match=r"is out of range: use .* to 2147483647"):
+        flags.parse(Numbers, [argument])
+    assert flags.parse(Numbers, ["--size=0", "--pause=0.01", "--any=-5"])[0] == Numbers(0, 0.01, -5)
