@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 from collections import Counter
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -15,7 +16,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from pysc.cabi import confine, filters
-from pysc.cabi.bpf_reach import reach
+from pysc.cabi.bpf_reach import ALLOW, reach
 from pysc.supervisor.names import capability_names
 
 NAMESPACES: Final = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time")
@@ -23,6 +24,12 @@ _PTRACE_SEIZE: Final = 0x4206
 _PTRACE_INTERRUPT: Final = 0x4207
 _WALL: Final = 0x40000000
 FILTERED: Final = "2"
+_INSTRUCTION: Final = struct.Struct("<HBBI")
+_LISTENED: Final = b"".join(
+    _INSTRUCTION.pack(*one)
+    for one in ((0x20, 0, 0, 0), (0x15, 0, 1, 56), (0x06, 0, 0, 0x7FC0_0000), (0x06, 0, 0, ALLOW))
+)
+"""The guest half's filter: clone(2), number 56, goes to the sentry (SECCOMP_RET_USER_NOTIF)."""
 _SECCOMP: Final = {"0": "off", "1": "strict", FILTERED: "filter"}
 UNREADABLE: Final = "unreadable (run as root)"
 T = TypeVar("T")
@@ -67,7 +74,7 @@ def look(role: str, pid: int) -> Confinement:
     status = _status(pid)
     programs, source = read_filters(pid)
     if not programs and status["Seccomp"] == FILTERED:
-        programs, source = [_built(role)], f"the filter that pysc built (the kernel's copy: {source})"
+        programs, source = built(role), f"the filter that pysc built (the kernel's copy: {source})"
     calls = reach(programs) if programs else None
     return Confinement(
         role=role,
@@ -106,30 +113,32 @@ def guests(sentry: int) -> list[tuple[str, int]]:
         return []
 
 
-def _built(role: str) -> bytes:
-    """Return the filter that a process of this role installs for itself."""
+def built(role: str) -> list[bytes]:
+    """Return the filters that a process of this role installs for itself."""
     match role:
         case "sentry":
             from pysc.sentry import confinement as sentry
 
-            return filters.load(role, sentry.ALLOWED, sentry.RULES)
+            return [filters.load(role, sentry.ALLOWED, sentry.RULES)]
         case "gofer":
             from pysc.gofer import confinement as gofer
 
-            return filters.load(role, gofer.ALLOWED, gofer.RULES)
+            return [filters.load(role, gofer.ALLOWED, gofer.RULES)]
         case "netstackd":
             from pysc.netstackd import confinement as netstackd
 
-            return filters.load(role, netstackd.ALLOWED, netstackd.RULES)
+            return [filters.load(role, netstackd.ALLOWED, netstackd.RULES)]
         case "supervisor":
             from pysc.supervisor import lockdown
 
-            return filters.load_refusing(role, lockdown.REFUSED)
+            return [filters.load_refusing(role, lockdown.REFUSED)]
         case "guest":
             from pysc.sentry.platform import keyhole
 
-            return keyhole.build()
-    return filters.build_refusing(())  # the spawner's and the zygote's: io_uring alone
+            return [keyhole.build(), _LISTENED]
+        case "zygote":
+            return [filters.build_refusing(()), _LISTENED]
+    return [filters.build_refusing(())]  # the spawner's: io_uring alone
 
 
 def _permitted(read: Callable[[], T]) -> T | None:
@@ -251,5 +260,5 @@ def _capabilities(names: list[str]) -> str:
 
 def _calls(process: Confinement) -> str:
     if process.allowed is None:
-        return "all" if process.seccomp == "off" else process.source
+        return "all" if process.seccomp == "off" else f"unreadable: {process.source}"
     return f"{process.allowed} allowed, {process.allowed_by_argument} more by argument; from {process.source}"

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pysc.cabi.bpf_reach import reach
+from pysc.supervisor import confinement
 from tests.integration.supervisor.runtime import RealRuntime, eventually
 
 
@@ -64,8 +69,10 @@ def test_what_is_no_program(real: RealRuntime, content: bytes) -> None:
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
+@pytest.mark.parametrize("flag", ["--hardened", "--unsafe-no-namespaces"])
 @pytest.mark.parametrize("role", ["supervisor", "spawner", "sentry", "netstackd"])
-def test_no_guest_survives(real: RealRuntime, role: str) -> None:
+def test_no_guest_survives(real: RealRuntime, role: str, flag: str) -> None:
+    real.flags = [flag]
     script = "echo running; sleep 301 & sleep 302 & wait"
     process = real.start("do", "--", "/bin/sh", "-c", script)
     assert process.stdout is not None
@@ -77,6 +84,143 @@ def test_no_guest_survives(real: RealRuntime, role: str) -> None:
     process.communicate(timeout=15)
     eventually(lambda: not any(Path(f"/proc/{guest}").exists() for guest in guests), "guests are left")
     eventually(lambda: not list(real.state.iterdir()), "the state is left")
+
+
+def test_without_namespaces_the_hosts_kernel_is_not_shown(real: RealRuntime, root_user: None) -> None:
+    """Nothing can be covered there: what lies below a mount of the guest's is the host's own."""
+    real.flags = ["--unsafe-no-namespaces"]
+    script = (
+        "umount /proc /sys; for f in /proc/version /proc/1/cmdline /sys/kernel/uevent_seqnum; do cat $f; done; ls /proc"
+    )
+    done = real.run("do", "--", "/bin/sh", "-c", script)
+    assert done.stdout == ""
+    assert done.stderr.count("Permission denied") == 4, done.stderr
+    refused = real.run("do", "--root=/proc", "--", "true")
+    assert refused.stderr == "pysc: cannot serve /proc: it is the host kernel's own file system\n"
+
+
+@pytest.mark.parametrize(
+    "flags", [[], ["--hardened"], ["--unsafe-no-namespaces"], ["--hardened", "--map-owners"]], ids=" ".join
+)
+def test_an_ordinary_user(real: RealRuntime, need: Callable[[str], str], flags: list[str]) -> None:
+    """In a user namespace without root, so that this user may read the interpreter's files."""
+    mapped = [need("unshare"), "--user", "--map-user=1000", "--map-group=1000"]
+    bundle = busybox_bundle(real, need, "touch /f; chown 5:6 /f; stat -c %u:%g /f")
+    done = subprocess.run(
+        [*mapped, *real.command(*flags, "run", "-b", bundle, "box")],
+        env=real.environment(), stdin=subprocess.DEVNULL, text=True, capture_output=True, timeout=40, check=False,
+    )  # fmt: skip
+    mapped_owners = "--map-owners" in flags
+    assert (done.returncode, done.stderr) == (0, "" if mapped_owners else "chown: /f: Operation not permitted\n")
+    assert done.stdout == ("5:6\n" if mapped_owners else "0:0\n")
+
+
+def busybox_bundle(real: RealRuntime, need: Callable[[str], str], script: str, **changes: Any) -> Path:
+    """Return a bundle of busybox that runs a script with every capability that it may need."""
+    caps = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"]
+    process = {
+        "args": ["/bin/sh", "-c", script],
+        "cwd": "/",
+        "env": ["PATH=/bin"],
+        "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
+    }
+    bundle = real.bundle(**{"process": process, **changes})
+    binaries = bundle / "rootfs" / "bin"
+    binaries.mkdir()
+    shutil.copy(need("busybox"), binaries / "sh")
+    for name in ("touch", "chown", "stat", "ls", "cat"):
+        (binaries / name).symlink_to("sh")
+    return bundle
+
+
+def test_mounts_below_links_that_lead_nowhere_stay_inside(real: RealRuntime, need: Callable[[str], str]) -> None:
+    outside = real.place / "outside"
+    mounts = [
+        {"destination": "/var/run/secrets", "type": "tmpfs"},
+        {"destination": "/out/there", "type": "bind", "source": "/etc/hostname", "options": ["bind", "ro"]},
+        {"destination": "/up/file", "type": "bind", "source": "/etc/hostname", "options": ["bind", "ro"]},
+    ]
+    bundle = busybox_bundle(real, need, "ls /run; ls /out/ /file; stat -c %n /var/run/secrets", mounts=mounts)
+    root = bundle / "rootfs"
+    (root / "var").mkdir()
+    (root / "var" / "run").symlink_to("../run")
+    (root / "out").symlink_to(outside)
+    (root / "up").symlink_to("../../../..")
+    done = real.run("run", "-b", bundle, "box")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "secrets\n/file\n\n/out/:\nthere\n/var/run/secrets\n"
+    assert not outside.exists()
+    (root / "loop").symlink_to("loop")
+    config = json.loads((bundle / "config.json").read_text())
+    config["mounts"] = [{"destination": "/loop/x", "type": "tmpfs"}]
+    (bundle / "config.json").write_text(json.dumps(config))
+    refused = real.run("run", "-b", bundle, "box")
+    assert refused.stderr == (
+        'pysc: unable to start container process: mount "/loop/x": too many levels of symbolic links\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"mounts": [{"destination": "/m", "type": "tmpfs", "options": ["size=x"]}]}, 'mount "/m": invalid argument: bad size x'),  # noqa: E501
+        ({"mounts": [{"destination": "/bin/sh/x", "type": "tmpfs"}]}, 'mount "/bin/sh/x": not a directory'),
+        ({"process": {"args": ["sh"], "cwd": "/bin/sh"}}, 'working directory "/bin/sh": not a directory'),
+        ({"process": {"args": [""], "cwd": "/"}}, 'exec: "": executable file not found in $PATH'),
+    ],
+)  # fmt: skip
+def test_what_the_sentry_refuses_is_named(
+    real: RealRuntime, need: Callable[[str], str], changes: dict[str, Any], words: str
+) -> None:
+    done = real.run("run", "-b", busybox_bundle(real, need, "", **changes), "box")
+    assert (done.returncode, done.stderr) == (128, f"pysc: unable to start container process: {words}\n")
+
+
+def test_buffers_are_traced(real: RealRuntime) -> None:
+    real.flags = ["--strace", "--strace-syscalls=write", "--strace-log-size=4"]
+    done = real.run("do", "--", "/bin/sh", "-c", "printf 'a\"\\n'; printf 12345")
+    assert done.stdout == 'a"\n12345'
+    assert r"write(1<HostStream>, \"a\\\"\\n\", 3) = 3" in done.stderr
+    assert r"write(1<HostStream>, \"1234\"..., 5) = 5" in done.stderr
+
+
+def test_out_of_memory(real: RealRuntime, need: Callable[[str], str], root_user: None) -> None:
+    """The host kills the guest, not a daemon, and the command says why."""
+    limits = {"resources": {"memory": {"limit": 48 << 20}}}
+    hog = "x=0123456789abcdef; while :; do x=$x$x; done"
+    done = real.run("run", "-b", busybox_bundle(real, need, f"sh -c '{hog}'; echo $?", linux=limits), "box")
+    assert (done.returncode, done.stdout) == (0, "137\n"), done.stderr
+    shutil.rmtree(real.place / "bundle")
+    done = real.run("run", "-b", busybox_bundle(real, need, hog, linux=limits), "box")
+    assert done.returncode == 137
+    assert f"the program was killed: out of memory: the sandbox used up its limit of {48 << 20} bytes" in done.stderr
+
+
+def test_what_guests_have(real: RealRuntime, root_user: None) -> None:
+    process = real.start("do", "--", "/bin/sh", "-c", "echo running; sleep 300 & wait")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "running\n"
+    container = f"do-{process.pid}"
+    shown = json.loads(real.run("debug", "--confinement", "--format=json", container).stdout)
+    seen = {found["role"]: found for found in shown}
+    guests = [found for found in shown if found["role"] == "guest"]
+    assert len(guests) >= 2
+    assert len([found for found in shown if found["role"] == "zygote"]) == 1
+    for guest in guests:
+        assert not any(guest["capabilities"].values())
+        assert guest["uids"] == seen["sentry"]["uids"]
+        assert guest["root"] == ["proc"]
+        assert guest["allowed"] + guest["allowed_by_argument"] < 25
+        score = int(Path(f"/proc/{guest['pid']}/oom_score_adj").read_text())
+        assert score == int(Path(f"/proc/{process.pid}/oom_score_adj").read_text()) + 500
+    for found in shown:
+        # What an ordinary user is shown instead is the same.
+        always, sometimes = reach(confinement.built(found["role"]))
+        assert (len(always), len(sometimes)) == (found["allowed"], found["allowed_by_argument"]), found["role"]
+    text = real.run("debug", "--confinement", container).stdout
+    assert text.count("guest (pid ") <= len(guests)
+    process.terminate()
+    process.communicate(timeout=15)
 
 
 def test_the_program_goes_on_when_the_gofer_dies(real: RealRuntime) -> None:
