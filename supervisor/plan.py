@@ -85,6 +85,12 @@ def make(
     mounts = tuple(_mount(mount, options, exports) for mount in spec.mounts or ())
     if len(exports) > MAX_EXPORTS:
         raise Failure(f"{len(exports) - 1} bind mounts are more than the {MAX_EXPORTS - 1} that can be served")
+    writable = [os.fsdecode(export.source) for export in exports if not export.readonly]
+    if options.unsafe_no_namespaces and os.geteuid() != 0 and writable:
+        raise Failure(
+            f"without root and without namespaces no file can get an owner in {writable[0]}: "
+            "use --overlay, and bind mounts with ro"
+        )
     resources = spec.linux.resources if spec.linux else None
     memory = resources.memory if resources else None
     boot = sentry.Boot(

@@ -110,6 +110,16 @@ def test_an_ordinary_user(real: RealRuntime, need: Callable[[str], str], flags: 
         [*mapped, *real.command(*flags, "run", "-b", bundle, "box")],
         env=real.environment(), stdin=subprocess.DEVNULL, text=True, capture_output=True, timeout=40, check=False,
     )  # fmt: skip
+    if "--unsafe-no-namespaces" in flags:
+        complaint = f"pysc: without root and without namespaces no file can get an owner in {bundle}/rootfs: "
+        assert done.returncode == 128
+        assert done.stderr.startswith(complaint), done.stderr
+        done = subprocess.run(
+            [*mapped, *real.command(*flags, "--overlay", "run", "-b", bundle, "box")],
+            env=real.environment(), stdin=subprocess.DEVNULL, text=True, capture_output=True, timeout=40, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, done.stderr) == (0, "5:6\n", "")
+        return
     mapped_owners = "--map-owners" in flags
     assert (done.returncode, done.stderr) == (0, "" if mapped_owners else "chown: /f: Operation not permitted\n")
     assert done.stdout == ("5:6\n" if mapped_owners else "0:0\n")
