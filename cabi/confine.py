@@ -63,40 +63,40 @@ MOUNT_ATTR_NOSYMFOLLOW: Final = 0x200000
 _SOCK_FILTER_SIZE: Final = 8
 
 
-def _checked(result: int, what: object = None) -> int:
+def _checked(result: int, call: str, what: object = None) -> int:
     if result < 0:
-        raise OSError(-result, os.strerror(-result), what)
+        raise OSError(-result, f"{call}(2): {os.strerror(-result)}", what)
     return result
 
 
 def unshare(flags: int) -> None:
     """unshare(2)."""
-    _checked(lib.pysc_unshare(flags))
+    _checked(lib.pysc_unshare(flags), "unshare")
 
 
 def setns(fd: int, kind: int) -> None:
     """setns(2): enter the namespace (or, for a pidfd, all namespaces in ``kind``)."""
-    _checked(lib.pysc_setns(fd, kind))
+    _checked(lib.pysc_setns(fd, kind), "setns")
 
 
 def mount(source: bytes, target: bytes, kind: bytes = b"", flags: int = 0, data: bytes = b"") -> None:
     """mount(2)."""
-    _checked(lib.pysc_mount(source, target, kind or ffi.NULL, flags, data or ffi.NULL), target)
+    _checked(lib.pysc_mount(source, target, kind or ffi.NULL, flags, data or ffi.NULL), "mount", target)
 
 
 def umount(target: bytes, flags: int = 0) -> None:
     """umount2(2)."""
-    _checked(lib.pysc_umount2(target, flags), target)
+    _checked(lib.pysc_umount2(target, flags), "umount2", target)
 
 
 def pivot_root(new_root: bytes, put_old: bytes) -> None:
     """pivot_root(2)."""
-    _checked(lib.pysc_pivot_root(new_root, put_old), new_root)
+    _checked(lib.pysc_pivot_root(new_root, put_old), "pivot_root", new_root)
 
 
 def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
     """prctl(2) of calls that take at most two integers."""
-    return _checked(lib.pysc_prctl(option, arg2, arg3))
+    return _checked(lib.pysc_prctl(option, arg2, arg3), "prctl")
 
 
 def auxiliary(kind: int) -> int:
@@ -112,17 +112,17 @@ def mask(*capabilities: int) -> int:
 def set_capabilities(keep: int) -> None:
     """Make ``keep`` the effective and permitted set, and nothing inheritable or ambient."""
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-    _checked(lib.pysc_capset(keep, keep, 0))
+    _checked(lib.pysc_capset(keep, keep, 0), "capset")
 
 
 def load_filter(program: bytes) -> None:
     """Install a seccomp filter, as exported to BPF by libseccomp."""
-    _checked(lib.pysc_load_filter(ffi.from_buffer(program), len(program) // _SOCK_FILTER_SIZE))
+    _checked(lib.pysc_load_filter(ffi.from_buffer(program), len(program) // _SOCK_FILTER_SIZE), "seccomp")
 
 
 def refuse_io_uring() -> None:
     """Answer ENOSYS to io_uring_* in this process and all its children, for ever."""
-    _checked(lib.pysc_refuse_io_uring())
+    _checked(lib.pysc_refuse_io_uring(), "seccomp")
 
 
 def get_filter(pid: int, index: int) -> bytes | None:
@@ -130,21 +130,21 @@ def get_filter(pid: int, index: int) -> bytes | None:
     count = lib.pysc_get_filter(pid, index, ffi.NULL)
     if count == -2:  # ENOENT
         return None
-    program = ffi.new("unsigned char[]", _checked(count) * _SOCK_FILTER_SIZE)
-    _checked(lib.pysc_get_filter(pid, index, program))
+    program = ffi.new("unsigned char[]", _checked(count, "ptrace") * _SOCK_FILTER_SIZE)
+    _checked(lib.pysc_get_filter(pid, index, program), "ptrace")
     return bytes(ffi.buffer(program))
 
 
 def open_tree(path: bytes, flags: int) -> int:
     """open_tree(2) of an absolute path; with OPEN_TREE_CLONE a detached copy, which lives as long as the descriptor."""
-    return _checked(lib.pysc_open_tree(AT_FDCWD, path, flags), path)
+    return _checked(lib.pysc_open_tree(AT_FDCWD, path, flags), "open_tree", path)
 
 
 def move_mount(fd: int, target: bytes) -> None:
     """move_mount(2): attach a detached tree at an absolute path."""
-    _checked(lib.pysc_move_mount(fd, b"", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH), target)
+    _checked(lib.pysc_move_mount(fd, b"", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH), "move_mount", target)
 
 
 def mount_setattr(fd: int, attributes: int) -> None:
     """mount_setattr(2): set MOUNT_ATTR_* for a whole detached tree."""
-    _checked(lib.pysc_mount_setattr(fd, b"", AT_EMPTY_PATH | AT_RECURSIVE, attributes, 0))
+    _checked(lib.pysc_mount_setattr(fd, b"", AT_EMPTY_PATH | AT_RECURSIVE, attributes, 0), "mount_setattr")

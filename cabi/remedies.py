@@ -6,6 +6,9 @@ import errno
 from typing import Final
 
 _REMEDIES: Final = {
+    errno.ENOSYS: "Linux 5.19 or newer is needed, and no policy around pysc that hides it",
+    errno.EPERM: "a container or policy around pysc forbids it",
+    errno.EINVAL: "the host's kernel, or a policy around pysc, does not know it",
     errno.EAGAIN: "RLIMIT_NPROC or the pids limit of the container's cgroup is too small",
     errno.EMFILE: "RLIMIT_NOFILE is too small",
     errno.ENFILE: "the host has too many open files: see the sysctl fs.file-max",

@@ -19,6 +19,7 @@ import msgspec
 
 from pysc.cabi import confine, host
 from pysc.cabi.linux.errors import EOPNOTSUPP
+from pysc.cabi.remedies import explained
 from pysc.gofer.mounts import ServedMount
 
 OF_THE_HOST: Final = frozenset(
@@ -126,7 +127,7 @@ def clone(exports: Sequence[Export], *, readable: bool) -> Trees:
             if readable:
                 trees[number] = _detached(place, confine.MOUNT_ATTR_RDONLY)
         except OSError as error:
-            raise SetUpError(f"cannot serve {os.fsdecode(export.source)}: {error.strerror}") from None
+            raise SetUpError(f"cannot serve {os.fsdecode(export.source)}: {explained(error)}") from None
     scratch.close()
     return Trees([served[number] for number in range(len(exports))], dict(sorted(trees.items())))
 

@@ -61,6 +61,8 @@ def fork_spawner() -> tuple[int, socket.socket]:
             ours.close()
             run(theirs)
             status = 0
+        except OSError as error:
+            status = error.errno or status  # the supervisor says what it means
         finally:
             os._exit(status)
     theirs.close()

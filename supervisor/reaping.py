@@ -27,6 +27,20 @@ def reap(pid: int, seconds: float) -> None:
         time.sleep(0.001)
 
 
+def exit_code(pid: int, seconds: float) -> int:
+    """Reap a child that is about to exit, and return with what; 0 if it was killed or does not exit."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            reaped, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            return 0
+        if reaped:
+            return max(0, os.waitstatus_to_exitcode(status))
+        time.sleep(0.001)
+    return 0
+
+
 def await_ends(pidfds: list[int], seconds: float) -> None:
     """Wait for processes that are dying, whoever their parent is, and close their pidfds; kill those that linger."""
     for pidfd in pidfds:

@@ -105,7 +105,7 @@ class Sandbox:
             serves=False,
             build=BUILD,
             on_event=self._on_spawner_event,
-            on_end=lambda: self._lost("the spawner died"),
+            on_end=lambda: self._lost(self._spawners_end()),
         )
 
     # --- create -------------------------------------------------------------------------------------------------
@@ -389,6 +389,13 @@ class Sandbox:
                 self.set_status(self.state.status)
             if self._sentry is not None:
                 self._sentry.ask(sentry.NewGofer(SocketFd(event.socket.take())), lambda value, error: None)
+
+    def _spawners_end(self) -> str:
+        code = reaping.exit_code(self._spawner_pid, PATIENCE)
+        if not code:
+            return "the spawner died"
+        error = OSError(code, os.strerror(code))
+        return f"the spawner cannot work here: {explained(error)}; it needs seccomp(2) and prctl(2)"
 
     def _lost(self, reason: str) -> None:
         if not self.reason and self.status is None:

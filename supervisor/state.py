@@ -174,11 +174,14 @@ class Store:
             yield
         finally:
             # Unlinked while it is held: waiters find another inode at the path, and try again.
-            try:
-                os.unlink(path)
-            except OSError:
-                pass
+            self._remove_lock(path)
             os.close(fd)
+
+    def _remove_lock(self, path: str) -> None:
+        try:
+            os.unlink(path)
+        except OSError:
+            pass
 
     def _lock(self, path: str) -> int:
         while True:
@@ -188,7 +191,14 @@ class Store:
                 raise Failure(
                     f"cannot lock {path}: {error.strerror}; name another state directory with --root"
                 ) from None
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            except OSError as error:
+                os.close(fd)
+                self._remove_lock(path)
+                raise Failure(
+                    f"cannot lock {path}: {error.strerror}; name a state directory on another file system with --root"
+                ) from None
             try:
                 if os.stat(path).st_ino == os.fstat(fd).st_ino:
                     return fd
