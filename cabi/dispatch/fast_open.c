@@ -226,7 +226,8 @@ tidy(uint8_t *records, uint32_t size, int64_t *offset)
     return used;
 }
 
-/* Fill `out`: "." and ".." first, then as the host has them; offsets are numbers of entries, as in directory.py. */
+/* Fill `out`: "." and ".." first, then as the host has them; offsets are numbers of entries, as in directory.py.  Guests
+ * cannot write to `out`: what the host says is read there. */
 static int64_t
 list(struct call *call, struct pysc_file *file, struct pysc_data *data, uint8_t *out, uint32_t size)
 {
@@ -263,6 +264,7 @@ fast_getdents64(struct call *call)
     const uint64_t *a = call->event->args;
     uint32_t size = (uint32_t)a[2];
     const struct pysc_dentry *dentry;
+    uint8_t records[LISTING_MAX];
     struct pysc_data *data;
     struct pysc_file *file;
     int64_t n;
@@ -282,8 +284,8 @@ fast_getdents64(struct call *call)
         data->file = open_host(call->objects, dentry, O_RDONLY | O_DIRECTORY);
     if (data->file < 0)
         return HAND_OVER;
-    n = list(call, file, data, call->thread->slot->data, size);
-    return n < 0 ? HAND_OVER : answer_with_data(call, a[1], (uint64_t)n, n);
+    n = list(call, file, data, records, size);
+    return n < 0 ? HAND_OVER : answer_with(call, a[1], records, (uint64_t)n, n);
 }
 
 /* Whether closing it is no more than that: a withdrawn one may have locks, which end with any descriptor. */

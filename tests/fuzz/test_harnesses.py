@@ -48,3 +48,9 @@ def test_records(tmp_path: Path) -> None:
 def test_workers(tmp_path: Path) -> None:
     sources = [SHIM / f"{name}.c" for name in ("workers", "host", "path", "listing")]
     run_sanitized(HERE / "workers.c", [*sources, ATTRIBUTES], tmp_path)
+
+
+def test_listing(tmp_path: Path) -> None:
+    for number in range(200):
+        (tmp_path / "tree" / "a" / f"directory-{number}").mkdir(parents=True)
+    run_sanitized(HERE / "listing.c", [*sorted(DISPATCH.glob("*.c")), ATTRIBUTES], tmp_path, tmp_path / "tree")
