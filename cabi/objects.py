@@ -66,11 +66,22 @@ free_handlers: Final = partial(lib.pysc_object_free, OBJECTS, HANDLERS)
 
 
 def new(kind: int) -> int:
-    """Return the index of a new, zeroed structure.  ENFILE."""
+    """Return the index of a new, zeroed structure.  ENFILE; ENOMEM if memory is out."""
     index = lib.pysc_object_new(OBJECTS, kind)
     if index < 0:
-        raise ENFILE
+        raise ENFILE if index == -ENFILE.errno else ENOMEM
     return index
+
+
+def memory_is_short() -> bool:
+    """Whether this process has so much for guests that nothing shall be made that outlives them."""
+    return bool(lib.pysc_memory_state(OBJECTS))
+
+
+def memory_is_out() -> bool:
+    """Whether it has so much that nothing shall be begun that keeps more."""
+    out: bool = lib.pysc_memory_state(OBJECTS) == lib.PYSC_MEMORY_OUT
+    return out
 
 
 def listen(kind: int, index: int, face: Moved) -> None:

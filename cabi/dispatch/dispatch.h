@@ -133,10 +133,10 @@ int64_t pysc_unwatch(struct pysc_engine *engine, int32_t file);
  * 2 at least: what one report says may be two events. */
 int64_t pysc_wait(struct pysc_engine *engine, int64_t timeout_ns, struct pysc_event *events, uint32_t max);
 
-/* Watch the calling thread, the loop.  `status` is its stat(5) in procfs, open and from now on the watchdog's, or -1: that
- * cannot be looked at.  NULL with *error set if there is no thread to be had. */
+/* Watch the calling thread, the loop.  `status` is its stat(5) in procfs, `memory` the statm of the process, open and from
+ * now on the watchdog's, or -1: that cannot be looked at.  NULL with *error set if there is no thread to be had. */
 struct pysc_watchdog *pysc_watchdog_start(struct pysc_engine *engine, struct pysc_objects *objects, int32_t status,
-                                          int32_t *error);
+                                          int32_t memory, int32_t *error);
 void pysc_watchdog_stop(struct pysc_watchdog *watchdog);
 
 /* Append a command for a stopped thread.  Returns its index, or -ENOBUFS when the list is full, or -ESRCH. */

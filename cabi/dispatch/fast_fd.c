@@ -64,6 +64,8 @@ duplicate(struct call *call, struct pysc_file *file, uint32_t lowest, int cloexe
 {
     int64_t fd;
 
+    if (is_memory_out(call->objects)) /* the table may have to grow */
+        return HAND_OVER;
     object_lock(&call->table->header);
     fd = pysc_table_install(call->table, file->header.index, lowest, call->table->limit, cloexec);
     if (fd >= 0)
@@ -86,7 +88,7 @@ replace(struct call *call, uint32_t old, uint32_t new, int cloexec)
     struct pysc_file *file = file_at_fd(call, old), *there = file_at_fd(call, new);
     int64_t failed;
 
-    if (!file || old == new || new >= call->table->limit || (there && !can_drop(there)))
+    if (!file || old == new || new >= call->table->limit || is_memory_out(call->objects) || (there && !can_drop(there)))
         return HAND_OVER;
     if (there == file && file->references < 3) /* this one must not become the last */
         return HAND_OVER;

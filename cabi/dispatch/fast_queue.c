@@ -67,7 +67,7 @@ write_pipe(struct call *call, struct pysc_file *file, const uint8_t *bytes, uint
     if (!pipe || size == 0 || pipe->readers == 0 || file->flags & O_DIRECT_ || size > room_in(pipe))
         return HAND_OVER;
     object_lock(&pipe->header);
-    failed = pysc_pipe_put(pipe, bytes, size);
+    failed = pysc_pipe_put(call->objects, pipe, bytes, size);
     object_unlock(&pipe->header);
     if (failed)
         return HAND_OVER;

@@ -109,6 +109,8 @@ struct pysc_objects {
     uint32_t roused[MAX_ROUSED]; /* threads that waited for a pipe, and shall go on */
     uint32_t n_roused;
     uint32_t revoked; /* grows when descriptors that guests have are nothing any more */
+    uint64_t memory_most; /* bytes that may be used for guests; 0: any number */
+    uint32_t memory_state; /* PYSC_MEMORY_*; the watchdog's */
 };
 
 struct pysc_dentry *pysc_dentry_at(struct pysc_objects *objects, uint32_t index);
@@ -126,6 +128,12 @@ static inline void
 leave_host(struct pysc_objects *objects)
 {
     __atomic_store_n(&objects->pulse.at, 0, __ATOMIC_RELAXED);
+}
+
+static inline int
+is_memory_out(const struct pysc_objects *objects)
+{
+    return __atomic_load_n(&objects->memory_state, __ATOMIC_RELAXED) == PYSC_MEMORY_OUT;
 }
 
 static inline void

@@ -56,6 +56,26 @@ find(struct pysc_objects *objects, uint32_t kind, uint32_t index)
     return header->generation & 1 ? header : NULL;
 }
 
+void
+pysc_memory_limit(struct pysc_objects *objects, uint64_t most)
+{
+    __atomic_store_n(&objects->memory_most, most, __ATOMIC_RELAXED);
+}
+
+uint32_t
+pysc_memory_state(const struct pysc_objects *objects)
+{
+    return __atomic_load_n(&objects->memory_state, __ATOMIC_RELAXED);
+}
+
+/* Whether there is one for each of something that guests ask for, and may ask for as often as they like. */
+static int
+is_asked_for(uint32_t kind)
+{
+    return kind == PYSC_OBJECT_FILE || kind == PYSC_OBJECT_PIPE || kind == PYSC_OBJECT_COUNTER ||
+           kind == PYSC_OBJECT_EPOLL || kind == PYSC_OBJECT_ITEM;
+}
+
 int64_t
 pysc_object_new(struct pysc_objects *objects, uint32_t kind)
 {
@@ -65,6 +85,8 @@ pysc_object_new(struct pysc_objects *objects, uint32_t kind)
 
     if (kind >= PYSC_OBJECT_KINDS)
         return -EINVAL;
+    if (is_asked_for(kind) && is_memory_out(objects))
+        return -ENOMEM;
     pool = &objects->pools[kind];
     index = pool->free_head ? pool->free_head - 1 : pool->n;
     if (index >= kinds[kind].max)

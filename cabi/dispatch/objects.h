@@ -218,7 +218,16 @@ struct pysc_item {
 struct pysc_objects *pysc_objects_new(void);
 void pysc_objects_free(struct pysc_objects *objects);
 
-/* The index of a new, zeroed object, or -ENFILE. */
+/* The sentry's own memory, which all that is kept for guests takes.  With more than `most` bytes beyond what there was when
+ * the watchdog first looked (watchdog.c) it is short of what outlives processes: a file in memory, say.  With half as much
+ * again nothing is begun that keeps more, so there is room for who takes such things away.  0: it never is. */
+#define PYSC_MEMORY_ENOUGH 0
+#define PYSC_MEMORY_SHORT 1
+#define PYSC_MEMORY_OUT 2
+void pysc_memory_limit(struct pysc_objects *objects, uint64_t most);
+uint32_t pysc_memory_state(const struct pysc_objects *objects);
+
+/* The index of a new, zeroed object, or -ENFILE, or -ENOMEM if memory is out. */
 int64_t pysc_object_new(struct pysc_objects *objects, uint32_t kind);
 /* Free an object and its memory; an index that names none is ignored. */
 void pysc_object_free(struct pysc_objects *objects, uint32_t kind, uint32_t index);
@@ -275,7 +284,7 @@ int64_t pysc_table_set_cloexec(struct pysc_table *table, int64_t fd, int32_t val
 int64_t pysc_table_copy(struct pysc_objects *objects, struct pysc_table *table);
 
 /* Pipes: bytes without any waiting.  0 or -ENOMEM; the number of bytes. */
-int64_t pysc_pipe_put(struct pysc_pipe *pipe, const void *bytes, uint64_t size);
+int64_t pysc_pipe_put(struct pysc_objects *objects, struct pysc_pipe *pipe, const void *bytes, uint64_t size);
 int64_t pysc_pipe_peek(const struct pysc_pipe *pipe, void *bytes, uint64_t size);
 int64_t pysc_pipe_take(struct pysc_pipe *pipe, void *bytes, uint64_t size);
 int64_t pysc_pipe_drop(struct pysc_pipe *pipe, uint64_t size);

@@ -39,7 +39,7 @@ grow(struct pysc_pipe *pipe, uint64_t size)
 }
 
 int64_t
-pysc_pipe_put(struct pysc_pipe *pipe, const void *bytes, uint64_t size)
+pysc_pipe_put(struct pysc_objects *objects, struct pysc_pipe *pipe, const void *bytes, uint64_t size)
 {
     uint64_t at, first;
 
@@ -47,7 +47,8 @@ pysc_pipe_put(struct pysc_pipe *pipe, const void *bytes, uint64_t size)
         return 0;
     if (size > UINT32_MAX)
         return -EINVAL;
-    if (pipe->size + size > pipe->allocated && grow(pipe, pipe->size + size) < 0)
+    if (pipe->size + size > pipe->allocated &&
+        (is_memory_out(objects) || grow(pipe, pipe->size + size) < 0))
         return -ENOMEM;
     at = (pipe->head + pipe->size) & (pipe->allocated - 1);
     first = pipe->allocated - at < size ? pipe->allocated - at : size;

@@ -4,15 +4,19 @@
  * workers make those calls for a while.  The more of the loop's time such calls take, the sooner one of them is found.
  * The loop that is away for long, by the time it has used or been blocked (having been preempted is nobody's fault), is
  * told so when it is back.  Once the loop has slept for a while the watchdog does, too, until the loop's next waking.
- * Nothing is interrupted, and the loop never waits for it. */
+ * Nothing is interrupted, and the loop never waits for it.
+ *
+ * It also measures the memory that this process has for itself, and says when that is too much (pysc_memory_limit). */
 
 #define _GNU_SOURCE
 #include "engine.h"
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -26,6 +30,8 @@
 #define SLOW_TIMES 100         /* for so many times as long as a call took, no other is made: one hundredth is lost */
 #define SLOW_MOST 10000000000
 #define STALL_NS 10000000
+#define PAGE_BYTES 4096
+#define TRIM_TICKS 8           /* while memory is short; less than IDLE_TICKS */
 #define STACK_SIZE 65536       /* of a thread that calls nothing deep */
 
 struct pysc_watchdog {
@@ -34,6 +40,9 @@ struct pysc_watchdog {
     pthread_t thread;
     clockid_t clock;  /* what the loop's thread has used */
     int32_t status;   /* its stat(5) in procfs, or -1 */
+    int32_t memory;   /* the process's statm in procfs, or -1 */
+    int64_t first;    /* what it said first, bytes; 0: nothing yet */
+    uint32_t tight;   /* how often in a row there was not enough */
     int32_t stopping;
     int64_t last;     /* when it looked before */
     int64_t since;    /* when the call that `at` tells of was seen first */
@@ -133,6 +142,39 @@ look(struct pysc_watchdog *watchdog)
     return at ? CLOSE_TICK_NS : TICK_NS;
 }
 
+/* Bytes that the process has for itself: neither files nor shared; 0: not known. */
+static int64_t
+own_memory(const struct pysc_watchdog *watchdog)
+{
+    long pages, shared;
+    char text[128];
+    ssize_t n = watchdog->memory < 0 ? -1 : pread(watchdog->memory, text, sizeof text - 1, 0);
+
+    if (n <= 0)
+        return 0;
+    text[n] = 0;
+    return sscanf(text, "%*d %ld %ld", &pages, &shared) == 2 ? (pages - shared) * PAGE_BYTES : 0;
+}
+
+static void
+weigh(struct pysc_watchdog *watchdog)
+{
+    uint64_t most = __atomic_load_n(&watchdog->objects->memory_most, __ATOMIC_RELAXED), more;
+    int64_t used = most ? own_memory(watchdog) : 0;
+    uint32_t state = PYSC_MEMORY_ENOUGH;
+
+    if (!watchdog->first)
+        watchdog->first = used;
+    more = used > watchdog->first ? (uint64_t)(used - watchdog->first) : 0;
+    if (more > most)
+        state = more - most > most / 2 ? PYSC_MEMORY_OUT : PYSC_MEMORY_SHORT;
+    watchdog->tight = state == PYSC_MEMORY_ENOUGH ? 0 : watchdog->tight + 1;
+    if (watchdog->tight % TRIM_TICKS == 1)
+        malloc_trim(0); /* what was freed, and is kept, is no less */
+    if (state != watchdog->objects->memory_state)
+        __atomic_store_n(&watchdog->objects->memory_state, state, __ATOMIC_RELAXED);
+}
+
 /* Sleep until the loop is awake. */
 static void
 doze(struct pysc_watchdog *watchdog)
@@ -157,6 +199,7 @@ watch(void *argument)
         uint32_t now = __atomic_load_n(&pulse->turn, __ATOMIC_RELAXED);
         int asleep = __atomic_load_n(&pulse->asleep, __ATOMIC_RELAXED) != 0;
 
+        weigh(watchdog);
         idle = asleep && now == turn ? idle + 1 : 0;
         turn = now;
         if (idle < IDLE_TICKS) {
@@ -188,7 +231,8 @@ take_stall(struct pysc_engine *engine, struct pysc_event *event)
 }
 
 struct pysc_watchdog *
-pysc_watchdog_start(struct pysc_engine *engine, struct pysc_objects *objects, int32_t status, int32_t *error)
+pysc_watchdog_start(struct pysc_engine *engine, struct pysc_objects *objects, int32_t status, int32_t memory,
+                    int32_t *error)
 {
     struct pysc_watchdog *watchdog = calloc(1, sizeof *watchdog);
     pthread_attr_t attributes;
@@ -201,6 +245,7 @@ pysc_watchdog_start(struct pysc_engine *engine, struct pysc_objects *objects, in
     watchdog->engine = engine;
     watchdog->objects = objects;
     watchdog->status = status;
+    watchdog->memory = memory;
     *error = pthread_getcpuclockid(pthread_self(), &watchdog->clock);
     if (!*error)
         *error = pthread_attr_init(&attributes);
@@ -231,5 +276,7 @@ pysc_watchdog_stop(struct pysc_watchdog *watchdog)
     pthread_join(watchdog->thread, NULL);
     if (watchdog->status >= 0)
         close(watchdog->status);
+    if (watchdog->memory >= 0)
+        close(watchdog->memory);
     free(watchdog);
 }

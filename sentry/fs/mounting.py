@@ -95,8 +95,9 @@ def mount_at(fs: Filesystem, place: Path, flags: int, source: bytes) -> Mount:
 
 
 def bind_at(what: Path, place: Path, *, recursive: bool) -> Mount:
-    """Mount a place a second time (MS_BIND); with what is mounted below it if ``recursive``."""
+    """Mount a place a second time (MS_BIND); with what is mounted below it if ``recursive``.  ENOTDIR, ENOSPC."""
     namespace = namespace_of(place)
+    namespace.have_room(len(subtree(what.mount)) if recursive else 1)
     if is_directory(what) != is_directory(place):
         raise ENOTDIR
     mount = _clone(what, recursive=recursive)

@@ -25,7 +25,7 @@ from pysc.cabi.linux.mount import (
     MS_RDONLY,
     MS_RELATIME,
 )
-from pysc.cabi.objects import OBJECTS, hide_dentry
+from pysc.cabi.objects import OBJECTS, hide_dentry, memory_is_short
 from pysc.sentry.fs.file import POLLERR, POLLPRI, referenced
 from pysc.sentry.kernel.scheduler import WaitQueue
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _mount_ids: Final = count(20)
 """Never used again, so that one names a mount for good: a checkpoint saves how far it is, as of all such numbers."""
-MOUNTS_MAX: Final = 100_000
+MOUNTS_MAX: Final = 8192
 """Of one namespace (fs.mount-max)."""
 CACHED_MAX: Final = 50_000
 """Dentries that are kept though nobody uses them."""
@@ -317,9 +317,13 @@ class MountNamespace:
 
     def new_mount(self, fs: Filesystem, root: Dentry | None, flags: int, source: bytes) -> Mount:
         """Return a mount to be attached; ``root`` None is the top of the file system.  ENOSPC: too many."""
-        if len(self.mounts) >= MOUNTS_MAX:
-            raise ENOSPC
+        self.have_room(1)
         return Mount(fs, Dentry(b"/", None, fs.root) if root is None else root, flags, source)
+
+    def have_room(self, count: int) -> None:
+        """ENOSPC: with ``count`` more there would be too many mounts."""
+        if len(self.mounts) + count > MOUNTS_MAX or memory_is_short():
+            raise ENOSPC
 
     def attach(self, mount: Mount, place: Path) -> None:
         """Mount at ``place``, which must be in this namespace; over what is mounted there already.

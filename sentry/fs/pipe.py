@@ -152,7 +152,7 @@ class Pipe:
     def append(self, data: bytes | memoryview, packet: bool) -> None:
         """Take ``data``, which fits, and wake a reader.  ENOMEM."""
         before = len(self)
-        objects.check(lib.pysc_pipe_put(self._c, ffi.from_buffer(data), len(data)))
+        objects.check(lib.pysc_pipe_put(objects.OBJECTS, self._c, ffi.from_buffer(data), len(data)))
         if packet:
             if not self._packets and before:
                 self._packets.append(Segment(before, False))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from pysc.cabi import objects
 from pysc.cabi.linux.errors import EEXIST, EINVAL, EMLINK, ENODATA, ENOENT, ENOSPC, ENOTEMPTY, answered_by_host
 from pysc.cabi.linux.fcntl import F_SEAL_SEAL
 from pysc.cabi.linux.mount import TMPFS_MAGIC
@@ -95,7 +96,7 @@ class Tmpfs(Filesystem):
 
     def new_ino(self) -> int:
         """Return the number for a new inode.  ENOSPC."""
-        if self.inodes >= self.inode_limit:
+        if self.inodes >= self.inode_limit or objects.memory_is_short():
             raise ENOSPC
         self.inodes += 1
         return next(self._inos)
@@ -208,6 +209,8 @@ class TmpfsInode(Inode):
         return self.xattrs[name]
 
     async def set_xattr(self, name: bytes, value: bytes, flags: int) -> None:
+        if objects.memory_is_short():
+            raise ENOSPC
         here = self.xattrs if self.xattrs is not None else {}
         if flags & XATTR_CREATE and name in here:
             raise EEXIST

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from pysc.cabi.linux.errors import EIO, ENOSYS, LinuxError
+from pysc.cabi import objects
+from pysc.cabi.linux.errors import EIO, ENOMEM, ENOSYS, LinuxError
 from pysc.cabi.linux.signals import SI_KERNEL, SIGKILL, SIGSEGV
 from pysc.sentry.kernel.clone import forget
 from pysc.sentry.kernel.delivery import return_to_guest
@@ -118,6 +119,9 @@ def dispatch(task: Task, nr: int, args: tuple[int, ...]) -> None:
         if kernel.strace is not None:
             kernel.strace.on_exit(task, nr, row, args, result)
         return_to_guest(task, Return(nr, args, result))
+        return
+    if row.grows and objects.memory_is_out():
+        finish(task, nr, args, row, None, ENOMEM())
         return
     if row.has_path:
         call = _Call(task, nr, args, row)

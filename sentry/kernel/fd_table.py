@@ -82,6 +82,7 @@ class FDTable:
         """Give ``file`` the lowest free number from ``lowest`` on; takes a reference.  EMFILE at ``limit``."""
         if lowest >= limit:
             raise EMFILE
+        self._may_grow(lowest)
         fd = lib.pysc_table_install(self._c, file.index, lowest, min(limit, FD_MAX), cloexec)
         if fd < 0:
             raise ENOMEM if fd == -ENOMEM.errno else EMFILE
@@ -92,6 +93,7 @@ class FDTable:
         """Make ``fd`` refer to ``file``, closing what was there (dup2(2)).  EBADF at ``limit``."""
         if not 0 <= fd < min(limit, FD_MAX):
             raise EBADF
+        self._may_grow(fd)
         file.get()
         try:
             self.close(task, fd)
@@ -102,6 +104,11 @@ class FDTable:
         except ENOMEM:
             file.put()
             raise
+
+    def _may_grow(self, fd: int) -> None:
+        """ENOMEM: there would have to be room for the number ``fd``, and memory is out."""
+        if fd >= self._c.capacity and objects.memory_is_out():
+            raise ENOMEM
 
     def close(self, task: Task, fd: int) -> None:
         """close(2) of one number.  EBADF."""

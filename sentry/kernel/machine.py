@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from pysc.cabi import objects
+from pysc.cabi._dispatch import lib
 from pysc.sentry.fs.memory_file import Budget
 from pysc.sentry.fs.shmem import Shmem
 
 PAGE: Final = 4096
+LEAST_FOR_KERNEL: Final = 64 << 20
+"""Bytes that the kernel may always have for what guests ask for."""
 
 
 class Machine:
@@ -25,6 +29,7 @@ class Machine:
         """/proc/cpuinfo of the host; b"" if it has none."""
         self.budget = Budget((memory or host) // 2 // PAGE)
         """What all memory file systems are charged to: half of the machine's, or of what may be used."""
+        lib.pysc_memory_limit(objects.OBJECTS, max(self.memory // 4, LEAST_FOR_KERNEL))
         self.shmem = Shmem(self.budget)
         """Where memfds and shared memory without a name live."""
 

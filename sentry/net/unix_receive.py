@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from pysc.cabi import objects
 from pysc.cabi.linux import socket as abi
-from pysc.cabi.linux.errors import EINVAL, ENOTCONN, EOPNOTSUPP, LinuxError
+from pysc.cabi.linux.errors import EINVAL, ENOBUFS, ENOTCONN, EOPNOTSUPP, LinuxError
 from pysc.cabi.linux.poll import IN, OUT
 from pysc.sentry.kernel.scheduler import Interrupted, Reason, WaitQueue
 from pysc.sentry.net.message import PeerCredentials, Received
@@ -115,7 +116,9 @@ class UnixReceiver(Socket):
 
     # Queues
     def post(self, packet: Packet) -> None:
-        """Put a packet into this socket's queue."""
+        """Put a packet into this socket's queue.  ENOBUFS: memory is out."""
+        if objects.memory_is_out():
+            raise ENOBUFS
         self.queue.append(packet)
         self.queue_bytes += len(packet.data)
         packet.sender.charged += packet.cost

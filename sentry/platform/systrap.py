@@ -29,7 +29,7 @@ from pysc.cabi import GUEST, objects
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, LinuxError
 from pysc.sentry.fs import hostproc
-from pysc.sentry.hostfds import NONE, Held, Of, close, hold, let_go
+from pysc.sentry.hostfds import NONE, Held, HostFd, Of, close, hold, let_go
 from pysc.sentry.loader.elf import PAGE
 from pysc.sentry.platform import keyhole
 from pysc.sentry.platform.interface import Event, Image, Kind, PlatformError, Stall, ThreadGone
@@ -58,6 +58,13 @@ def _raise_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def _proc_file(name: str) -> HostFd:
+    try:
+        return hold(os.open(f"/proc/{name}", os.O_RDONLY | os.O_CLOEXEC), Held(Of.OWN))
+    except OSError:
+        return NONE
+
+
 def _ignore(_stall: Stall) -> None:
     """Do nothing about it."""
 
@@ -76,11 +83,11 @@ class Systrap:
         "_events",
         "_handled",
         "_pool",
+        "_proc",
         "_put_off",
         "_raw",
         "_shared",
         "_spare",
-        "_status",
         "_view",
         "_wants_blank",
         "_wants_spare",
@@ -130,7 +137,7 @@ class Systrap:
         """Bytes of address space that the guest half takes of each space; known when a blank has been looked at."""
         self._events: list[Event] = []
         self._watchdog: Any = None
-        self._status = NONE
+        self._proc: tuple[HostFd, ...] = ()
         """What the watchdog reads, and closes."""
         self._handled: Sequence[Event] = ()
         """What :meth:`wait` returned last."""
@@ -176,12 +183,9 @@ class Systrap:
 
     def _watch_over(self) -> None:
         """Have the watchdog look at this thread from now on."""
-        try:
-            self._status = hold(os.open("/proc/thread-self/stat", os.O_RDONLY | os.O_CLOEXEC), Held(Of.OWN))
-        except OSError:
-            pass
+        status, memory = self._proc = _proc_file("thread-self/stat"), _proc_file("self/statm")
         error = ffi.new("int32_t *")
-        self._watchdog = lib.pysc_watchdog_start(self.engine, objects.OBJECTS, self._status, error)
+        self._watchdog = lib.pysc_watchdog_start(self.engine, objects.OBJECTS, status, memory, error)
         if not self._watchdog:
             raise PlatformError(f"cannot start a thread: {os.strerror(error[0])}")
 
@@ -369,9 +373,9 @@ class Systrap:
         if self._watchdog:
             lib.pysc_watchdog_stop(self._watchdog)
             self._watchdog = None
-            if self._status >= 0:
-                let_go(self._status)
-                self._status = NONE
+            for fd in self._proc:
+                if fd >= 0:
+                    let_go(fd)
         self._zygote.stop()
         for space in list(self.spaces.values()):
             try:

@@ -150,6 +150,9 @@ class Row(msgspec.Struct, frozen=True):
     is_async: bool
     restart: Restart
 
+    grows: bool = False
+    """Whether it is one of :data:`GROWS`."""
+
     conversions: tuple[tuple[int, Callable[[int], int]], ...] = ()
     """The decoders that change what they read, and of which argument."""
 
@@ -184,6 +187,7 @@ def _row(handler: Callable[..., Any], support: Support, note: str) -> Row:
         has_path=None in decoders,
         is_async=bool(code.co_flags & CO_COROUTINE),
         restart=getattr(handler, "restart", Restart.SYS),
+        grows=handler.__name__.rstrip("_") in GROWS,
         conversions=tuple((i, decode) for i, decode in enumerate(decoders) if decode not in (None, _u64)),
     )
 
@@ -201,6 +205,17 @@ def partial(handler: Callable[..., Any], missing: str) -> Row:
 def refused(name: str, error: type[LinuxError] = ENOSYS, why: str = "") -> Row:
     """Declare a call that always fails with ``error``, and why."""
     return Row(name, "refused", why, None, error.errno, (), False, False, Restart.SYS)
+
+
+GROWS: Final = frozenset(
+    {
+        "accept", "accept4", "clone", "clone3", "epoll_create", "epoll_create1", "eventfd", "eventfd2", "fork",
+        "inotify_add_watch", "inotify_init", "inotify_init1", "mq_timedsend", "pidfd_open", "pipe", "pipe2",
+        "rt_sigqueueinfo", "rt_tgsigqueueinfo", "signalfd", "signalfd4", "socket", "socketpair", "timer_create",
+        "timerfd_create", "unshare", "vfork",
+    }
+)  # fmt: skip
+"""Calls after which the kernel keeps more than before, whatever they are asked: ENOMEM while memory is out."""
 
 
 class SyscallTable:

@@ -23,7 +23,7 @@ pipes(struct pysc_objects *objects)
         if (next() % 2 && size + n <= sizeof model) {
             for (uint64_t i = 0; i < n; i++)
                 bytes[i] = (uint8_t)next();
-            CHECK(pysc_pipe_put(pipe, bytes, n) == 0);
+            CHECK(pysc_pipe_put(objects, pipe, bytes, n) == 0);
             memcpy(model + size, bytes, n);
             size += n;
         } else {
