@@ -227,7 +227,7 @@ class UnixSocket(UnixReceiver):
         self.pending.clear()
         self.backlog = -1
         self.peer = None  # two ends that know each other would stay until a full collection
-        if self.net.in_flight:
+        if self.net.collects():
             from pysc.sentry.net.unix_gc import collect
 
             collect(self.net)

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 def collect(net: NetNamespace) -> None:
     """Free what cannot be received any more."""
     candidates = {socket for socket, count in net.in_flight.items() if socket.references == count}
-    if not candidates:
-        return
     inside = dict.fromkeys(candidates, 0)
+    looked_at = len(net.in_flight)
     for socket in candidates:
-        for carried in carried_by(socket):
+        carries = carried_by(socket)
+        looked_at += len(socket.queue) + len(carries)
+        for carried in carries:
             if carried in inside:
                 inside[carried] += 1
+    net.collected(looked_at)
     alive = [socket for socket in candidates if inside[socket] < net.in_flight[socket]]
     saved = set(alive)
     while alive:

@@ -108,11 +108,21 @@ class UnixReceiver(Socket):
         return self.type != abi.SOCK_DGRAM
 
     def purge(self) -> None:
-        """Drop all that waits to be received."""
+        """Drop all that waits to be received.
+
+        What a dropped message carried may end with it, and purge in turn: it is dropped by whoever began.
+        """
+        net = self.net
         while self.queue:
-            packet = self.take()
-            for file in packet.files:
-                self.drop_in_flight(file)
+            net.dropped.extend(self.take().files)
+        if net.dropping:
+            return
+        net.dropping = True
+        try:
+            while net.dropped:
+                self.drop_in_flight(net.dropped.popleft())
+        finally:
+            net.dropping = False
 
     # Queues
     def post(self, packet: Packet) -> None:

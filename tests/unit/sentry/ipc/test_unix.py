@@ -30,6 +30,7 @@ from pysc.cabi.linux.poll import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 from pysc.sentry.fs.file import O_NONBLOCK
 from pysc.sentry.fs.pipe import make_pipe
 from pysc.sentry.net.message import Message
+from pysc.sentry.net.namespace import NetNamespace
 from pysc.sentry.net.unix import UnixSocket
 from tests.unit.sentry.ipc.helpers import FakeTask, Runner
 
@@ -301,6 +302,48 @@ def test_circles_are_collected(world: World) -> None:
     assert b.dead
     assert not net.in_flight
     d.put()
+
+
+def test_a_chain_of_any_length_is_dropped(world: World) -> None:
+    """Each socket waits in a message to the next one."""
+    first = last = world.pair()
+    dropped = [*first]
+    for _ in range(2000):
+        a, b = world.pair()
+        world.send(a, b"x", files=(last[1],))
+        last[0].put()
+        last = a, b
+        dropped += last
+    last[0].put()
+    last[1].put()
+    assert all(socket.dead for socket in dropped)
+    assert not world.task.kernel.net.in_flight
+
+
+def test_collections_are_rare_where_they_cost_much(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[int] = []
+    collected = NetNamespace.collected
+
+    def note(net: NetNamespace, count: int) -> None:
+        looked_at.append(count)
+        collected(net, count)
+
+    monkeypatch.setattr(NetNamespace, "collected", note)
+    a, b = world.pair()
+    for _ in range(300):
+        c, d = world.pair()
+        c.get()
+        d.get()
+        world.send(a, b"x", files=(c, d))
+        c.put()
+        d.put()
+    for _ in range(200):
+        for end in world.pair():
+            end.put()
+    assert 2 < len(looked_at) < 100
+    b.put()
+    a.put()
+    assert not world.task.kernel.net.in_flight
 
 
 def test_a_circle_that_can_be_received_stays(world: World) -> None:
