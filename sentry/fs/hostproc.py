@@ -6,7 +6,10 @@ Opened before lock-down, since no path can be named afterwards.
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pysc.sentry.kernel.workers import WorkerClient
 
 from pysc.sentry.hostfds import NONE, Held, HostFd, Of, hold
 
@@ -55,16 +58,7 @@ def reopen_read_only(fd: int) -> HostFd:
     return hold(os.open(b"%d" % fd, os.O_RDONLY | os.O_CLOEXEC, dir_fd=prepare()), Held(Of.MEMORY))
 
 
-def read_memory(pid: int, address: int, size: int) -> bytes:
-    """Return memory of a guest's process, as far as it can be read."""
+async def read_file(workers: WorkerClient, path: bytes, size: int, offset: int = 0) -> bytes:
+    """Return up to ``size`` bytes of a file below /proc, which may take a while: a guest can hold its memory's lock."""
     prepare()
-    try:
-        fd = os.open(f"{pid}/mem", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=_Opened.proc)
-    except OSError:
-        return b""
-    try:
-        return os.pread(fd, size, address)
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
+    return await workers.read_file(_Opened.proc, path, size, offset)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from itertools import count
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 
@@ -130,8 +130,8 @@ class Source:
     def __call__(self, fs: PseudoFs) -> TextFile:
         return TextFile(fs, self)
 
-    def text(self, reader: Task) -> bytes:
-        """Return the whole text.  May raise LinuxErrors."""
+    def text(self, reader: Task) -> bytes | Coroutine[Any, Any, bytes]:
+        """Return the whole text, or what will, where that takes a while.  May raise LinuxErrors."""
         raise NotImplementedError
 
     def change(self, writer: Task, data: bytes) -> None:
@@ -175,7 +175,8 @@ class TextDescription(FileDescription):
 
     async def pread(self, size: int, offset: int) -> bytes:
         if self._text is None or offset == 0:
-            self._text = self._inode.source.text(self._task)
+            text = self._inode.source.text(self._task)
+            self._text = text if isinstance(text, bytes) else await text
         return self._text[offset : offset + size]
 
     async def write(self, data: bytes) -> int:

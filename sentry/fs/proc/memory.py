@@ -8,17 +8,23 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pysc.cabi.linux.errors import LinuxError
 from pysc.sentry.fs import hostproc
 from pysc.sentry.kernel.mapped_files import hear_of_mapped
+from pysc.sentry.kernel.scheduler import yield_now
 from pysc.sentry.platform.interface import LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
 
     from pysc.sentry.kernel.task import Task
 
 PAGE: Final = 4096
 STRINGS_MAX: Final = 1 << 17
+MAPS_MAX: Final = 1 << 24
+"""More than the host gives for all the ranges that a process may have."""
+AT_ONCE: Final = 256
+"""Lines that are looked at between two yields."""
 NAME_COLUMN: Final = 73
 OURS: Final = (b"/memfd:pysc-channel", b"/memfd:pysc-guest", b"/memfd:pysc-shared")
 """What the host calls the engine's own memory, which may for a moment lie elsewhere."""
@@ -28,20 +34,28 @@ NOTHING: Final = (0, 0, 0, b"")
 """Offset, device, inode and name of anonymous memory."""
 
 
-def _memory(task: Task, start: int, end: int) -> bytes:
-    if task.group.exited or task.memory.ended or end <= start:
+async def _read(task: Task, name: bytes, size: int, offset: int = 0) -> bytes:
+    """Return what the host's file of a process says; b"" if the process is gone."""
+    memory = task.memory
+    if task.group.exited or memory.ended:
         return b""
-    return hostproc.read_memory(task.memory.space.host_pid, start, min(end - start, STRINGS_MAX))
+    try:
+        found = await hostproc.read_file(task.kernel.workers, b"%d/%s" % (memory.space.host_pid, name), size, offset)
+    except LinuxError:
+        return b""
+    return b"" if memory.ended else found  # its number may be another's
 
 
-def command_line(task: Task) -> bytes:
+async def command_line(task: Task) -> bytes:
     """Return argv, each with its NUL."""
-    return _memory(task, task.memory.arg_start, task.memory.arg_end)
+    start, end = task.memory.arg_start, task.memory.arg_end
+    return await _read(task, b"mem", min(end - start, STRINGS_MAX), start) if start < end else b""
 
 
-def environment(task: Task) -> bytes:
+async def environment(task: Task) -> bytes:
     """Return envp, each with its NUL."""
-    return _memory(task, task.memory.env_start, task.memory.env_end)
+    start, end = task.memory.env_start, task.memory.env_end
+    return await _read(task, b"mem", min(end - start, STRINGS_MAX), start) if start < end else b""
 
 
 class Range(NamedTuple):
@@ -69,23 +83,20 @@ class Range(NamedTuple):
         return head.ljust(NAME_COLUMN) + self.name if self.name else head
 
 
-def ranges(task: Task) -> Iterator[Range]:
+async def ranges(task: Task) -> AsyncIterator[Range]:
     """Read the host's maps and say what each range is to the guest.
 
     The stack, whose upper end came from a file of the engine's, is one range, from which pthread_getattr_np(3) learns
     how far down it may grow.
     """
-    memory = task.memory
-    if task.group.exited or memory.ended:
+    if task.group.exited or task.memory.ended:
         return
     hear_of_mapped(task)
-    try:
-        text = hostproc.read(f"{memory.space.host_pid}/maps")
-    except OSError:
-        return
-    first, last = memory.space.hidden
+    first, last = task.memory.space.hidden
     below: Range | None = None
-    for line in text.splitlines():
+    for count, line in enumerate((await _read(task, b"maps", MAPS_MAX)).splitlines(), 1):
+        if count % AT_ONCE == 0:
+            await yield_now()
         fields = line.split(None, 5)
         start, _dash, end = fields[0].partition(b"-")
         low, high = int(start, 16), int(end, 16)
@@ -121,15 +132,15 @@ def _range(task: Task, start: int, end: int, fields: list[bytes]) -> Range:
     return Range(start, end, fields[1], 0, 0, 0, name)
 
 
-def maps(task: Task) -> bytes:
+async def maps(task: Task) -> bytes:
     """Return /proc/PID/maps."""
-    return b"".join(found.line() + b"\n" for found in ranges(task))
+    return b"".join([found.line() + b"\n" async for found in ranges(task)])
 
 
-def smaps(task: Task) -> bytes:
+async def smaps(task: Task) -> bytes:
     """Return /proc/PID/smaps: sizes of the ranges; what is resident is not told."""
     lines = []
-    for found in ranges(task):
+    async for found in ranges(task):
         size = (found.end - found.start) >> 10
         lines.append(found.line() + b"\n")
         lines.append(b"Size:           %8d kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n" % size)

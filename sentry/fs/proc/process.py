@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from pysc.cabi.linux.capability import CAP_SYS_RESOURCE
 from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT, ESRCH
@@ -48,7 +48,7 @@ def find(fs: ProcFs, tid: int) -> Task:
 class ProcessEntry(NamedTuple):
     """One name in /proc/PID: a text, made for (reader, task)."""
 
-    read: Callable[[Task, Task], bytes]
+    read: Callable[[Task, Task], bytes | Coroutine[Any, Any, bytes]]
     mode: int = 0o444
     write: Callable[[Task, Task, bytes], None] | None = None
     private: bool = False
@@ -251,7 +251,7 @@ class ProcessText(Source):
         self._tid = tid
         self._entry = entry
 
-    def text(self, reader: Task) -> bytes:
+    def text(self, reader: Task) -> bytes | Coroutine[Any, Any, bytes]:
         task = find(self._fs, self._tid)
         if self._entry.private and not may_read(reader, task):
             raise EACCES

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from pysc.cabi._dispatch import ffi
 from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT
 from pysc.cabi.linux.fcntl import AT_FDCWD
 from pysc.sentry.fs.context import FsContext
@@ -28,12 +29,28 @@ from tests.support.vfs_world import BUFFER, World
 PID = 7
 
 
+class Workers:
+    """Workers that do it at once."""
+
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+
+    async def read_file(self, dirfd: int, path: bytes, size: int, offset: int = 0) -> bytes:
+        self.asked.append(path)
+        fd = os.open(path, os.O_RDONLY, dir_fd=dirfd)
+        try:
+            return b"".join(iter(lambda: os.read(fd, size), b"")) if not offset else os.pread(fd, size, offset)
+        finally:
+            os.close(fd)
+
+
 @pytest.fixture
 def world() -> World:
     """A reader on a tmpfs with /proc mounted, and a process 7 in its kernel that runs as user 1000."""
     reader = World(Tmpfs(mode=0o755))
     kernel = Kernel(cast(Any, None), X86_64)
     reader.kernel = kernel
+    kernel.workers = Workers()
     for name in (b"/proc", b"/home"):
         reader.call("mkdir", name, 0o755)
     reader.put_file(b"/home/f", b"opened")
@@ -64,6 +81,19 @@ def fields(text: bytes) -> dict[bytes, bytes]:
 def target(world: World, link: bytes) -> bytes:
     size = world.try_call("readlink", link, BUFFER, 4096)
     return world.peek(size)
+
+
+def test_memory_is_looked_at_by_workers(world: World) -> None:
+    """A guest can hold the lock of its memory for long."""
+    task = world.kernel.tasks[PID]
+    text = b"an argument\0"
+    buffer = ffi.from_buffer(text)
+    task.memory.arg_start = int(ffi.cast("uintptr_t", buffer))
+    task.memory.arg_end = task.memory.arg_start + len(text)
+    assert world.get_file(b"/proc/7/cmdline") == text
+    world.get_file(b"/proc/7/maps")
+    world.get_file(b"/proc/7/smaps")
+    assert world.kernel.workers.asked == [b"%d/%s" % (os.getpid(), name) for name in (b"mem", b"maps", b"maps")]
 
 
 def test_status(world: World) -> None:
