@@ -3,18 +3,24 @@
 A process has one table of descriptors, and this is what it means: who opens one, or is given it, holds it here until it
 is closed, by whatever way.  What C opens stands in C's own tables (:meth:`Systrap.descriptors`, :func:`dcache.opened`).
 The number of a descriptor means something in this process only: nothing that outlives it may be known by one.
+
+Each has the lowest number that was free, so it says how many there are at least: what guests' files use leaves enough
+for their processes, and these for all else.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import resource
 from collections import Counter
 from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Final, NewType
 
 import msgspec
+
+from pysc.cabi.linux.errors import ENFILE
 
 HostFd = NewType("HostFd", int)
 """A descriptor that stands in the table, as its holder has it."""
@@ -56,19 +62,37 @@ class Held(msgspec.Struct, frozen=True, gc=False):
     writable: bool = False
 
 
+FILES: Final = frozenset({Of.FILE, Of.LISTING, Of.MEMORY})
+"""What guests' files use."""
+LEAST_LEFT: Final = 64
+"""For replies that bring descriptors, and what is opened for a moment."""
+
 _held: Final[dict[int, Held]] = {}
 
 
 def hold(fd: int, held: Held) -> HostFd:
-    """Take a descriptor over, whose number nobody holds."""
+    """Take a descriptor over, whose number nobody holds.  ENFILE: files have too many, and it has been closed."""
     assert fd >= 0, "not a descriptor"
     assert fd not in _held, "closed by who does not hold it"
+    if held.of in FILES and fd >= _limit() // 2:
+        os.close(fd)
+        raise ENFILE
     _held[fd] = held
     return HostFd(fd)
 
 
+def is_for_process(fd: int) -> bool:
+    """Whether a descriptor may be a process's."""
+    limit = _limit()
+    return fd < limit - max(LEAST_LEFT, limit // 16)
+
+
+def _limit() -> int:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 def duplicate(fd: HostFd) -> HostFd:
-    """Return another descriptor of the same open file.  OSError."""
+    """Return another descriptor of the same open file.  OSError, ENFILE."""
     return hold(os.dup(fd), _held[fd])
 
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -17,7 +18,8 @@
 #define O_DIRECTORY_ 0200000U
 #define O_NOFOLLOW_ 0400000U
 #define LISTING_MAX 32768
-#define HOST_FDS 2048 /* no more of the host's descriptors are spent here: Python has one for all that have a file open */
+#define HOST_FDS 2048 /* no more of the host's descriptors are spent here: Python has one for all that have a file open;
+                       * nor more than a quarter of those that there are (reserve.py) */
 #define DOT_SIZE 24
 #define DT_DIR_ 4
 
@@ -59,6 +61,17 @@ release(struct pysc_objects *objects, struct pysc_file *file)
     pysc_object_free(objects, PYSC_OBJECT_FILE, file->header.index);
 }
 
+/* The first number that is not spent here. */
+static int
+most_files(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 0;
+    return limit.rlim_cur / 4 < HOST_FDS ? (int)(limit.rlim_cur / 4) : HOST_FDS;
+}
+
 static int
 open_host(struct pysc_objects *objects, const struct pysc_dentry *dentry, int flags)
 {
@@ -71,7 +84,7 @@ open_host(struct pysc_objects *objects, const struct pysc_dentry *dentry, int fl
     enter_host(objects, cache->super, PYSC_SUPER_NAMES);
     fd = openat(cache->tree, *path ? path : ".", flags | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
     leave_host(objects);
-    if (fd < HOST_FDS)
+    if (fd < 0 || fd < most_files())
         return fd;
     close(fd);
     return -1;

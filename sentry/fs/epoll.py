@@ -29,6 +29,9 @@ from pysc.sentry.kernel.scheduler import WaitQueue
 MAX_NESTS: Final = 4
 """Epolls watched by epolls: how many steps a chain may have."""
 
+TELLS: Final = 8
+"""How often those who watch an epoll are told that it is ready before anybody has looked."""
+
 _MODES: Final = EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE
 _EXCLUSIVE_OK: Final = IN | OUT | UNASKED | EPOLLET | EPOLLWAKEUP | EPOLLEXCLUSIVE
 
@@ -108,7 +111,7 @@ class EpollItem:
 class EpollFile(AnonymousFile):
     """An epoll instance."""
 
-    __slots__ = ("__weakref__", "_epoll", "_epoll_index", "_items", "_numbers", "poll_wait", "wait")
+    __slots__ = ("__weakref__", "_epoll", "_epoll_index", "_items", "_numbers", "_told", "poll_wait", "wait")
 
     kind = b"anon_inode:[eventpoll]"
 
@@ -121,6 +124,8 @@ class EpollFile(AnonymousFile):
         self.wait = WaitQueue()
         """Those in epoll_wait: one is woken for each event."""
         self.poll_wait = WaitQueue()
+        self._told = 0
+        """How often others were told that it is ready, since anybody looked."""
         objects.listen(objects.EPOLL, self._epoll_index, self)
         self.serve(lib.PYSC_FILE_EPOLL, self._epoll_index, self._epoll.header.generation)
 
@@ -221,15 +226,22 @@ class EpollFile(AnonymousFile):
         lib.pysc_epoll_drop(objects.OBJECTS, self._epoll, item.c)
 
     def mark_ready(self, item: EpollItem) -> None:
-        """Put ``item`` on the ready list and wake one waiter."""
+        """Put ``item`` on the ready list and wake one waiter.
+
+        Those who watch this one have it on their own lists until they look.  To tell them each time would cost as much
+        as there are ways from a file up through many epolls, which may be as many as that to the power of MAX_NESTS.
+        """
         self._add(item)
         self.wait.wake(1)
-        self.poll_wait.wake_all(IN)
+        if self._told < TELLS:
+            self._told += 1
+            self.poll_wait.wake_all(IN)
 
     def collect(self, limit: int) -> list[tuple[int, int]]:
         """Take up to ``limit`` reports: (events, data), in order of readiness."""
         reports: list[tuple[int, int]] = []
         again = []
+        self._told = 0
         while len(reports) < limit and (item := self._first()) is not None:
             self._drop(item)
             events = item.ready()
@@ -247,6 +259,7 @@ class EpollFile(AnonymousFile):
         return reports
 
     def poll(self) -> int:
+        self._told = 0
         while (item := self._first()) is not None:
             if item.ready():
                 return IN

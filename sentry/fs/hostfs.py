@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import ENOENT, EPERM
+from pysc.cabi.linux.errors import ENFILE, ENOENT, EPERM
 from pysc.cabi.linux.fcntl import RENAME_EXCHANGE, RENAME_NOREPLACE
 from pysc.cabi.linux.stat import S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
 from pysc.sentry.fs import dcache
@@ -214,7 +215,8 @@ class HostDirectory(HostInode):
         opened = await self.fs.tree.call(gofer.Create(self.file(), name, os.O_RDWR, mode, owner.uid, owner.gid))
         inode = self._added(name, opened.attributes)
         if isinstance(inode, HostRegular):
-            inode.adopt(opened.file.take())
+            with suppress(ENFILE):  # it is there: who opens it hears of that
+                inode.adopt(opened.file.take())
         return inode
 
     async def mkdir(self, name: bytes, mode: int, owner: Owner) -> Inode:

@@ -314,7 +314,7 @@ class Contents:
         self._c.seals |= seals
 
     def memfd(self) -> int:
-        """Return the memfd (borrowed), which is made if need be."""
+        """Return the memfd (borrowed), which is made if need be.  ENFILE."""
         if self._fd < 0:
             fd = hold(os.memfd_create("pysc-file", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), Held(Of.MEMORY))
             for start in range(0, self.length, PAGE):

@@ -379,7 +379,8 @@ class TmpfsFile(TmpfsInode):
         return self.contents.length, self.contents.charged * (BLOCK // 512)
 
     def resize(self, size: int) -> None:
-        self.contents.truncate(size)
+        with answered_by_host():
+            self.contents.truncate(size)
 
     async def size(self) -> int:
         return self.contents.length

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, ENOMEM
 from pysc.sentry.chance import below
-from pysc.sentry.hostfds import NONE, Held, HostFd, Of, close, hold
+from pysc.sentry.hostfds import NONE, Held, HostFd, Of, close, hold, is_for_process
 from pysc.sentry.kernel.scheduler import Completion, WaitQueue, park
 from pysc.sentry.platform.interface import Mapped, ThreadGone
 
@@ -133,6 +133,9 @@ class SystrapSpace:
         ends = ffi.new("struct pysc_space_ends *")
         self.number: int = lib.pysc_space_new(platform.engine, ends)
         if self.number < 0:
+            raise EAGAIN
+        if not is_for_process(max(ends.memory, ends.socket, ends.guest_socket)):
+            lib.pysc_space_remove(platform.engine, self.number)
             raise EAGAIN
         self.memory, self.socket, self.guest_socket = ends.memory, ends.socket, ends.guest_socket
         self.donation = Turn(platform.engine, self.number)

@@ -23,7 +23,7 @@ from pysc.cabi.linux.poll import (
     POLLIN,
     POLLOUT,
 )
-from pysc.sentry.fs.epoll import EpollFile
+from pysc.sentry.fs.epoll import TELLS, EpollFile, EpollItem
 from pysc.sentry.fs.eventfd import EventFile
 from pysc.sentry.fs.file import O_NONBLOCK, FileDescription
 from pysc.sentry.fs.pipe import make_pipe
@@ -127,6 +127,46 @@ def test_nesting_is_bounded_and_without_circles() -> None:
     assert chain[4].poll() & POLLIN
     run.run(file.read(8))
     assert not chain[4].poll()
+
+
+def test_many_ways_up_are_not_all_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each epoll of a layer watches all of the layer below: 20 ** 5 ways from the file to the top."""
+    layers = [[epoll() for _ in range(20)] for _ in range(5)]
+    for below, above in pairwise(layers):
+        for outer in above:
+            for fd, inner in enumerate(below):
+                outer.add(fd, inner, POLLIN, fd)
+    file, run = counter(), Runner()
+    for inner in layers[0]:
+        inner.add(100, file, POLLIN, 0)
+    marked = 0
+    mark_ready = EpollFile.mark_ready
+
+    def count(ep: EpollFile, item: EpollItem) -> None:
+        nonlocal marked
+        marked += 1
+        mark_ready(ep, item)
+
+    monkeypatch.setattr(EpollFile, "mark_ready", count)
+    for _ in range(3):
+        run.run(file.write(ONE))
+        assert all(ep.poll() & POLLIN for layer in layers for ep in layer)
+        run.run(file.read(8))
+        assert not any(ep.poll() for layer in layers for ep in layer)
+    assert marked < 50_000
+
+
+def test_watchers_hear_until_they_look_and_again_afterwards() -> None:
+    inner, outer, file, run = epoll(), epoll(), counter(), Runner()
+    outer.add(0, inner, POLLIN, 7)
+    inner.add(1, file, POLLIN | EPOLLET, 5)
+    for _ in range(3 * TELLS):
+        run.run(file.write(ONE))
+    for _ in range(3 * TELLS):
+        assert outer.collect(4) == [(POLLIN, 7)]
+        assert inner.collect(4) == [(POLLIN, 5)]
+        assert outer.collect(4) == []
+        run.run(file.write(ONE))
 
 
 def test_wait() -> None:
