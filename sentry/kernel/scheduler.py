@@ -146,8 +146,11 @@ class Completion(Generic[T]):
         return self._value  # type: ignore[return-value]  # resolved with a T
 
 
+MANY_TIMERS: Final = 1024
+
+
 class Timer:
-    """A callback at an absolute time of :data:`now`; cancelled timers are skipped when they come up."""
+    """A callback at an absolute time of :data:`now`; cancelled timers are skipped when they come up, or swept."""
 
     __slots__ = ("callback", "deadline")
 
@@ -354,11 +357,13 @@ class Scheduler:
     ``pending_interrupt(owner)`` says whether an owner that is about to park must not.
     """
 
-    __slots__ = ("_ended", "_ready", "_timers", "current", "pending_interrupt")
+    __slots__ = ("_ended", "_many", "_ready", "_timers", "current", "pending_interrupt")
 
     def __init__(self, pending_interrupt: Callable[[Any], Reason | None] = _no_interrupt) -> None:
         self._ready: deque[Routine] = deque()
         self._timers: list[Timer] = []
+        self._many = MANY_TIMERS
+        """With so many the cancelled ones among them are looked for."""
         self._ended = Routine(self, _nothing(), None, _ended)
         """What stands for all that have ended at once."""
         self._ended._coroutine.close()
@@ -392,8 +397,16 @@ class Scheduler:
     def call_at(self, deadline: int, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` from the loop once :data:`now` has reached ``deadline``."""
         timer = Timer(deadline, callback)
+        if len(self._timers) >= self._many:
+            self._sweep()
         heapq.heappush(self._timers, timer)
         return timer
+
+    def _sweep(self) -> None:
+        """Forget cancelled timers: most are, and their time may be far away."""
+        self._timers = [timer for timer in self._timers if timer.callback is not None]
+        heapq.heapify(self._timers)
+        self._many = max(MANY_TIMERS, 2 * len(self._timers))
 
     def deadline(self) -> int | None:
         """Return when the loop must be back: 0 for at once, None for whenever something happens."""

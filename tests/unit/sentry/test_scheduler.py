@@ -9,6 +9,7 @@ import pytest
 
 from pysc.sentry.kernel import scheduler as module
 from pysc.sentry.kernel.scheduler import (
+    MANY_TIMERS,
     Completion,
     Interrupted,
     Reason,
@@ -239,6 +240,21 @@ def test_watchers_hear_every_wake_and_may_leave_meanwhile(outcomes: Outcomes) ->
     queue.wake(0, 4)
     queue.wake(0, 1)
     assert heard == [4, 4, 1]
+
+
+def test_cancelled_timers_do_not_pile_up() -> None:
+    """Whoever waits with a timeout, and need not wait for so long, leaves one."""
+    scheduler = Scheduler()
+    fired: list[int] = []
+    kept = [scheduler.call_at(0, lambda: fired.append(1)) for _ in range(10)]
+    timers = [scheduler.call_at(1 << 62, lambda: fired.append(0)) for _ in range(10)]
+    for _ in range(20 * MANY_TIMERS):
+        timers.append(scheduler.call_at(1 << 62, lambda: fired.append(0)))
+        timers.pop(0).cancel()
+    assert len(scheduler._timers) <= MANY_TIMERS
+    scheduler.run_ready()
+    assert fired == [1] * len(kept)
+    assert scheduler.deadline() == 1 << 62
 
 
 def test_cancelled_timers_are_dropped(outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch) -> None:
