@@ -19,6 +19,7 @@ from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import ENFILE, ENOENT, EPERM
 from pysc.cabi.linux.fcntl import RENAME_EXCHANGE, RENAME_NOREPLACE
 from pysc.cabi.linux.stat import S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
+from pysc.cabi.objects import memory_is_short
 from pysc.sentry.fs import dcache
 from pysc.sentry.fs.dcache import Dcache, Lower
 from pysc.sentry.fs.hostinode import HostInode, Place
@@ -189,7 +190,7 @@ class HostDirectory(HostInode):
             return list(self.listing.values())
         changes = self._changes
         entries = await self.fs.tree.entries(self.path(), self.host, self.superblock)
-        if not self.fs.revalidates and changes == self._changes:
+        if not self.fs.revalidates and changes == self._changes and not memory_is_short():
             self.listing = {entry.name: entry for entry in entries}
         return entries
 
@@ -200,6 +201,8 @@ class HostDirectory(HostInode):
 
     def _note(self, name: bytes, inode: Inode) -> None:
         self._changes += 1
+        if memory_is_short():
+            self.listing = None
         if self.listing is not None:
             self.listing[name] = Entry(name, inode.ino, inode.mode & S_IFMT)
         self.stale = True

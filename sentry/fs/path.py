@@ -111,7 +111,10 @@ class Dentry:
             del self.children[name]
 
     def remember_absent(self, name: bytes) -> None:
-        """Note that ``name`` does not exist."""
+        """Note that ``name`` does not exist, if there is memory for that."""
+        if memory_is_short():
+            self.absent = None
+            return
         if self.absent is None or len(self.absent) >= NEGATIVE_MAX:
             self.absent = set()
         self.absent.add(name)

@@ -24,12 +24,15 @@ from pysc.cabi.linux.stat import (
 from pysc.sentry.fs.data import Data
 from pysc.sentry.fs.inode import BLOCK, Attributes, Changes, Entry, Filesystem, FsStatistics, Inode, Owner, clock
 from pysc.sentry.fs.memory_file import Budget, Contents
+from pysc.sentry.kernel.scheduler import yield_now
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
 LINK_MAX: Final = 32000
 UNLIMITED: Final = 1 << 40
+ENTRIES_AT_ONCE: Final = 2048
+"""Of a directory, that are listed between two yields."""
 _SUFFIXES: Final = {b"k": 10, b"m": 20, b"g": 30}
 
 
@@ -262,7 +265,14 @@ class TmpfsDirectory(TmpfsInode):
             raise ENOENT from None
 
     async def entries(self) -> list[Entry]:
-        return [Entry(name, child.ino, child.mode & S_IFMT) for name, child in self.children.items()]
+        children = list(self.children.items())
+        found = []
+        for start in range(0, len(children), ENTRIES_AT_ONCE):
+            if start:
+                await yield_now()
+            part = children[start : start + ENTRIES_AT_ONCE]
+            found += [Entry(name, child.ino, child.mode & S_IFMT) for name, child in part]
+        return found
 
     def insert(self, name: bytes, child: TmpfsInode) -> TmpfsInode:
         """Add a name for a new inode."""

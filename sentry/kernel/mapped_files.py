@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pysc.cabi import host
 from pysc.cabi.linux.errors import LinuxError
+from pysc.cabi.objects import memory_is_out
 from pysc.sentry.fs import dcache
 from pysc.sentry.fs.path import display
 from pysc.sentry.kernel.memory import Donated, Memory
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 def note_mapped(task: Task, memory: Memory, file: FileDescription, host_fd: int) -> None:
     """Remember a file that is mapped by a descriptor of the host's."""
+    if memory_is_out():
+        return  # it goes without a name
     try:
         identity = host.identity(host_fd)
     except OSError:

@@ -11,6 +11,7 @@ import msgspec
 from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT, EPERM
 from pysc.cabi.linux.fcntl import O_ACCMODE, O_RDONLY, SEEK_CUR, SEEK_SET
 from pysc.cabi.linux.stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
+from pysc.cabi.objects import memory_is_out
 from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.inode import Attributes, Changes, Entry, Filesystem, Inode, clock
 
@@ -23,6 +24,8 @@ Reader = Callable[["Task"], bytes]
 Writer = Callable[["Task", bytes], None]
 Factory = Callable[["PseudoFs"], "PseudoInode"]
 WRITE_MAX: Final = 4096
+KEPT_MAX: Final = 1 << 16
+"""A text of more bytes is kept only while there is memory enough."""
 
 
 class PseudoFs(Filesystem):
@@ -174,10 +177,12 @@ class TextDescription(FileDescription):
         return data
 
     async def pread(self, size: int, offset: int) -> bytes:
-        if self._text is None or offset == 0:
-            text = self._inode.source.text(self._task)
-            self._text = text if isinstance(text, bytes) else await text
-        return self._text[offset : offset + size]
+        text = self._text
+        if text is None or offset == 0:
+            made = self._inode.source.text(self._task)
+            text = made if isinstance(made, bytes) else await made
+            self._text = None if len(text) > KEPT_MAX and memory_is_out() else text
+        return text[offset : offset + size]
 
     async def write(self, data: bytes) -> int:
         if len(data) > WRITE_MAX:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 
@@ -15,6 +16,7 @@ from pysc.cabi.linux.socket import SOCK_DGRAM
 from pysc.sentry.fs.inode import Owner
 from pysc.sentry.fs.path import MountNamespace
 from pysc.sentry.fs.pipe import Pipe
+from pysc.sentry.fs.proc.base import KEPT_MAX, PseudoFs, TextDescription, TextFile, constant
 from pysc.sentry.fs.tmpfs import Tmpfs
 from pysc.sentry.net.message import PeerCredentials
 from pysc.sentry.net.namespace import NetNamespace
@@ -64,10 +66,22 @@ def ended(coroutine: object) -> LinuxError | None:
     raise AssertionError("it waits")
 
 
+def text_of(size: int) -> TextDescription:
+    """Open a file of procfs."""
+    return TextDescription(TextFile(PseudoFs(), constant(bytes(size))), cast(Any, None), 0, cast(Any, None))
+
+
+def kept(file: TextDescription) -> bool:
+    """Read it from its start, and return whether its text is kept."""
+    assert ended(file.pread(1, 0)) is None
+    return file._text is not None
+
+
 def test_refused_in_turn(watchdog: None) -> None:
     fs, pipe, net = Tmpfs(), Pipe(), NetNamespace()
     namespace = MountNamespace.of(fs)
     socket = UnixSocket(net, SOCK_DGRAM)
+    texts = [text_of(KEPT_MAX + 1), text_of(KEPT_MAX)]
     packet = Packet(socket, b"x", (), PeerCredentials(1, 0, 0))
     assert ended(fs.root.mkdir(b"a", 0o755, ROOT)) is None
     first = hoard(MOST + (4 << 20))
@@ -76,6 +90,9 @@ def test_refused_in_turn(watchdog: None) -> None:
     assert isinstance(ended(fs.root.set_xattr(b"user.x", b"", 0)), ENOSPC)
     with pytest.raises(ENOSPC):
         namespace.new_mount(fs, None, 0, b"")
+    root = namespace.root_path.dentry
+    root.remember_absent(b"c")
+    assert not root.absent
     pipe.append(b"x", packet=False)  # processes can still take away what is there
     socket.post(packet)
     second = hoard(MOST // 2)
@@ -88,16 +105,20 @@ def test_refused_in_turn(watchdog: None) -> None:
         UnixSocket(net, SOCK_DGRAM)
     with pytest.raises(ENOBUFS):
         socket.post(packet)
+    assert [kept(file) for file in texts] == [False, True]
     del first, second
     until(lib.PYSC_MEMORY_ENOUGH)
     Pipe().append(b"x", packet=False)
+    root.remember_absent(b"c")
+    assert root.absent == {b"c"}
+    assert [kept(file) for file in texts] == [True, True]
     assert ended(fs.root.mkdir(b"b", 0o755, ROOT)) is None
 
 
 def test_calls_that_grow() -> None:
     """The list is of calls that exist."""
     rows = {row.name: row for row in X86_64.rows.values()}
-    assert [rows[name].grows for name in ("fork", "timer_create", "close", "exit")] == [True, True, False, False]
+    assert [rows[name].grows for name in ("fork", "timer_create", "getdents64", "close")] == [True, True, True, False]
 
 
 def test_mounts_are_counted_before_they_are_copied() -> None:
