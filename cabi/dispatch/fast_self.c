@@ -19,6 +19,7 @@ working_directory(const struct call *call)
     const struct pysc_context *context = context_of(call->objects, call->thread);
     const struct pysc_dentry *dentry;
     struct view view;
+    uint32_t depth = 0;
 
     if (!context || !context->root || !context->working ||
         context->root_mount != context->working_mount || !pysc_is_top(objects, &objects->dentries[context->root - 1]) ||
@@ -28,7 +29,7 @@ working_directory(const struct call *call)
         return NULL;
     dentry = &objects->dentries[context->working - 1];
     for (const struct pysc_dentry *at = dentry; !pysc_is_top(objects, at); at = &objects->dentries[at->parent]) {
-        if (!pysc_dentry_view(objects, at, &view))
+        if (++depth > PATH_MAX / 2 || !pysc_dentry_view(objects, at, &view))
             return NULL;
     }
     return dentry;

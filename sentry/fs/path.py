@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakValueDictionary, ref
 
 from pysc.cabi._dispatch import lib
-from pysc.cabi.linux.errors import ENOENT, ENOSPC
+from pysc.cabi.linux.errors import ENAMETOOLONG, ENOENT, ENOSPC
 from pysc.cabi.linux.mount import (
     MS_NOATIME,
     MS_NODEV,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _mount_ids: Final = count(20)
 """Never used again, so that one names a mount for good: a checkpoint saves how far it is, as of all such numbers."""
+PATH_MAX: Final = 4096
 MOUNTS_MAX: Final = 8192
 """Of one namespace (fs.mount-max)."""
 CACHED_MAX: Final = 50_000
@@ -418,9 +419,13 @@ def parent(place: Path, root: Path) -> Path:
 
 
 def name_of(place: Path, root: Path) -> tuple[bytes, bool]:
-    """Return the absolute path of a place below ``root``, and whether it is reachable from there (d_path)."""
+    """Return the absolute path of a place below ``root``, and whether it is reachable from there (d_path).
+
+    ENAMETOOLONG: it is so deep down.
+    """
     mount, dentry = place
     names: list[bytes] = []
+    left = PATH_MAX
     reachable = True
     while not (dentry is root.dentry and mount is root.mount):
         if dentry is mount.root:
@@ -431,6 +436,9 @@ def name_of(place: Path, root: Path) -> tuple[bytes, bool]:
             mount, dentry = above, point
             continue
         names.append(dentry.name)
+        left -= len(dentry.name) + 1
+        if left <= 0:
+            raise ENAMETOOLONG
         dentry = dentry.parent
     return b"/" + b"/".join(reversed(names)), reachable
 
@@ -445,7 +453,15 @@ def is_deleted(place: Path) -> bool:
     return False
 
 
+def shown(place: Path, root: Path) -> bytes:
+    """The same for a list, where none can be left out."""
+    try:
+        return display(place, root)
+    except ENAMETOOLONG:
+        return b"(too long)"
+
+
 def display(place: Path, root: Path) -> bytes:
-    """Return a path as /proc shows it: with ``(deleted)`` where that holds."""
+    """Return a path as /proc shows it: with ``(deleted)`` where that holds.  ENAMETOOLONG."""
     name, _reachable = name_of(place, root)
     return name + b" (deleted)" if place.dentry.deleted else name

@@ -1,6 +1,9 @@
 /* The working directory and the root: chdir, fchdir, getcwd of what is gone, chroot, relative opens, "..". */
 #include "guest.h"
 
+#define TWENTY "abcdefghijklmnopqrst"
+#define LONG_NAME TWENTY TWENTY TWENTY TWENTY TWENTY
+
 static void where(void)
 {
     char path[PATH_MAX];
@@ -45,6 +48,16 @@ int main(void)
     where();
     TRY(chdir("/../../tmp/.."));
     where();
+    char long_path[2 * PATH_MAX];
+    CHECK(chdir(scratch_path) == 0);
+    for (int i = 0; i < 50; i++)
+        CHECK(mkdir(LONG_NAME, 0755) == 0 && chdir(LONG_NAME) == 0);
+    TRY(syscall(SYS_getcwd, long_path, sizeof long_path));
+    int deep = open(".", O_RDONLY | O_DIRECTORY);
+    sprintf(path, "%d", deep);
+    TRY(readlinkat(open("/proc/self/fd", O_RDONLY | O_DIRECTORY), path, long_path, sizeof long_path));
+    for (int i = 0; i < 50; i++)
+        CHECK(chdir("..") == 0 && rmdir(LONG_NAME) == 0);
     if (geteuid() == 0) {
         pid_t child = CHILD(CHECK(chdir(scratch_path) == 0); CHECK(mkdir("root", 0755) == 0); TRY(chroot("root")); TRY(stat("/tmp", &st));
                             TRY(chdir("/")); TRY(chdir("..")); TRY(mkdir("/inside", 0755)); TRY(stat("/../inside", &st)); where());

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from pysc.cabi.linux.errors import EACCES
+from pysc.cabi.linux.errors import EACCES, ENAMETOOLONG
 from pysc.cabi.linux.fcntl import O_ACCMODE, O_RDONLY
 from pysc.cabi.linux.poll import IN
 from pysc.cabi.linux.stat import major, minor
@@ -29,7 +29,10 @@ def _visible(task: Task) -> Iterator[tuple[Mount, bytes]]:
     root = task.fs.root
     for mount in list(task.fs.namespace.mounts.values()):
         place = Path(mount, mount.root)
-        name, reachable = name_of(place, root)
+        try:
+            name, reachable = name_of(place, root)
+        except ENAMETOOLONG:
+            continue
         if reachable:
             yield mount, name
 
