@@ -36,9 +36,12 @@ from pysc.urpc.message import Event
 from pysc.urpc.schema import spawner as protocol
 from pysc.urpc.schema.spawner import Role
 
-END_SECONDS: Final = 5
+ORPHANS_SECONDS: Final = 5
+"""How long guests that have lost their sentry may take to end."""
 MAX_RESTARTS: Final = 8
 """A gofer that dies more often in one sandbox will not get better."""
+END_SECONDS: Final = 1.0
+"""How long the sentry's end may take once its sockets are closed."""
 
 
 def run(sock: socket.socket) -> None:
@@ -156,21 +159,29 @@ class Spawner:
         status, words = child.reap()
         if self._children.get(role) is child:
             del self._children[role]
-        if role is not Role.SENTRY and (status == 0 or not self._sentry_lives()):
-            return  # it saw the sentry's end: that is told by itself
-        if role is Role.GOFER and self._restarts < MAX_RESTARTS:
+        if role is Role.GOFER and status == 0:  # it saw the sentry's end, or that the sentry has cut it off
+            self._loop.after(END_SECONDS, lambda: self._replace_gofer(status, words))
+        elif role is Role.GOFER:
+            self._replace_gofer(status, words)
+        elif role is Role.SENTRY or (status != 0 and self._sentry_lives()):  # else the sentry's end is told by itself
+            self._peer.tell(protocol.Died(role, status, words))
+
+    def _replace_gofer(self, status: int, words: str) -> None:
+        if not self._sentry_lives():
+            return
+        if self._restarts < MAX_RESTARTS:
             self._restarts += 1
             assert self._launcher is not None
             try:
                 with cgroups.inside(self._joined):
-                    self._children[role], sock = self._launcher.restart_gofer(self._kuid)
+                    self._children[Role.GOFER], sock = self._launcher.restart_gofer(self._kuid)
             except Failure as failure:
                 words = str(failure)
             else:
-                self._watch(role)
-                self._peer.tell(protocol.Restarted(self._daemon(role), SocketFd(sock.detach()), words))
+                self._watch(Role.GOFER)
+                self._peer.tell(protocol.Restarted(self._daemon(Role.GOFER), SocketFd(sock.detach()), words))
                 return
-        self._peer.tell(protocol.Died(role, status, words))
+        self._peer.tell(protocol.Died(Role.GOFER, status, words))
 
     def _sentry_lives(self) -> bool:
         child = self._children.get(Role.SENTRY)
@@ -187,7 +198,7 @@ class Spawner:
         for child in self._children.values():
             child.reap()
         self._children = {}
-        reaping.end_orphans(END_SECONDS)
+        reaping.end_orphans(ORPHANS_SECONDS)
         if not self._peer.open:  # else the supervisor is in there
             cgroups.kill(self._cgroups)
 

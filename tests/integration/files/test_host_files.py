@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -226,6 +228,65 @@ echo after > after; $b cat after
                 os.killpg(process.pid, signal.SIGKILL)
     assert len(killed) == 3
     assert (stdout, process.returncode) == (b"after\n", 0), stderr
+
+
+PIDFD_GETFD = 438
+
+
+def cut_off(pid: int) -> None:
+    """Let a process find that its peers have hung up."""
+    libc, pidfd = ctypes.CDLL(None, use_errno=True), os.pidfd_open(pid)
+    paths = Path(f"/proc/{pid}/fd").iterdir()
+    held = [libc.syscall(PIDFD_GETFD, pidfd, int(path.name), 0) for path in paths if "socket:" in os.readlink(path)]
+    for fd in held:
+        with socket.socket(fileno=fd) as sock:
+            sock.shutdown(socket.SHUT_RDWR)
+    os.close(pidfd)
+
+
+def test_a_gofer_that_was_cut_off_is_replaced(bundle: Bundle, direct: list[str]) -> None:
+    """As the sentry does with one that breaks the protocol: it ends, and well, as if the sandbox had."""
+    script = """
+b=/bin/busybox
+echo started; read go
+$b mkdir first; $b mkdir second && echo made
+"""
+    with subprocess.Popen(
+        bundle.command(script, direct), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"started\n"
+            gofer = gofer_of(process.pid)
+            assert gofer is not None
+            cut_off(gofer)
+            stdout, stderr = process.communicate(b"\n", timeout=20)
+        finally:
+            process.kill()
+    assert (stdout, process.returncode) == (b"made\n", 0), stderr
+    assert b"the gofer died and was restarted" in stderr
+
+
+def test_what_the_host_has_bound_inside(bundle: Bundle, direct: list[str], tmp_path: Path) -> None:
+    """A directory that is mounted below itself: what is there is what the host shows there, and has an end."""
+    volume = tmp_path / "volume"
+    (volume / "a" / "b" / "below").mkdir(parents=True)
+    (volume / "a" / "file").write_text("file\n")
+    subprocess.run(["mount", "--bind", volume / "a", volume / "a" / "b"], check=True)
+    try:
+        bundle.bind(volume, "/volume", "rw")
+        script = (
+            "b=/bin/busybox; cd /volume; $b find . | $b sort; echo more >> a/b/file; $b cat a/file; $b mkdir a/b/new"
+        )
+        for access in ("shared", "exclusive"):
+            outcome = bundle.run(script, [*direct, f"--file-access-mounts={access}"])
+            found = [".", "./a", "./a/b", "./a/b/b", "./a/b/b/below", "./a/b/file", "./a/file", "file", "more"]
+            assert outcome.text.splitlines() == found, outcome.explain()
+            assert not os.listdir(volume / "a" / "new")
+            (volume / "a" / "new").rmdir()
+            (volume / "a" / "file").write_text("file\n")
+    finally:
+        subprocess.run(["umount", volume / "a" / "b"], check=True)
 
 
 ODD_NAMES = r"""
