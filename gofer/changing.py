@@ -6,12 +6,15 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from pysc.cabi import host
-from pysc.cabi.linux.errors import EINVAL, EISDIR, ENODATA, EOPNOTSUPP, EPERM
+from pysc.cabi.linux.errors import E2BIG, EINVAL, EISDIR, ENODATA, EOPNOTSUPP, EPERM
 from pysc.gofer.mounts import Mounts, Place
 from pysc.urpc.schema.gofer import (
     ATIME_NOW,
+    MAX_XATTR,
+    MAX_XATTRS,
     MTIME_NOW,
     Allocate,
     Changes,
@@ -27,6 +30,9 @@ from pysc.urpc.schema.gofer import (
     Sync,
     Value,
 )
+
+XATTR_OVERHEAD: Final = 2
+"""Bytes that a name takes on the wire beside itself."""
 
 
 class Changing:
@@ -91,7 +97,10 @@ class Changing:
         if not _is_served(request.name):
             raise ENODATA if request.name.startswith(b"trusted.") else EOPNOTSUPP
         with self._mounts.found(request.file) as place, _for_xattrs(place, ENODATA) as fd:
-            return Value(os.getxattr(fd, request.name))
+            value = os.getxattr(fd, request.name)
+        if len(value) > MAX_XATTR:
+            raise E2BIG
+        return Value(value)
 
     def list_xattrs(self, request: ListXattrs) -> Names:
         """listxattr(2)."""
@@ -100,7 +109,10 @@ class Changing:
                 return Names([])
             with _for_xattrs(place, ENODATA) as fd:
                 names = [os.fsencode(name) for name in os.listxattr(fd)]
-            return Names([name for name in names if _is_served(name)])
+        served = [name for name in names if _is_served(name)]
+        if len(served) > MAX_XATTRS or sum(map(len, served)) + XATTR_OVERHEAD * len(served) > MAX_XATTR:
+            raise E2BIG
+        return Names(served)
 
     def set_xattr(self, request: SetXattr) -> None:
         """setxattr(2)."""

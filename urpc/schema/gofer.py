@@ -19,15 +19,18 @@ from pysc.urpc.fds import FileFd, SocketFd
 from pysc.urpc.message import I64, U32, U63, U64, Message, Request, Service
 
 MountId = Annotated[int, Meta(ge=0, le=0xFFFF)]
-Path = Annotated[bytes, Meta(max_length=32768)]
+MAX_PATH: Final = 32768
+Path = Annotated[bytes, Meta(max_length=MAX_PATH)]
 """Below a mount's root; b"" is the root itself."""
 Name = Annotated[bytes, Meta(min_length=1, max_length=255)]
 Target = Annotated[bytes, Meta(min_length=1, max_length=4095)]
 Mode = Annotated[int, Meta(ge=0, le=0o7777)]
 Id = Annotated[int, Meta(ge=0, le=0xFFFF_FFFE)]
 XattrName = Annotated[bytes, Meta(min_length=1, max_length=255)]
-XattrValue = Annotated[bytes, Meta(max_length=61440)]
-"""XATTR_SIZE_MAX is 64 KiB; what does not fit a frame is E2BIG."""
+MAX_XATTR: Final = 61440
+"""XATTR_SIZE_MAX and XATTR_LIST_MAX are 64 KiB; what does not fit a frame is E2BIG."""
+MAX_XATTRS: Final = 4096
+XattrValue = Annotated[bytes, Meta(max_length=MAX_XATTR)]
 Packed = Annotated[bytes, Meta(min_length=ATTRIBUTES_SIZE, max_length=ATTRIBUTES_SIZE)]
 
 MAX_NAMES: Final = 128
@@ -162,7 +165,7 @@ class Value(Message):
 
 
 class GetXattr(Request[Value], tag=7):
-    """getxattr(2).  ENODATA, EOPNOTSUPP (POSIX ACLs, trusted.*, unknown classes)."""
+    """getxattr(2).  E2BIG, ENODATA, EOPNOTSUPP (POSIX ACLs, trusted.*, unknown classes)."""
 
     file: File
     name: XattrName
@@ -171,7 +174,7 @@ class GetXattr(Request[Value], tag=7):
 class Names(Message):
     """Names of extended attributes."""
 
-    names: Annotated[list[XattrName], Meta(max_length=4096)]
+    names: Annotated[list[XattrName], Meta(max_length=MAX_XATTRS)]
 
 
 class ListXattrs(Request[Names], tag=8):

@@ -150,6 +150,16 @@ def tree(reachable: Path) -> Path:
 
 
 @pytest.fixture
+def memory_folder(mounting: None, tmp_path: Path) -> Iterator[Path]:
+    """A memory file system of its own."""
+    place = tmp_path / "memory"
+    place.mkdir()
+    confine.mount(b"none", os.fsencode(place), b"tmpfs", data=b"mode=755")
+    yield place
+    confine.umount(os.fsencode(place), confine.MNT_DETACH)
+
+
+@pytest.fixture
 def served(start: Callable[..., Gofer], tmp_path: Path) -> Gofer:
     """A gofer of ``tmp_path``, writable."""
     tmp_path.chmod(0o755)

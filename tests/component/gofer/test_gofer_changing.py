@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from pysc.cabi import host
+from pysc.cabi import confine, host
 from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import (
+    E2BIG,
     EBADF,
     EEXIST,
     EINVAL,
@@ -32,6 +33,7 @@ from pysc.urpc.message import Request
 from pysc.urpc.schema import gofer
 from pysc.urpc.schema.gofer import Changes, File
 from tests.component.gofer.conftest import Export, Gofer, requests
+from tests.support.needs import missing
 
 ROOT = File(0, b"")
 
@@ -210,6 +212,46 @@ def test_xattrs(served: Gofer, tmp_path: Path) -> None:
     refused(served, gofer.SetXattr(File(0, b"link"), b"user.a", b"v"), EPERM)
     served.call(gofer.RemoveXattr(file, b"user.a"))
     refused(served, gofer.GetXattr(file, b"user.a"), ENODATA)
+
+
+def test_attributes_that_fit_no_answer(start: Callable[..., Gofer], memory_folder: Path) -> None:
+    """They are E2BIG, and the sentry cuts nobody off for an answer that it may not decode."""
+    (memory_folder / "file").touch()
+    served = start(Export(os.fsencode(memory_folder)))
+    for name in ("value", "names"):
+        try:
+            os.setxattr(memory_folder / "file", "user.value", bytes(62000 if name == "value" else 10))
+            for number in range(300 if name == "names" else 0):
+                os.setxattr(memory_folder / "file", f"user.{number:0210}", b"")
+        except OSError:
+            missing("needs a tmpfs with user attributes (Linux 6.6)")
+        request = gofer.GetXattr if name == "value" else gofer.ListXattrs
+        refused(served, request(File(0, b"file"), *([b"user.value"] if name == "value" else [])), E2BIG)
+    assert served.call(gofer.GetXattr(File(0, b"file"), b"user.value")).value == bytes(10)
+
+
+@pytest.fixture
+def apart(start: Callable[..., Gofer], tmp_path: Path, memory_folder: Path) -> Gofer:
+    """A gofer of an overlay whose sides are on two file systems, with a file ``low``."""
+    for name in ("upper", "work"):
+        (memory_folder / name).mkdir()
+    for name in ("lower", "merged"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "lower" / "low").write_bytes(b"content")
+    sides = f"lowerdir={tmp_path}/lower,upperdir={memory_folder}/upper,workdir={memory_folder}/work"
+    confine.mount(b"none", os.fsencode(tmp_path / "merged"), b"overlay", data=sides.encode())
+    served = start(Export(os.fsencode(tmp_path / "merged")))
+    confine.umount(os.fsencode(tmp_path / "merged"), confine.MNT_DETACH)
+    return served
+
+
+def test_links_where_an_overlay_numbers_names_apart(apart: Gofer) -> None:
+    """Its st_ino is the lower file's, its link's is the upper one's (overlayfs, xino=off)."""
+    with apart.call(gofer.Open(File(0, b"low"), os.O_RDWR)).file as file:
+        os.pwrite(file.fileno(), b"CON", 0)
+    apart.call(gofer.Link(File(0, b"low"), ROOT, b"link"))
+    with apart.call(gofer.Open(File(0, b"link"), os.O_RDONLY)).file as file:
+        assert os.pread(file.fileno(), 9, 0) == b"CONtent"
 
 
 MUTATIONS: list[Callable[[int], Request[Any]]] = [
