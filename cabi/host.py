@@ -49,9 +49,14 @@ def stat_at(dirfd: int, path: bytes = b"") -> HostAttributes:
 
 def identity(fd: int) -> tuple[int, int]:
     """Return device and inode number of an open file; no server of it is asked."""
-    out = ffi.new("uint64_t[2]")
+    return identity_and_kind(fd)[:2]
+
+
+def identity_and_kind(fd: int) -> tuple[int, int, int]:
+    """As :func:`identity`, and S_IF* of its mode."""
+    out = ffi.new("uint64_t[3]")
     _check(lib.pysc_identity(fd, out))
-    return out[0], out[1]
+    return out[0], out[1], out[2]
 
 
 def walk_packed_at(dirfd: int, path: bytes, skip: int = 0) -> tuple[list[bytes], int]:

@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define O_NOCTTY_ 0400U
@@ -72,6 +73,16 @@ most_files(void)
     return limit.rlim_cur / 4 < HOST_FDS ? (int)(limit.rlim_cur / 4) : HOST_FDS;
 }
 
+/* Whether a descriptor is of what was looked at: something else may have taken the name since. */
+static int
+is_of(int fd, const struct pysc_attributes *a)
+{
+    struct statx stx;
+
+    return statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, &stx) == 0 && stx.stx_ino == a->ino &&
+           makedev(stx.stx_dev_major, stx.stx_dev_minor) == a->dev && ((stx.stx_mode ^ a->mode) & S_IFMT) == 0;
+}
+
 static int
 open_host(struct pysc_objects *objects, const struct pysc_dentry *dentry, int flags)
 {
@@ -84,7 +95,7 @@ open_host(struct pysc_objects *objects, const struct pysc_dentry *dentry, int fl
     enter_host(objects, cache->super, PYSC_SUPER_NAMES);
     fd = openat(cache->tree, *path ? path : ".", flags | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
     leave_host(objects);
-    if (fd < 0 || fd < most_files())
+    if (fd < 0 || (fd < most_files() && is_of(fd, &dentry->attributes)))
         return fd;
     close(fd);
     return -1;

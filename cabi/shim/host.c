@@ -39,13 +39,14 @@ pysc_statx(int32_t dirfd, const char *path, uint64_t length, struct pysc_attribu
 }
 
 int32_t
-pysc_identity(int32_t fd, uint64_t out[2])
+pysc_identity(int32_t fd, uint64_t out[3])
 {
     struct statx stx;
-    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &stx) < 0)
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO | STATX_TYPE, &stx) < 0)
         return -errno;
     out[0] = makedev(stx.stx_dev_major, stx.stx_dev_minor);
     out[1] = stx.stx_ino;
+    out[2] = stx.stx_mode & S_IFMT;
     return 0;
 }
 

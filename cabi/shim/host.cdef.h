@@ -25,8 +25,8 @@ struct pysc_entry {
 
 int32_t pysc_statx(int32_t dirfd, const char *path, uint64_t length, struct pysc_attributes *out);
 
-/* Device and inode number of an open file, by what is known here: no server is asked. */
-int32_t pysc_identity(int32_t fd, uint64_t out[2]);
+/* Device and inode number of an open file, and S_IF*, by what is known here: no server is asked. */
+int32_t pysc_identity(int32_t fd, uint64_t out[3]);
 
 /* Attributes of each component after the first `skip` bytes (which end in a slash) in turn, at most `max`; stops after a
  * link or anything else that is no directory.  Returns how many there are; *error is the errno that ended it, or 0. */

@@ -44,7 +44,11 @@ IDLE_MAX: Final = 512
 
 
 class HostFilesystem(Filesystem):
-    """One mount.  ``inodes`` are those in use, by the host's identity; ``superblocks`` what it shows, by device."""
+    """One mount.  ``inodes`` are those in use, by the host's identity; ``superblocks`` what it shows, by device.
+
+    The identity of a directory includes the host's mount: where that has bound one a second time there are other files
+    in it, maybe, and it may be below itself.
+    """
 
     __slots__ = ("_devices", "idle", "inodes", "superblocks", "tree")
 
@@ -59,7 +63,7 @@ class HostFilesystem(Filesystem):
         self.readonly = readonly
         self.revalidates = shared
         self.remembers_absent = not shared
-        self.inodes: WeakValueDictionary[tuple[int, int], HostInode] = WeakValueDictionary()
+        self.inodes: WeakValueDictionary[tuple[int, int, int], HostInode] = WeakValueDictionary()
         self.idle: OrderedDict[HostRegular, None] = OrderedDict()
         self.superblocks: dict[int, Superblock] = {}
         self._devices: dict[int, int] = {}
@@ -94,17 +98,16 @@ class HostFilesystem(Filesystem):
 
     def inode(self, attributes: HostAttributes, place: Place | None) -> HostInode:
         """Return the inode with this identity, found at ``place``."""
-        key = (attributes.dev, attributes.ino)
+        mount = attributes.mnt_id if attributes.mode & S_IFMT == S_IFDIR else 0
+        key = (attributes.dev, attributes.ino, mount)
         inode = self.inodes.get(key)
         if inode is not None and (inode.mode ^ attributes.mode) & S_IFMT == 0:
             inode.update(attributes)
         else:
             inode = _TYPES.get(attributes.mode & S_IFMT, HostInode)(self, attributes)
             self.inodes[key] = inode
-        if place is not None and place not in inode.places:
-            if inode.mode & S_IFMT == S_IFDIR:
-                inode.places.clear()
-            inode.places.append(place)
+        if place is not None:
+            inode.put(place)
         return inode
 
     def keep_idle(self, inode: HostRegular) -> None:
@@ -195,7 +198,7 @@ class HostDirectory(HostInode):
         return entries
 
     def _added(self, name: bytes, packed: bytes) -> HostInode:
-        inode = self.fs.inode(HostAttributes.unpack_from(packed), Place(self, name))
+        inode = self.fs.inode(self.seen(packed), Place(self, name))
         self._note(name, inode)
         return inode
 
@@ -244,10 +247,12 @@ class HostDirectory(HostInode):
         inode.give(owner)
         return inode
 
-    async def link(self, name: bytes, target: Inode) -> None:
+    async def link(self, name: bytes, target: Inode) -> Inode:
         assert isinstance(target, HostInode)
         reply = await self.fs.tree.call(gofer.Link(target.file(), self.file(), name))
-        self._added(name, reply.attributes)
+        inode = self._added(name, reply.attributes)
+        target.stale = inode is not target  # an overlay of the host's may number the names of one file apart
+        return inode
 
     async def unlink(self, name: bytes, child: Inode) -> None:
         await self._remove(name, child, is_directory=False)
@@ -269,7 +274,7 @@ class HostDirectory(HostInode):
         self._removed(name, child)
         if isinstance(replaced, HostInode):
             target._removed(new_name, replaced)
-        child.places.append(Place(target, new_name))
+        child.put(Place(target, new_name))
         target._note(new_name, child)
 
     async def exchange(self, name: bytes, child: Inode, target: Inode, new_name: bytes, other: Inode) -> None:
@@ -279,8 +284,8 @@ class HostDirectory(HostInode):
         await self._rename(name, child, target, new_name, RENAME_EXCHANGE)
         self._removed(name, child)
         target._removed(new_name, other)
-        child.places.append(Place(target, new_name))
-        other.places.append(Place(self, name))
+        child.put(Place(target, new_name))
+        other.put(Place(self, name))
         target._note(new_name, child)
         self._note(name, other)
 

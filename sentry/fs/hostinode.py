@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from msgspec.structs import replace
 
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import EACCES, ENOENT, LinuxError
+from pysc.cabi.linux.errors import E2BIG, EACCES, ENOENT, LinuxError
 from pysc.cabi.linux.stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFMT, S_IFREG
 from pysc.sentry.fs import dcache
 from pysc.sentry.fs.inode import (
@@ -93,7 +93,11 @@ class HostInode(Inode):
 
     def made(self, reply: gofer.Made) -> None:
         """Take the attributes that a request answered with."""
-        self.update(HostAttributes.unpack_from(reply.attributes))
+        self.update(self.seen(reply.attributes))
+
+    def seen(self, packed: bytes) -> HostAttributes:
+        """Unpack the gofer's word on it, or on a new file in it: the same mount has another number there."""
+        return replace(HostAttributes.unpack_from(packed), mnt_id=self.host.mnt_id)
 
     def give(self, owner: Owner) -> None:
         """A guest has made it this owner's."""
@@ -135,6 +139,26 @@ class HostInode(Inode):
             if parent >= 0:
                 dcache.withdraw(parent, name, dcache.INODE)
                 dcache.leave(parent)
+
+    def put(self, place: Place) -> None:
+        """It is found at ``place``: a file there, too, a directory nowhere else any more.
+
+        Not a directory below itself: of such a place, which only a gofer could make up, no path could be told.
+        """
+        if place in self.places:
+            return
+        if self.mode & S_IFMT == S_IFDIR:
+            if self._is_above(place.directory):
+                return
+            self.places.clear()
+        self.places.append(place)
+
+    def _is_above(self, inode: HostInode) -> bool:
+        while inode is not self:
+            if not inode.places:
+                return False
+            inode = inode.places[-1].directory
+        return True
 
     def lose(self, place: Place) -> None:
         """It is no longer found at ``place``."""
@@ -184,6 +208,8 @@ class HostInode(Inode):
         return (await self.fs.tree.call(gofer.GetXattr(self.file(), name))).value
 
     async def set_xattr(self, name: bytes, value: bytes, flags: int) -> None:
+        if len(value) > gofer.MAX_XATTR:
+            raise E2BIG
         await self.fs.tree.call(gofer.SetXattr(self.file(), name, value, flags))
         self.stale = True
 

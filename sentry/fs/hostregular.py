@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import EOPNOTSUPP, LinuxError, answered_by_host
+from pysc.cabi.linux.errors import ENOENT, EOPNOTSUPP, ESTALE, LinuxError, answered_by_host
+from pysc.cabi.linux.stat import S_IFREG
 from pysc.sentry.fs.data import Data
 from pysc.sentry.fs.hostinode import HostInode, as_request
 from pysc.sentry.fs.inode import Changes
@@ -71,8 +72,8 @@ class HostRegular(HostInode):
         return self._data
 
     def adopt(self, created: int) -> None:
-        """Take over the descriptor that came with its creation."""
-        fd = self.fs.tree.hold(created, self.host, writable=True)
+        """Take over the descriptor that came with its creation.  ENFILE."""
+        fd = self.own(self.fs.tree.hold(created, self.host, writable=True))
         if self.write_fd >= 0:
             self._replace(self.write_fd)
         self.write_fd = fd
@@ -85,8 +86,7 @@ class HostRegular(HostInode):
         self.fs.idle.pop(self, None)
         try:
             if write and self.write_fd < 0:
-                fd = await self.fs.tree.open_write(self.path(), self.host)
-                self._set_write_fd(fd)
+                self._set_write_fd(self.own(await self.fs.tree.open_write(self.path(), self.host)))
             elif self.write_fd < 0 and self.read_fd < 0:
                 await self._open_reader()
         except BaseException:
@@ -109,7 +109,18 @@ class HostRegular(HostInode):
             await self._read_by_new()
 
     async def _read_by_new(self) -> None:
-        self._set_read_fd(await self.fs.tree.open_read(self.path(), self.host, self.superblock))
+        self._set_read_fd(self.own(await self.fs.tree.open_read(self.path(), self.host, self.superblock)))
+
+    def own(self, fd: HostFd) -> HostFd:
+        """Return a descriptor that was opened by a name of this file's.
+
+        ESTALE: it is no regular file's, or where others may change names another file's; then it is closed.
+        """
+        dev, ino, kind = host.identity_and_kind(fd)
+        if kind != S_IFREG or (self.fs.revalidates and (dev, ino) != (self.host.dev, self.host.ino)):
+            self.fs.tree.close(fd, self.superblock)
+            raise ESTALE
+        return fd
 
     def _workers(self, *, always: bool = False) -> WorkerClient | None:
         """Return who shall make calls on the data, if they may take long."""
@@ -246,8 +257,13 @@ class HostRegular(HostInode):
 
     async def set_attributes(self, changes: Changes) -> None:
         if self.places or self.write_fd < 0:
-            await super().set_attributes(changes)
-            return
+            try:
+                await super().set_attributes(changes)
+            except (ENOENT, ESTALE):  # the host has moved or replaced it
+                if self.write_fd < 0:
+                    raise
+            else:
+                return
         request = gofer.SetOpenAttributes(self.fs.tree.mount, FileFd.lend(self.write_fd), as_request(changes))
         self.made(await self.fs.tree.call(request))
 

@@ -249,8 +249,8 @@ class Inode:
         """Make a symbolic link."""
         raise EPERM
 
-    async def link(self, name: bytes, target: Inode) -> None:
-        """Make ``name`` a hard link to ``target``, an inode of the same file system."""
+    async def link(self, name: bytes, target: Inode) -> Inode:
+        """Make ``name`` a hard link to ``target``, an inode of the same file system; return what it leads to."""
         raise EPERM
 
     async def unlink(self, name: bytes, child: Inode) -> None:

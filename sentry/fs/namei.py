@@ -175,8 +175,7 @@ async def make_link(task: Task, old_dirfd: int, old: bytes, new_dirfd: int, new:
             raise EXDEV
         if is_directory(inode):
             raise EPERM
-        await parent.link(last.name, inode)
-        dentry = last.dentry.add(last.name, inode)
+        dentry = last.dentry.add(last.name, await parent.link(last.name, inode))
     notify.linked(last.dentry, dentry)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.errors import (
     EACCES,
@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.credentials import Credentials
     from pysc.sentry.kernel.task import Task
 
+CREATE_TRIES: Final = 40
+"""How often a name may come and go, by others' doing, while it is opened."""
 _NOT_KEPT = O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC
 _WANTED = (MAY_READ, MAY_WRITE, MAY_READ | MAY_WRITE, MAY_READ | MAY_WRITE)
 
@@ -92,6 +94,7 @@ async def _open_or_create(task: Task, dirfd: int, path: bytes, flags: int, mode:
     if flags & O_DIRECTORY:
         raise EINVAL
     links = 0
+    tries = CREATE_TRIES
     while True:
         last = await walk(task, start, path, 0, how, links, to_parent=True)
         if not last.ordinary:
@@ -103,7 +106,13 @@ async def _open_or_create(task: Task, dirfd: int, path: bytes, flags: int, mode:
             try:
                 child = await look_up_locked(directory, last.name)
             except ENOENT:
-                return await _create(task, Path(last.mount, directory), last.name, flags, mode)
+                try:
+                    return await _create(task, Path(last.mount, directory), last.name, flags, mode)
+                except EEXIST:  # made by others meanwhile, where others may
+                    tries -= 1
+                    if flags & O_EXCL or not directory.inode.fs.revalidates or not tries:
+                        raise
+                    continue
         if flags & O_EXCL:
             raise EEXIST
         place = top(Path(last.mount, child))

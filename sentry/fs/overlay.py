@@ -539,13 +539,14 @@ class OverlayDirectory(KnownInode):
         made.links = 0
         return made
 
-    async def link(self, name: bytes, target: Inode) -> None:
+    async def link(self, name: bytes, target: Inode) -> Inode:
         assert isinstance(target, OverlayInode)
         upper = await target.copy_up()
         with self.taking(name):
             await (await self._clear(name)).link(name, upper)
         target.relink(1)
         target.places.append((self, name))
+        return target
 
     async def unlink(self, name: bytes, child: Inode) -> None:
         await self._remove(name, child)

@@ -300,13 +300,14 @@ class TmpfsDirectory(TmpfsInode):
         file.nlink = 0
         return file
 
-    async def link(self, name: bytes, target: Inode) -> None:
+    async def link(self, name: bytes, target: Inode) -> Inode:
         assert isinstance(target, TmpfsInode)
         if target.nlink >= LINK_MAX:
             raise EMLINK
         self.insert(name, target)
         target.nlink += 1
         target.ctime = clock()
+        return target
 
     async def unlink(self, name: bytes, child: Inode) -> None:
         self.remove(name)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import EACCES, EIO, EROFS, LinuxError, answered_by_host, linux_error
+from pysc.cabi.linux.errors import EACCES, EIO, ENAMETOOLONG, EROFS, LinuxError, answered_by_host, linux_error
 from pysc.sentry.fs.inode import Entry
 from pysc.sentry.fs.superblock import NAMES, Superblock
 from pysc.sentry.hostfds import Held, HostFd, Of, close, hold, let_go
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 LIST_BYTES: Final = 32 << 10
+MAX_ENTRIES: Final = 10_000_000
+"""No directory of a gofer that can be believed has more."""
 SMALL_FILE: Final = 1 << 20
 
 
@@ -98,7 +100,9 @@ class Tree:
         return await self._client.call(request)
 
     def file(self, path: bytes, attributes: HostAttributes | None = None) -> gofer.File:
-        """Name a file to the gofer, with what is expected there."""
+        """Name a file to the gofer, with what is expected there.  ENAMETOOLONG."""
+        if len(path) > gofer.MAX_PATH:
+            raise ENAMETOOLONG
         if attributes is None:
             return gofer.File(self.mount, path)
         return gofer.File(self.mount, path, attributes.dev, attributes.ino)
@@ -124,7 +128,7 @@ class Tree:
         if path == self.base:
             return (await self.attach())[0]
         parent, _slash, name = path.rpartition(b"/")
-        walked = await self.call(gofer.Walk(gofer.File(self.mount, parent), [name]))
+        walked = await self.call(gofer.Walk(self.file(parent), [name]))
         if not walked.attributes:
             raise linux_error(walked.errno or EIO.errno)
         return HostAttributes.unpack_from(walked.attributes[0])
@@ -189,6 +193,8 @@ class Tree:
             with answered_by_host():
                 entries += as_entries(host.parse_listing_untrusted(part.records))
             cookie, end = part.cookie, part.end
+            if not end and (not part.records or len(entries) > MAX_ENTRIES):
+                raise EIO("a listing without an end")
         return entries
 
     async def _list_here(self, path: bytes, attributes: HostAttributes, at: Superblock) -> list[Entry] | None:

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pysc.cabi import objects
-from pysc.cabi.linux.errors import EIO, ENOMEM, ENOSYS, LinuxError
+from pysc.cabi.linux.errors import EIO, ENOMEM, ENOSYS, ESTALE, LinuxError
 from pysc.cabi.linux.signals import SI_KERNEL, SIGKILL, SIGSEGV
 from pysc.sentry.kernel.clone import forget
 from pysc.sentry.kernel.delivery import return_to_guest
@@ -29,6 +29,8 @@ FUTEX_WAITS: Final = frozenset({0, 9})
 """FUTEX_WAIT, FUTEX_WAIT_BITSET."""
 SLEEPS: Final = frozenset({35, 230})
 """nanosleep, clock_nanosleep."""
+STALE_TRIES: Final = 8
+"""How often a call begins again because a file that it had found was replaced on the host."""
 _FATAL_NAMES = frozenset({"exit", "exit_group", "execve", "execveat", "rt_sigreturn"})
 """Calls after whose failure by a bug the task cannot go on."""
 
@@ -152,8 +154,13 @@ async def _run_with_paths(call: _Call) -> Any:
     values = call.values = []
     for decode, value in zip(row.decoders, call.args, strict=False):
         values.append(await task.copy_in_string(value) if decode is None else decode(value))
-    result = row.handler(task, *values)
-    return await result if row.is_async else result
+    for _ in range(STALE_TRIES):
+        try:
+            result = row.handler(task, *values)
+            return await result if row.is_async else result
+        except ESTALE:  # a name led to another file by the time that it was used (Linux: retry_estale)
+            pass
+    raise ESTALE
 
 
 class _Call:

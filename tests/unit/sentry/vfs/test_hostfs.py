@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from pysc.cabi.linux.errors import EACCES, ENOENT, EROFS
+from pysc.cabi.linux.attributes import HostAttributes
+from pysc.cabi.linux.errors import E2BIG, EACCES, EBADMSG, EEXIST, EIO, ENAMETOOLONG, ENOENT, EROFS, ESTALE
+from pysc.cabi.linux.fcntl import O_CREAT, O_EXCL, O_RDWR
 from pysc.cabi.linux.stat import STAT
 from pysc.gofer import owners
 from pysc.gofer import tree as gofer_tree
@@ -18,6 +22,7 @@ from pysc.sentry.fs.hostfs import HostFilesystem
 from pysc.sentry.fs.tmpfs import Tmpfs
 from pysc.sentry.fs.tree import Tree
 from pysc.sentry.syscalls.attr import NO_ID
+from pysc.urpc.fds import FileFd
 from pysc.urpc.schema import gofer
 from tests.support.vfs_world import BUFFER, World
 
@@ -34,9 +39,16 @@ class Gofer:
         self.asked: list[Any] = []
         self._handlers = handlers(self.trees.mounts)
 
+        self.before: dict[type, Callable[[], object]] = {}
+        """What happens on the host just before a request of a kind is carried out, once."""
+        self.lies: dict[type, Callable[[Any], Any]] = {}
+        """What becomes of the answer to a request of a kind."""
+
     async def call(self, request: Any) -> Any:
         self.asked.append(request)
-        return self._handlers[type(request)](request)
+        kind = type(request)
+        self.before.pop(kind, lambda: None)()
+        return self.lies.get(kind, lambda reply: reply)(self._handlers[kind](request))
 
     def close(self) -> None:
         for mount in self.trees.mounts:
@@ -141,6 +153,126 @@ def test_a_swap_as_config_maps_do_it(mounts: Mounts) -> None:
     (mounts.folder / "data.new").symlink_to("v2")
     (mounts.folder / "data.new").rename(mounts.folder / "data")
     assert world.get_file(b"/data/config") == b"2"
+
+
+def test_what_others_make_meanwhile_is_opened(mounts: Mounts) -> None:
+    """Two sandboxes append to a log that does not exist yet: open(2) never says EEXIST without O_EXCL."""
+    world, server = mounts.world(shared=True)
+    server.before[gofer.Create] = lambda: (mounts.folder / "log").write_bytes(b"theirs")
+    fd = world.open(b"/log", O_RDWR | O_CREAT)
+    assert world.read(fd) == b"theirs"
+    server.before[gofer.Create] = lambda: (mounts.folder / "lock").touch()
+    assert world.open(b"/lock", O_RDWR | O_CREAT | O_EXCL) == -EEXIST.errno
+
+
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "rpc"])
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR])
+def test_a_file_is_not_taken_for_the_one_that_had_its_name(
+    mounts: Mounts, direct: bool, flags: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is replaced between the walk and the open; dispatch.py begins the call again (and the link is read again)."""
+    world, _server = mounts.world(shared=True, direct=direct)
+    (mounts.folder / "d/g").write_bytes(b"another")
+    name = "open_read" if flags == os.O_RDONLY else "open_write"
+    opened = getattr(Tree, name)
+
+    async def open_late(self: Tree, *args: Any) -> int:
+        if (mounts.folder / "d/g").exists():
+            (mounts.folder / "d/g").rename(mounts.folder / "d/f")
+        return int(await opened(self, *args))
+
+    monkeypatch.setattr(Tree, name, open_late)
+    assert world.open(b"/d/f", flags) == -ESTALE.errno
+    assert world.read(world.open(b"/d/f", flags)) == b"another"
+
+
+def test_an_open_file_that_the_host_replaces_can_be_changed(mounts: Mounts) -> None:
+    world, _server = mounts.world(shared=True)
+    fd = world.open(b"/d/f", O_RDWR)
+    (mounts.folder / "d/g").write_bytes(b"another")
+    (mounts.folder / "d/g").rename(mounts.folder / "d/f")
+    assert world.call("ftruncate", fd, 2) == 0
+    assert world.read(fd) == b"te"
+    (mounts.folder / "d/f").unlink()
+    assert world.call("fchmod", fd, 0o600) == 0
+
+
+def test_what_does_not_fit_a_request(mounts: Mounts) -> None:
+    world, _server = mounts.world(direct=False)
+    root = world.namespace.root.root.inode
+    for call, error in (
+        (root.set_xattr(b"user.x", bytes(62000), 0), E2BIG),
+        (root.fs.tree.stat(b"d/" * 17000 + b"x", root.superblock), ENAMETOOLONG),  # type: ignore[attr-defined]
+    ):
+        with pytest.raises(error):
+            world.run(call)
+
+
+# --- A gofer that lies
+
+
+def test_a_directory_below_itself(mounts: Mounts) -> None:
+    """No path ends in it: a name is looked up, and its directory is found."""
+    world, server = mounts.world(direct=False)
+    world.stat(b"/d")
+    directory = (mounts.folder / "d").stat().st_ino
+
+    def lie(reply: gofer.Walked) -> gofer.Walked:
+        told = [HostAttributes.unpack_from(packed) for packed in reply.attributes]
+        return gofer.Walked([replace(a, ino=directory, mode=0o40755).pack() for a in told])
+
+    server.lies[gofer.Walk] = lie
+    world.stat(b"/d/f")
+    assert world.call("stat", b"/d/f/x", BUFFER) == -EIO.errno
+    server.lies.clear()
+    assert world.call("mkdir", b"/d/f/y", 0o755) == 0
+    assert world.listdir(b"/d") == [b"f", b"y"]
+
+
+def an_end_of_a_pipe() -> int:
+    reader, writer = os.pipe()
+    os.close(writer)
+    return reader
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: os.open("/", os.O_RDONLY),
+        an_end_of_a_pipe,
+        lambda: socket.socket(socket.AF_UNIX).detach(),
+    ],
+    ids=["directory", "pipe", "socket"],
+)
+def test_descriptors_of_another_kind(mounts: Mounts, make: Callable[[], int]) -> None:
+    """They would go on to guests, as files to map."""
+    world, server = mounts.world(direct=False)
+
+    def lie(reply: gofer.Opened) -> gofer.Opened:
+        reply.file.close()
+        return gofer.Opened(reply.attributes, FileFd(make()))
+
+    server.lies = {gofer.Open: lie, gofer.Create: lie}
+    before = len(os.listdir("/proc/self/fd"))
+    assert world.open(b"/d/f") == world.open(b"/d/f", O_RDWR) == -ESTALE.errno
+    assert world.open(b"/d/new", O_RDWR | O_CREAT) == -ESTALE.errno
+    assert len(os.listdir("/proc/self/fd")) == before
+    server.lies.clear()
+    assert world.get_file(b"/d/f") == b"text"
+
+
+@pytest.mark.parametrize(
+    ("lie", "error"),
+    [
+        (gofer.Listing(b"nonsense", 0, True), EBADMSG),
+        (gofer.Listing(b"", 0, False), EIO),
+    ],
+)
+def test_listings_that_are_none(mounts: Mounts, lie: gofer.Listing, error: type) -> None:
+    world, server = mounts.world(direct=False)
+    server.lies[gofer.ListDirectory] = lambda reply: lie
+    with pytest.raises(error):
+        world.run(world.namespace.root.root.inode.entries())
 
 
 def test_changes_reach_the_host(mounts: Mounts) -> None:
