@@ -12,11 +12,11 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import ENFILE, ENOENT, EPERM
+from pysc.cabi.linux.errors import EIO, ENFILE, ENOENT, EPERM
 from pysc.cabi.linux.fcntl import RENAME_EXCHANGE, RENAME_NOREPLACE
 from pysc.cabi.linux.stat import S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
 from pysc.cabi.objects import memory_is_short
@@ -38,7 +38,9 @@ from pysc.urpc.schema import gofer
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
+    from pysc.urpc.message import Request
 
+R = TypeVar("R")
 IDLE_MAX: Final = 512
 """Descriptors of files that nobody has open, kept for the next open."""
 
@@ -197,6 +199,20 @@ class HostDirectory(HostInode):
             self.listing = {entry.name: entry for entry in entries}
         return entries
 
+    async def _ask(self, request: Request[R], *others: HostInode) -> R:
+        """Ask for a change of its names.  After EIO, with a gofer that died, it is not known whether that was made."""
+        try:
+            return await self.fs.tree.call(request)
+        except EIO:
+            for inode in (self, *others):
+                inode.doubt()
+            raise
+
+    def doubt(self) -> None:
+        super().doubt()
+        self._changes += 1
+        self.listing = None
+
     def _added(self, name: bytes, packed: bytes) -> HostInode:
         inode = self.fs.inode(self.seen(packed), Place(self, name))
         self._note(name, inode)
@@ -218,7 +234,7 @@ class HostDirectory(HostInode):
         self.stale = child.stale = True
 
     async def create(self, name: bytes, mode: int, owner: Owner) -> Inode:
-        opened = await self.fs.tree.call(gofer.Create(self.file(), name, os.O_RDWR, mode, owner.uid, owner.gid))
+        opened = await self._ask(gofer.Create(self.file(), name, os.O_RDWR, mode, owner.uid, owner.gid))
         inode = self._added(name, opened.attributes)
         if isinstance(inode, HostRegular):
             with suppress(ENFILE):  # it is there: who opens it hears of that
@@ -227,7 +243,7 @@ class HostDirectory(HostInode):
 
     async def mkdir(self, name: bytes, mode: int, owner: Owner) -> Inode:
         request = gofer.MakeDirectory(self.file(), name, mode, owner.uid, owner.gid)
-        inode = self._added(name, (await self.fs.tree.call(request)).attributes)
+        inode = self._added(name, (await self._ask(request)).attributes)
         if isinstance(inode, HostDirectory) and not self.fs.revalidates:
             inode.listing = {}
         return inode
@@ -237,19 +253,19 @@ class HostDirectory(HostInode):
         if kind not in (S_IFIFO, S_IFSOCK):
             raise EPERM
         request = gofer.MakeNode(self.file(), name, kind, mode & 0o7777, owner.uid, owner.gid)
-        inode = self._added(name, (await self.fs.tree.call(request)).attributes)
+        inode = self._added(name, (await self._ask(request)).attributes)
         inode.give(owner)
         return inode
 
     async def symlink(self, name: bytes, target: bytes, owner: Owner) -> Inode:
         request = gofer.MakeSymlink(self.file(), name, target, owner.uid, owner.gid)
-        inode = self._added(name, (await self.fs.tree.call(request)).attributes)
+        inode = self._added(name, (await self._ask(request)).attributes)
         inode.give(owner)
         return inode
 
     async def link(self, name: bytes, target: Inode) -> Inode:
         assert isinstance(target, HostInode)
-        reply = await self.fs.tree.call(gofer.Link(target.file(), self.file(), name))
+        reply = await self._ask(gofer.Link(target.file(), self.file(), name), target)
         inode = self._added(name, reply.attributes)
         target.stale = inode is not target  # an overlay of the host's may number the names of one file apart
         return inode
@@ -263,7 +279,7 @@ class HostDirectory(HostInode):
     async def _remove(self, name: bytes, child: Inode, *, is_directory: bool) -> None:
         assert isinstance(child, HostInode)
         host_file = child.host
-        await self.fs.tree.call(gofer.Unlink(self.file(), name, is_directory, host_file.dev, host_file.ino))
+        await self._ask(gofer.Unlink(self.file(), name, is_directory, host_file.dev, host_file.ino), child)
         self._removed(name, child)
 
     async def rename(self, name: bytes, child: Inode, target: Inode, new_name: bytes, replaced: Inode | None) -> None:
@@ -290,9 +306,8 @@ class HostDirectory(HostInode):
         self._note(name, other)
 
     async def _rename(self, name: bytes, child: HostInode, target: HostDirectory, new_name: bytes, flags: int) -> None:
-        await self.fs.tree.call(
-            gofer.Rename(self.file(), name, target.file(), new_name, flags, child.host.dev, child.host.ino)
-        )
+        request = gofer.Rename(self.file(), name, target.file(), new_name, flags, child.host.dev, child.host.ino)
+        await self._ask(request, target, child)
 
 
 _TYPES: Final[dict[int, type[HostInode]]] = {S_IFREG: HostRegular, S_IFDIR: HostDirectory, S_IFLNK: HostLink}

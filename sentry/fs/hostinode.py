@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from msgspec.structs import replace
 
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import E2BIG, EACCES, ENOENT, LinuxError
+from pysc.cabi.linux.errors import E2BIG, EACCES, EIO, ENOENT, LinuxError
 from pysc.cabi.linux.stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFMT, S_IFREG
 from pysc.sentry.fs import dcache
 from pysc.sentry.fs.inode import (
@@ -98,6 +98,10 @@ class HostInode(Inode):
     def seen(self, packed: bytes) -> HostAttributes:
         """Unpack the gofer's word on it, or on a new file in it: the same mount has another number there."""
         return replace(HostAttributes.unpack_from(packed), mnt_id=self.host.mnt_id)
+
+    def doubt(self) -> None:
+        """What was heard of it may be wrong by now."""
+        self.stale = True
 
     def give(self, owner: Owner) -> None:
         """A guest has made it this owner's."""
@@ -193,7 +197,12 @@ class HostInode(Inode):
         )
 
     async def set_attributes(self, changes: Changes) -> None:
-        self.made(await self.fs.tree.call(gofer.SetAttributes(self.file(), as_request(changes))))
+        try:
+            reply = await self.fs.tree.call(gofer.SetAttributes(self.file(), as_request(changes)))
+        except EIO:
+            self.doubt()
+            raise
+        self.made(reply)
         if changes.uid is not None or changes.gid is not None:
             uid, gid = changes.uid, changes.gid
             self.give(Owner(self.uid if uid is None else uid, self.gid if gid is None else gid))

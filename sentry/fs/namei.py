@@ -89,7 +89,8 @@ async def make_directory(task: Task, dirfd: int, path: bytes, mode: int) -> Path
     async with parent.mutex:
         await _check_new(task, last, directory=True)
         owner, mode = new_owner(task.creds, parent, S_IFDIR | mode & (0o777 | S_ISVTX), task.fs.umask)
-        inode = await parent.mkdir(last.name, mode & PERMISSIONS, owner)
+        with last.dentry.changing(last.name):
+            inode = await parent.mkdir(last.name, mode & PERMISSIONS, owner)
         dentry = last.dentry.add(last.name, inode)
     notify.created(last.dentry, dentry)
     return Path(last.mount, dentry)
@@ -109,10 +110,11 @@ async def make_node(task: Task, dirfd: int, path: bytes, mode: int, rdev: int) -
         if kind not in (S_IFREG, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK):
             raise EPERM if kind == S_IFDIR else EINVAL
         owner, mode = new_owner(task.creds, parent, kind | mode & PERMISSIONS, task.fs.umask)
-        if kind == S_IFREG:
-            inode = await parent.create(last.name, mode & PERMISSIONS, owner)
-        else:
-            inode = await parent.mknod(last.name, mode, rdev if kind in (S_IFCHR, S_IFBLK) else 0, owner)
+        with last.dentry.changing(last.name):
+            if kind == S_IFREG:
+                inode = await parent.create(last.name, mode & PERMISSIONS, owner)
+            else:
+                inode = await parent.mknod(last.name, mode, rdev if kind in (S_IFCHR, S_IFBLK) else 0, owner)
         dentry = last.dentry.add(last.name, inode)
     notify.created(last.dentry, dentry)
     return Path(last.mount, dentry)
@@ -129,7 +131,8 @@ async def make_symlink(task: Task, target: bytes, dirfd: int, path: bytes) -> Pa
     async with parent.mutex:
         await _check_new(task, last)
         owner, _mode = new_owner(task.creds, parent, 0o777, 0)
-        inode = await parent.symlink(last.name, target, owner)
+        with last.dentry.changing(last.name):
+            inode = await parent.symlink(last.name, target, owner)
         dentry = last.dentry.add(last.name, inode)
     notify.created(last.dentry, dentry)
     return Path(last.mount, dentry)
@@ -175,7 +178,8 @@ async def make_link(task: Task, old_dirfd: int, old: bytes, new_dirfd: int, new:
             raise EXDEV
         if is_directory(inode):
             raise EPERM
-        dentry = last.dentry.add(last.name, await parent.link(last.name, inode))
+        with last.dentry.changing(last.name):
+            dentry = last.dentry.add(last.name, await parent.link(last.name, inode))
     notify.linked(last.dentry, dentry)
 
 
@@ -196,7 +200,8 @@ async def remove_file(task: Task, dirfd: int, path: bytes) -> None:
             raise EISDIR
         if task.fs.namespace.covers(victim):
             raise EBUSY
-        await parent.unlink(last.name, victim.inode)
+        with last.dentry.changing(last.name):
+            await parent.unlink(last.name, victim.inode)
         victim.detach()
         unmount_everywhere(victim)
     await notify.removed(last.dentry, victim)
@@ -222,7 +227,8 @@ async def remove_directory(task: Task, dirfd: int, path: bytes) -> None:
         if task.fs.namespace.covers(victim):
             raise EBUSY
         async with victim.inode.mutex:
-            await parent.rmdir(last.name, victim.inode)
+            with last.dentry.changing(last.name):
+                await parent.rmdir(last.name, victim.inode)
             victim.detach()
             unmount_everywhere(victim)
     await notify.removed(last.dentry, victim)
@@ -278,7 +284,8 @@ async def _rename_locked(task: Task, source: Last, target: Last, flags: int) -> 
     _check_rename(task, source, target, moved, there, flags)
     if flags & RENAME_EXCHANGE:
         assert there is not None
-        await old_parent.exchange(source.name, moved.inode, new_parent, target.name, there.inode)
+        with source.dentry.changing(source.name), target.dentry.changing(target.name):
+            await old_parent.exchange(source.name, moved.inode, new_parent, target.name, there.inode)
         moved.detach()
         moved.deleted = False
         there.move(source.dentry, source.name)
@@ -286,7 +293,8 @@ async def _rename_locked(task: Task, source: Last, target: Last, flags: int) -> 
         await notify.moved(source.dentry, source.name, target.dentry, moved, None)
         await notify.moved(target.dentry, target.name, source.dentry, there, None)
     else:
-        await old_parent.rename(source.name, moved.inode, new_parent, target.name, there.inode if there else None)
+        with source.dentry.changing(source.name), target.dentry.changing(target.name):
+            await old_parent.rename(source.name, moved.inode, new_parent, target.name, there.inode if there else None)
         if there is not None:
             there.detach()
             unmount_everywhere(there)

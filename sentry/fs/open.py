@@ -141,7 +141,8 @@ async def _create(task: Task, parent: Path, name: bytes, flags: int, mode: int) 
         raise ENOENT
     check(task.creds, directory.inode, MAY_WRITE | MAY_EXEC)
     owner, mode = new_owner(task.creds, directory.inode, S_IFREG | mode & PERMISSIONS, task.fs.umask)
-    inode = await directory.inode.create(name, mode & PERMISSIONS, owner)
+    with directory.changing(name):
+        inode = await directory.inode.create(name, mode & PERMISSIONS, owner)
     dentry = directory.add(name, inode)
     notify.created(directory, dentry)
     return await open_inode(task, Path(parent.mount, dentry), flags & ~O_TRUNC)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakValueDictionary, ref
 
 from pysc.cabi._dispatch import lib
-from pysc.cabi.linux.errors import ENAMETOOLONG, ENOENT, ENOSPC
+from pysc.cabi.linux.errors import EIO, ENAMETOOLONG, ENOENT, ENOSPC
 from pysc.cabi.linux.mount import (
     MS_NOATIME,
     MS_NODEV,
@@ -127,6 +128,18 @@ class Dentry:
             self.absent.discard(name)
             if self.index >= 0:
                 lib.pysc_dentry_hide_absent(OBJECTS, self.index, name, len(name))
+
+    @contextmanager
+    def changing(self, name: bytes) -> Iterator[None]:
+        """A name in it is being changed; after EIO nobody knows whether it was, and it is looked up again."""
+        try:
+            yield
+        except EIO:
+            self._appears(name)
+            child = self.children.get(name)
+            if child is not None and not child.children and not child.mounts:
+                self.forget(name)
+            raise
 
     def detach(self) -> None:
         """The name was removed: the dentry lives on for those who have it open."""

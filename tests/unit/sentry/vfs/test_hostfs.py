@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -253,6 +254,7 @@ def test_descriptors_of_another_kind(mounts: Mounts, make: Callable[[], int]) ->
         return gofer.Opened(reply.attributes, FileFd(make()))
 
     server.lies = {gofer.Open: lie, gofer.Create: lie}
+    gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     assert world.open(b"/d/f") == world.open(b"/d/f", O_RDWR) == -ESTALE.errno
     assert world.open(b"/d/new", O_RDWR | O_CREAT) == -ESTALE.errno
