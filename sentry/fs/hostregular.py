@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import ENOENT, EOPNOTSUPP, ESTALE, LinuxError, answered_by_host
+from pysc.cabi.linux.errors import ENFILE, ENOENT, EOPNOTSUPP, ESTALE, LinuxError, answered_by_host
 from pysc.cabi.linux.stat import S_IFREG
 from pysc.sentry.fs.data import Data
 from pysc.sentry.fs.hostinode import HostInode, as_request
@@ -85,13 +85,21 @@ class HostRegular(HostInode):
         self.writers += write
         self.fs.idle.pop(self, None)
         try:
-            if write and self.write_fd < 0:
-                self._set_write_fd(self.own(await self.fs.tree.open_write(self.path(), self.host)))
-            elif self.write_fd < 0 and self.read_fd < 0:
-                await self._open_reader()
+            try:
+                await self._open_data(write)
+            except ENFILE:
+                if not self.fs.close_idle():
+                    raise
+                await self._open_data(write)
         except BaseException:
             self.close_data(write)
             raise
+
+    async def _open_data(self, write: bool) -> None:
+        if write and self.write_fd < 0:
+            self._set_write_fd(self.own(await self.fs.tree.open_write(self.path(), self.host)))
+        elif self.write_fd < 0 and self.read_fd < 0:
+            await self._open_reader()
 
     def adopt_reader(self, opened: int) -> None:
         fd = self.fs.tree.hold(opened, self.host)
@@ -112,9 +120,9 @@ class HostRegular(HostInode):
         self._set_read_fd(self.own(await self.fs.tree.open_read(self.path(), self.host, self.superblock)))
 
     def own(self, fd: HostFd) -> HostFd:
-        """Return a descriptor that was opened by a name of this file's.
+        """Return a descriptor that was opened by a name of this file's; else it is closed.
 
-        ESTALE: it is no regular file's, or where others may change names another file's; then it is closed.
+        ESTALE: it is no regular file's, or where others may change names another file's.
         """
         dev, ino, kind = host.identity_and_kind(fd)
         if kind != S_IFREG or (self.fs.revalidates and (dev, ino) != (self.host.dev, self.host.ino)):

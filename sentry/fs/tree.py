@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import EACCES, EIO, ENAMETOOLONG, EROFS, LinuxError, answered_by_host, linux_error
+from pysc.cabi.linux.errors import (
+    EACCES,
+    EIO,
+    EMFILE,
+    ENAMETOOLONG,
+    ENFILE,
+    EROFS,
+    LinuxError,
+    answered_by_host,
+    linux_error,
+)
 from pysc.sentry.fs.inode import Entry
 from pysc.sentry.fs.superblock import NAMES, Superblock
 from pysc.sentry.hostfds import Held, HostFd, Of, close, hold, let_go
@@ -111,6 +121,8 @@ class Tree:
         """Return the guest's error; None if the gofer is to be asked."""
         if error.errno == EACCES.errno and self._client is not None:
             return None
+        if error.errno == EMFILE.errno:  # ours, not the guest's process's
+            return ENFILE()
         return linux_error(error.errno or EIO.errno)
 
     async def stat(self, path: bytes, at: Superblock) -> HostAttributes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import shutil
@@ -228,6 +229,31 @@ echo after > after; $b cat after
                 os.killpg(process.pid, signal.SIGKILL)
     assert len(killed) == 3
     assert (stdout, process.returncode) == (b"after\n", 0), stderr
+
+
+HARD_LIMIT = 1024
+RESERVED = 256
+
+
+@pytest.mark.parametrize("fastpath", ["on", "off"])
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR])
+def test_open_files_leave_descriptors_for_everything_else(
+    bundle: Bundle, direct: list[str], shared_folder: Path, fastpath: str, flags: int
+) -> None:
+    """The sentry has no more than the host gives it: ENFILE, after those that nobody uses any more are closed."""
+    program = compile_guest(Path(__file__).parent / "crowd.c", "static", shared_folder)
+    shutil.copy(program, bundle.root / "bin" / "crowd")
+    (bundle.root / "tmp" / "crowd").mkdir()
+    for number in range(2000):
+        (bundle.root / "tmp" / "crowd" / str(number)).touch()
+    command = bundle.command(f"exec /bin/crowd {flags}", [*direct, f"--fastpath={fastpath}"])
+    shell = f'ulimit -n {HARD_LIMIT} && exec "$@"'
+    outcome = run(["sh", "-c", shell, "sh", *command])
+    lines = outcome.text.splitlines()
+    assert (outcome.status, lines[1:]) == (0, ["3", "1 1"]), outcome.explain()
+    opened, error = map(int, lines[0].split())
+    assert error == errno.ENFILE
+    assert HARD_LIMIT - RESERVED - 100 < opened <= HARD_LIMIT - RESERVED
 
 
 PIDFD_GETFD = 438
