@@ -14,7 +14,7 @@ from typing import Final
 
 from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import EACCES, EINVAL, EROFS, ESTALE
+from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT, EROFS, ESTALE
 from pysc.gofer import owners
 from pysc.urpc.schema.gofer import File
 
@@ -106,6 +106,8 @@ class Mounts:
     def found(self, file: File, flags: int = 0) -> Iterator[Place]:
         """Find a file; its descriptor is open for the time of the context."""
         mount = self.get(file.mount)
+        if mount.path and file.path != mount.path:
+            raise ENOENT("the mount is a file")
         fd = host.open_beneath(mount.root, file.path, flags | os.O_PATH)
         try:
             attributes = host.stat_at(fd)

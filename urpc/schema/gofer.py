@@ -321,7 +321,7 @@ class Allocate(Request[None], tag=36):
 
     mount: MountId
     file: FileFd
-    mode: U32
+    mode: Annotated[int, Meta(ge=0, le=0x7FFF_FFFF)]
     offset: U63
     length: U63
 

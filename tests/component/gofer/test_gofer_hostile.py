@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pysc.cabi import confine, host
-from pysc.cabi.linux.errors import EIO, ENFILE, LinuxError
+from pysc.cabi.linux.errors import EIO, ENFILE, ENOENT, LinuxError
 from pysc.gofer.reading import Reading
 from pysc.urpc.blocking import Disconnected
 from pysc.urpc.codec import HEADER, Type
@@ -187,6 +187,73 @@ def test_descriptors_in_requests_do_not_stay(tmp_path: Path, served: Gofer) -> N
             except LinuxError:
                 pass
         assert descriptors() == before
+
+
+def test_requests_at_their_bounds(tmp_path: Path, served: Gofer) -> None:
+    """The largest and strangest that the schema lets in are refused or done: none is a bug of the gofer's."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "d").mkdir()
+    reader, writer = os.pipe()
+    path = os.open(tmp_path / "d", os.O_PATH)
+    root, most, name = File(0, b""), (1 << 63) - 1, b"n" * 255
+    with served.call(gofer.Create(root, b"file", os.O_RDWR, 0o600, 0, 0)).file as made:
+        file = File(0, b"file")
+        for request in requests(
+            *(gofer.Allocate(0, FileFd.lend(made.fileno()), mode, 0, 1) for mode in (0x7FFF_FFFF, 0x40, 1)),
+            gofer.Allocate(0, FileFd.lend(made.fileno()), 0, most, most),
+            gofer.SetOpenAttributes(0, FileFd.lend(made.fileno()), gofer.Changes(size=most)),
+            gofer.SetAttributes(file, gofer.Changes(atime=-most - 1, mtime=most)),
+            gofer.SetAttributes(file, gofer.Changes(uid=0xFFFF_FFFE, gid=0xFFFF_FFFE, mode=0o7777)),
+            *(gofer.Open(file, flags) for flags in (0xFFFF_FFFF, os.O_PATH, os.O_TMPFILE | os.O_RDWR, os.O_CREAT)),
+            *(gofer.Create(root, name, flags, 0o7777, 0, 0) for flags in (3, os.O_DIRECTORY, os.O_DIRECT)),
+            gofer.Create(File(0, b"fifo"), name, os.O_RDWR, 0, 0, 0),
+            gofer.ListDirectory(root, most),
+            gofer.Walk(root, [b"d"] * 128),
+            gofer.Walk(File(0, b"d/" * 16383 + b"d"), [name]),
+            gofer.Walk(File(0, b"d" * 32768), [name]),
+            gofer.Walk(File(65535, b""), [name]),
+            gofer.Open(File(0, b"file", (1 << 64) - 1, (1 << 64) - 1), os.O_RDONLY),
+            gofer.Rename(root, b"d", File(0, b"d"), name),
+            gofer.Link(root, root, name),
+            gofer.Unlink(root, b"d\xff", True),
+            *(gofer.MakeNode(root, name, kind, 0, 0, 0) for kind in (0xFFFF_FFFF, stat.S_IFCHR, stat.S_IFBLK | 1, 0)),
+            gofer.MakeSymlink(root, b"s", b"t" * 4095, 0, 0),
+            gofer.SetXattr(file, b"user." + b"x" * 250, bytes(61440)),
+            gofer.SetXattr(file, b"security.capability", b"nonsense"),
+            gofer.GetXattr(file, b"user.\0"),
+            *(gofer.Allocate(0, FileFd.lend(fd), 0, 0, 1) for fd in (reader, writer, path)),
+            *(gofer.Sync(0, FileFd.lend(fd)) for fd in (reader, writer, path)),
+            *(gofer.SetOpenAttributes(0, FileFd.lend(fd), gofer.Changes(mode=0o777)) for fd in (reader, writer, path)),
+        ):
+            try:
+                answer = served.call(request)
+            except LinuxError as error:
+                assert "a bug" not in str(error), request
+            else:
+                if isinstance(answer, gofer.Opened):
+                    answer.file.close()
+    for fd in (reader, writer, path):
+        os.close(fd)
+    assert stat.S_IMODE(os.stat(tmp_path / "d").st_mode) == 0o755
+    assert stat.S_ISFIFO(os.stat(tmp_path / "fifo").st_mode)
+
+
+def test_nothing_but_the_file_of_a_mount_that_is_one(tmp_path: Path, start: Callable[..., Gofer]) -> None:
+    """It stands in a directory that set-up has made, where nobody has anything to do."""
+    (tmp_path / "file").write_bytes(b"content")
+    served = start(Export(os.fsencode(tmp_path / "file")))
+    directory = File(0, b"")
+    for request in requests(
+        gofer.Create(directory, b"more", os.O_RDWR, 0o600, 0, 0),
+        gofer.Rename(directory, b"file", directory, b"other"),
+        gofer.Unlink(directory, b"file"),
+        gofer.ListDirectory(directory),
+        gofer.Open(File(0, b"more"), os.O_RDONLY),
+    ):
+        with pytest.raises(ENOENT):
+            served.call(request)
+    with served.call(gofer.Open(File(0, b"file"), os.O_RDONLY)).file as file:
+        assert os.pread(file.fileno(), 9, 0) == b"content"
 
 
 def test_a_flood_of_descriptors_cuts_the_peer_off(tmp_path: Path, start: Callable[..., Gofer]) -> None:

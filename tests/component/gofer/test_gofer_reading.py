@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pysc.cabi import host
+from pysc.cabi import confine, host
 from pysc.cabi.linux.errors import (
     EACCES,
     EINVAL,
@@ -23,8 +23,11 @@ from pysc.cabi.linux.errors import (
     ESTALE,
     LinuxError,
 )
+from pysc.gofer.tree import SetUpError, clone
 from pysc.urpc.schema import gofer
 from tests.component.gofer.conftest import Export, Gofer, View
+
+KEPT = os.ST_RDONLY | os.ST_NODEV | os.ST_NOSUID
 
 
 def errno_of(function: Callable[..., object], *args: object) -> int:
@@ -147,6 +150,31 @@ def test_the_tree_of_the_sentry_cannot_write(served: Gofer, tree: Path) -> None:
     above = os.open(b"..", os.O_PATH, dir_fd=fd)
     assert os.fstat(above).st_ino == os.fstat(fd).st_ino
     os.close(above)
+    assert os.fstatvfs(fd).f_flag & (KEPT | os.ST_NOEXEC) == KEPT
+
+
+@pytest.mark.parametrize(("readonly", "flags"), [(False, KEPT & ~os.ST_RDONLY), (True, KEPT)])
+def test_the_kernel_closes_the_trees_of_the_gofer_too(
+    start: Callable[..., Gofer], tree: Path, readonly: bool, flags: int
+) -> None:
+    made = start(Export(os.fsencode(tree), readonly))
+    with made.call(gofer.Open(gofer.File(0, b"dir/file"), os.O_RDONLY)).file as file:
+        assert os.fstatvfs(file.fileno()).f_flag & KEPT == flags
+
+
+@pytest.mark.parametrize("source", [b"/proc", b"/proc/1/cmdline", b"/sys", b"/dev/pts"])
+def test_file_systems_of_the_hosts_kernel_are_not_served(mounting: None, source: bytes) -> None:
+    pid = os.fork()
+    if not pid:
+        status = 9
+        try:
+            confine.unshare(confine.CLONE_NEWNS)
+            clone([Export(source)], readable=True)
+        except SetUpError as error:
+            status = 0 if "the host kernel's own" in str(error) else 8
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_writing_is_not_reading(start: Callable[..., Gofer], tree: Path) -> None:

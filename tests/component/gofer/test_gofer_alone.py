@@ -1,0 +1,99 @@
+"""What a gofer refuses by itself: its trees are plain directories here, and the kernel would let it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pysc.cabi.linux.errors import EACCES, EPERM, EROFS, ESTALE
+from pysc.gofer.handlers import handlers
+from pysc.gofer.mounts import Mounts, ServedMount
+from pysc.gofer.owners import Owners
+from pysc.urpc.message import Request
+from pysc.urpc.schema import gofer
+from pysc.urpc.schema.gofer import File
+from tests.component.gofer.test_gofer_changing import MUTATIONS
+
+ROOT = File(0, b"")
+Call = Callable[[Request[Any]], Any]
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[ServedMount]:
+    (tmp_path / "file").write_bytes(b"content")
+    root = os.open(tmp_path, os.O_PATH)
+    yield ServedMount(0, root, readonly=False)
+    os.close(root)
+
+
+@pytest.fixture
+def call(mount: ServedMount) -> Call:
+    table = handlers([mount])
+    return lambda request: table[type(request)](request)
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_mutations_of_what_is_read_only(
+    mount: ServedMount, call: Call, tmp_path: Path, mutation: Callable[[int], Request[Any]]
+) -> None:
+    mount.readonly = True
+    before = os.stat(tmp_path / "file").st_ctime_ns, os.listdir(tmp_path)
+    with pytest.raises(EROFS):
+        call(mutation(0))
+    assert (os.stat(tmp_path / "file").st_ctime_ns, os.listdir(tmp_path)) == before
+
+
+def test_a_file_that_takes_the_name_of_what_was_found(mount: ServedMount, tmp_path: Path) -> None:
+    with Mounts([mount]).found(File(0, b"file")) as place:
+        (tmp_path / "other").write_bytes(b"other")
+        os.replace(tmp_path / "other", tmp_path / "file")
+        with pytest.raises(ESTALE):
+            place.reopen(os.O_RDONLY)
+
+
+def test_devices(root_user: None, mount: ServedMount, call: Call, tmp_path: Path) -> None:
+    os.mknod(tmp_path / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    for flags in (os.O_RDONLY, os.O_RDWR):
+        with pytest.raises(EACCES):
+            call(gofer.Open(File(0, b"null"), flags))
+    for kind in (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFREG):
+        with pytest.raises(EPERM):
+            call(gofer.MakeNode(ROOT, b"white", kind, 0, 0, 0))
+    assert sorted(os.listdir(tmp_path)) == ["file", "null"]
+
+
+MAKERS: list[Request[Any]] = [
+    gofer.Create(ROOT, b"new", os.O_RDWR, 0o666, 5, 5),
+    gofer.MakeDirectory(ROOT, b"new", 0o777, 5, 5),
+    gofer.MakeSymlink(ROOT, b"new", b"target", 5, 5),
+    gofer.MakeNode(ROOT, b"new", stat.S_IFIFO, 0o666, 5, 5),
+]
+
+
+@pytest.mark.parametrize("request_", MAKERS, ids=lambda request: type(request).__name__)
+def test_what_is_made_is_closed_until_it_has_its_owner(
+    call: Call, tmp_path: Path, request_: Request[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it is removed if it cannot get one."""
+    modes: list[int] = []
+
+    def give(*_: Any) -> None:
+        modes.append(os.lstat(tmp_path / "new").st_mode & 0o077)
+        raise EPERM
+
+    monkeypatch.setattr(Owners, "give", give)
+    monkeypatch.setattr(Owners, "give_name", give)
+    umask = os.umask(0)
+    try:
+        with pytest.raises(EPERM):
+            call(request_)
+    finally:
+        os.umask(umask)
+    assert os.listdir(tmp_path) == ["file"]
+    if isinstance(request_, gofer.Create | gofer.MakeDirectory):
+        assert modes == [0]
