@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from pysc.cabi.linux.errors import EACCES, EPERM, EROFS, ESTALE
+from pysc.cabi.linux.errors import EACCES, EPERM, EROFS, ESTALE, EXDEV
 from pysc.gofer.handlers import handlers
 from pysc.gofer.mounts import Mounts, ServedMount
 from pysc.gofer.owners import Owners
 from pysc.urpc.message import Request
 from pysc.urpc.schema import gofer
 from pysc.urpc.schema.gofer import File
+from tests.component.gofer.conftest import requests
 from tests.component.gofer.test_gofer_changing import MUTATIONS
 
 ROOT = File(0, b"")
@@ -54,6 +55,31 @@ def test_a_file_that_takes_the_name_of_what_was_found(mount: ServedMount, tmp_pa
         os.replace(tmp_path / "other", tmp_path / "file")
         with pytest.raises(ESTALE):
             place.reopen(os.O_RDONLY)
+
+
+def test_another_file_that_is_linked_instead(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """link(2) is by name: what was linked is looked at, and taken away again."""
+    (tmp_path / "other").write_bytes(b"another")
+    link = os.link
+
+    def late(*arguments: Any, **options: Any) -> None:
+        os.replace(tmp_path / "other", tmp_path / "file")
+        link(*arguments, **options)
+
+    monkeypatch.setattr(os, "link", late)
+    with pytest.raises(ESTALE):
+        call(gofer.Link(File(0, b"file"), ROOT, b"new"))
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_two_mounts_of_one_directory(mount: ServedMount) -> None:
+    """Who may write to both may not move files from one to the other: inside they are two file systems."""
+    table = handlers([mount, ServedMount(1, mount.root, readonly=False)])
+    for request in requests(
+        gofer.Rename(ROOT, b"file", File(1, b""), b"new"), gofer.Link(File(0, b"file"), File(1, b""), b"new")
+    ):
+        with pytest.raises(EXDEV):
+            table[type(request)](request)
 
 
 def test_devices(root_user: None, mount: ServedMount, call: Call, tmp_path: Path) -> None:
