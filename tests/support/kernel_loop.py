@@ -32,8 +32,12 @@ class Loop:
             assert time.monotonic() < end, "nothing happened"
             self.scheduler.run_ready()
             if not condition():
-                for fd, events in self._epoll.poll(0 if self.scheduler.deadline() == 0 else 0.05):
-                    self._callbacks[fd](events)
+                self.turn(0 if self.scheduler.deadline() == 0 else 0.05)
+
+    def turn(self, seconds: float = 0) -> None:
+        """Serve whoever is ready."""
+        for fd, events in self._epoll.poll(seconds):
+            self._callbacks[fd](events)
 
     def run(self, *coroutines: Any) -> list[Any]:
         """Run all to their ends; an exception is a result."""

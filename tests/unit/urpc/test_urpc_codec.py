@@ -170,6 +170,7 @@ def test_broken_framing_is_told(frame: bytes) -> None:
         b"\x94\x01\x01\x01\x01",  # a field too many
         b"\x93\x63\x01\x01",  # an unknown tag
         b"\x91" * 60000,
+        b"\x92\x02" + b"\x91" * 60000,  # where a descriptor's number belongs, which is decoded as anything first
     ],
 )
 def test_an_undecodable_request_is_answered_with_eproto(body: bytes) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ import pytest
 from pysc.cabi.linux.errors import EDOM, EIO, EMSGSIZE
 from pysc.sentry.kernel.scheduler import Completion
 from pysc.urpc import blocking, loop
+from pysc.urpc.codec import HEADER, Codec, Type
 from pysc.urpc.fds import OwnedFd, RegularFd
-from pysc.urpc.message import CREDITS, Event
+from pysc.urpc.message import CREDITS, MAX_FRAME, Event, Request
 from tests.support.kernel_loop import Loop
 from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Crash, Fetch, Opened, Poke, Sum, Swap, Take, Tick
 
@@ -176,6 +178,18 @@ def test_a_peer_that_does_not_drain_is_cut_off(kernel: Loop, monkeypatch: pytest
     ours.close()
 
 
+def test_events_that_nobody_takes_fill_no_memory(kernel: Loop) -> None:
+    """Beyond 1 MiB the peer is cut off at once."""
+    ours, theirs = pair()
+    lost: list[str] = []
+    server = loop.Server(theirs, SAMPLE, HANDLERS, kernel, kernel.scheduler, on_lost=lost.append)
+    for _ in range(loop.MAX_QUEUE // 8):
+        assert server.queued <= loop.MAX_QUEUE
+        server.tell(Tick(1))
+    assert (server.connected, lost) == (False, ["the peer does not drain"])
+    ours.close()
+
+
 def test_a_peer_that_breaks_the_protocol_is_cut_off(kernel: Loop) -> None:
     ours, theirs = pair()
     lost: list[str] = []
@@ -194,4 +208,132 @@ def test_a_flood_of_descriptors_leaves_none_behind(kernel: Loop) -> None:
     socket.send_fds(ours, [b"x" * 20], [fd.fileno() for fd in fds])
     kernel.run_until(lambda: bool(lost))
     assert not server.connected
+    ours.close()
+
+
+def memfd() -> int:
+    return os.memfd_create("test")
+
+
+def directory() -> int:
+    return os.open("/", os.O_RDONLY)
+
+
+SUM = b"\x91\x02"
+OPENED = b"\x91\x00"
+LIES: list[tuple[Request[Any], int, int, bytes, list[Callable[[], int]]]] = [
+    (Add(1, 1), Type.REPLY, 1, SUM, []),  # to what was never asked
+    (Add(1, 1), Type.FAILURE, 1, b"\x92\x05\xa0", []),
+    (Add(1, 1), Type.REPLY, 0, b"\xc0", []),
+    (Add(1, 1), Type.REPLY, 0, b"\x92\x02\x02", []),
+    (Add(1, 1), Type.REPLY, 0, b"\x91\xff", []),
+    (Add(1, 1), Type.REPLY, 0, b"\x91" * 60000, []),
+    (Add(1, 1), Type.REPLY, 0, SUM, [memfd]),
+    (Add(1, 1), Type.FAILURE, 0, b"\x92\x00\xa0", []),  # errno 0
+    (Add(1, 1), Type.FAILURE, 0, b"\x92\xcd\x13\x88\xa0", []),  # and 5000
+    (Add(1, 1), Type.FAILURE, 0, b"\x92\x05\xda\x08\x00" + b"x" * 2048, []),
+    (Add(1, 1), Type.REQUEST, 0, b"\x93\x01\x01\x01", []),
+    (Add(1, 1), Type.EVENT, 0, b"\x92\x09\x01", []),
+    (Add(1, 1), Type.HELLO, 0, b"\x92\xa0\xa6sample", []),
+    (Fetch(1), Type.REPLY, 0, b"\x91\xc6\x00\x01\x11\x70" + bytes(70000), []),
+    (Swap(RegularFd(-1)), Type.REPLY, 0, OPENED, []),
+    (Swap(RegularFd(-1)), Type.REPLY, 0, OPENED, [directory]),
+    (Swap(RegularFd(-1)), Type.REPLY, 0, OPENED, [memfd, memfd]),
+    (Swap(RegularFd(-1)), Type.REPLY, 0, b"\x91\x01", [memfd]),
+]
+
+
+class Liar:
+    """A peer that says what no server would."""
+
+    def __init__(self, client: loop.Client) -> None:
+        ours, self.sock = pair()
+        client.connect(ours)
+        self.sock.recv(MAX_FRAME)
+        self.sock.send(Codec(SAMPLE, serves=True).hello()[0])
+
+    def say(self, kind: int, id_: int, body: bytes, fds: list[Callable[[], int]]) -> None:
+        made = [make() for make in fds]
+        socket.send_fds(self.sock, [HEADER.pack(kind, id_) + body], made)
+        for fd in made:
+            os.close(fd)
+
+
+@pytest.mark.parametrize(("request_", "kind", "id_", "body", "fds"), LIES)
+def test_a_server_that_lies_is_cut_off(
+    kernel: Loop, request_: Request[Any], kind: int, id_: int, body: bytes, fds: list[Callable[[], int]]
+) -> None:
+    lost: list[str] = []
+    client = loop.Client(SAMPLE, kernel, kernel.scheduler, Completion, on_lost=lost.append)
+    liar = Liar(client)
+    if isinstance(request_, Swap):
+        request_ = Swap(RegularFd(memfd()))
+    asked = client.start(request_)
+    liar.say(kind, id_, body, fds)
+    kernel.run_until(lambda: bool(lost))
+    with pytest.raises(EIO):
+        asked.__await__().send(None)
+    assert liar.sock.recv(MAX_FRAME, socket.MSG_DONTWAIT)  # the request
+    assert liar.sock.recv(MAX_FRAME, socket.MSG_DONTWAIT) == b""
+    liar.sock.close()
+    honest = Liar(client)
+    later = client.start(Add(1, 1))
+    honest.say(Type.REPLY, 0, SUM, [])
+    kernel.run_until(lambda: later.done)  # type: ignore[attr-defined]
+    client.close()
+    honest.sock.close()
+
+
+def test_a_second_answer_is_none(kernel: Loop) -> None:
+    lost: list[str] = []
+    client = loop.Client(SAMPLE, kernel, kernel.scheduler, Completion, on_lost=lost.append)
+    liar = Liar(client)
+    asked = client.start(Add(1, 1))
+    for _ in range(2):
+        liar.say(Type.REPLY, 0, SUM, [])
+    assert kernel.run(client.call(Add(2, 2)))[0].__class__ is EIO
+    with pytest.raises(StopIteration) as caught:
+        asked.__await__().send(None)
+    assert caught.value.value == Sum(2)
+    assert lost == ["an answer to no request"]
+    liar.sock.close()
+
+
+def test_the_others_go_on_while_a_server_is_silent(kernel: Loop) -> None:
+    """32 questions are out, the next ones wait here, and nothing else does."""
+    client = loop.Client(SAMPLE, kernel, kernel.scheduler, Completion)
+    silent = Liar(client)
+    asked = [client.start(Add(1, 1)) for _ in range(2 * CREDITS)]
+    ticks: list[int] = []
+    kernel.scheduler.call_at(time.monotonic_ns() + 20_000_000, lambda: ticks.append(1))
+    kernel.run_until(lambda: bool(ticks))
+    assert not any(one.done for one in asked)  # type: ignore[attr-defined]
+    assert sum(1 for _ in iter(lambda: _receive_or_none(silent.sock), None)) == CREDITS
+    client.close()
+    assert all(one.done for one in asked)  # type: ignore[attr-defined]
+    silent.sock.close()
+
+
+def _receive_or_none(sock: socket.socket) -> bytes | None:
+    try:
+        return sock.recv(MAX_FRAME, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return None
+
+
+def test_a_server_reads_no_more_than_it_can_answer(kernel: Loop) -> None:
+    """A client that asks and does not listen fills no memory: the rest of what it asks stays with it."""
+    ours, theirs = pair()
+    server = loop.Server(theirs, SAMPLE, HANDLERS, kernel, kernel.scheduler, on_lost=lambda reason: None)
+    ours.setblocking(False)
+    ours.send(Codec(SAMPLE, serves=False).hello()[0])
+    for number in range(2000):
+        try:
+            ours.send(HEADER.pack(Type.REQUEST, number) + b"\x92\x04\xcd\xea\x60")
+        except BlockingIOError:
+            for _ in range(20):
+                kernel.scheduler.run_ready()
+                kernel.turn()
+    assert server.queued <= loop.MAX_QUEUE + MAX_FRAME
+    server.close()
     ours.close()
