@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import socket
 import traceback
@@ -63,10 +64,8 @@ def _serve(
     socket.send_fds(sock, [b"x"], list(readable.values()))
     for fd in readable.values():
         os.close(fd)
-    if files is not None:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files or hard // 2, files or hard))
     main.serve(sock, mounts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,10 @@ def test_xattrs(served: Gofer, tmp_path: Path) -> None:
     refused(served, gofer.GetXattr(file, b"trusted.hidden"), ENODATA)
     refused(served, gofer.GetXattr(file, b"system.posix_acl_access"), EOPNOTSUPP)
     refused(served, gofer.SetXattr(File(0, b"link"), b"user.a", b"v"), EPERM)
+    capability = struct.pack("<5I", 0x0200_0001, 1 << 10, 0, 0, 0)  # VFS_CAP_REVISION_2, effective
+    served.call(gofer.SetXattr(file, b"security.capability", capability))
+    assert served.call(gofer.GetXattr(file, b"security.capability")).value == capability
+    assert sorted(served.call(gofer.ListXattrs(file)).names) == [b"security.capability", b"user.a"]
     served.call(gofer.RemoveXattr(file, b"user.a"))
     refused(served, gofer.GetXattr(file, b"user.a"), ENODATA)
 

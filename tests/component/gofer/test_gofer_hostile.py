@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import stat
@@ -169,6 +170,12 @@ def test_an_exhausted_gofer_says_so_and_lives(tmp_path: Path, start: Callable[..
         with pytest.raises(ENFILE):
             made.call(gofer.Link(File(0, b"a"), File(0, b"a/b"), b"c"))
     assert made.call(gofer.Attach(0)).readonly is False
+
+
+def test_it_may_have_all_the_descriptors_that_it_can(served: Gofer) -> None:
+    served.call(gofer.Attach(0))
+    soft, hard = resource.prlimit(served.pid, resource.RLIMIT_NOFILE)
+    assert soft == hard
 
 
 def test_descriptors_in_requests_do_not_stay(tmp_path: Path, served: Gofer) -> None:

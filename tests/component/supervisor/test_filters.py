@@ -19,7 +19,17 @@ from pysc.sentry import confinement as sentry
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD = -100
-NUMBERS = {"socket": 41, "execve": 59, "openat": 257, "io_uring_setup": 425, "clone3": 435, "openat2": 437}
+NUMBERS = {
+    "socket": 41,
+    "execve": 59,
+    "openat": 257,
+    "newfstatat": 262,
+    "readlinkat": 267,
+    "statx": 332,
+    "io_uring_setup": 425,
+    "clone3": 435,
+    "openat2": 437,
+}
 DAEMONS = {"gofer": gofer, "netstackd": netstackd, "sentry": sentry}
 
 
@@ -95,6 +105,25 @@ def test_the_sentry_opens_for_reading_below_a_descriptor(tmp_path: os.PathLike[s
     assert locked(lambda: call("openat", directory, b"file", flags)) == expected
     assert locked(lambda: call("openat", directory | 1 << 31, b"file", flags)) == errno.EACCES
     assert locked(lambda: call("openat2", directory, b"file", None, 0)) == errno.EACCES
+    os.close(directory)
+
+
+@pytest.mark.parametrize("name", ["newfstatat", "statx", "readlinkat"])
+def test_the_sentry_looks_below_a_descriptor(
+    tmp_path: os.PathLike[str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.symlink("target", os.path.join(tmp_path, "link"))
+    directory = os.open(tmp_path, os.O_PATH)
+    buffer = ctypes.create_string_buffer(512)
+
+    def look(where: int) -> int:
+        if name == "statx":
+            return call(name, where, b"link", 0x100, 0x7FF, buffer)
+        return call(name, where, b"link", buffer, 0x100)
+
+    assert locked(lambda: look(directory)) == 0
+    monkeypatch.chdir(tmp_path)
+    assert locked(lambda: look(AT_FDCWD)) == errno.EACCES
     os.close(directory)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from pysc.cabi.linux.errors import EDOM, EIO, EMSGSIZE
 from pysc.urpc.blocking import Client, Disconnected, serve
-from pysc.urpc.codec import BadFrame
+from pysc.urpc.codec import HEADER, BadFrame, Type
 from pysc.urpc.fds import OwnedFd, RegularFd
 from pysc.urpc.message import Event
 from pysc.urpc.wire import receive_frame, send_frame
@@ -110,6 +110,17 @@ def test_surplus_descriptors_cut_the_peer_off(server: Server) -> None:
     socket.send_fds(server.end, [b"x"], fds)
     for fd in fds:
         os.close(fd)
+    server.wait_end()
+    assert isinstance(server.error, BadFrame)
+    with pytest.raises(Disconnected):
+        client.call(Add(1, 2))
+
+
+def test_a_frame_that_is_cut_cuts_the_peer_off(server: Server) -> None:
+    """What is left of it may even decode."""
+    client = Client(server.end, SAMPLE)
+    client.call(Add(1, 2))
+    server.end.send(HEADER.pack(Type.REQUEST, 7) + b"\x93\x01\x01\x01" + bytes(70000))
     server.wait_end()
     assert isinstance(server.error, BadFrame)
     with pytest.raises(Disconnected):
