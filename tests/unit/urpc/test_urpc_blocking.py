@@ -107,7 +107,8 @@ def test_surplus_descriptors_cut_the_peer_off(server: Server) -> None:
     files = [OwnedFd(os.memfd_create("test")) for _ in range(3)]
     client.call(Take(files))
     fds = [os.memfd_create("test") for _ in range(9)]
-    socket.send_fds(server.end, [b"x"], fds)
+    right = HEADER.pack(Type.REQUEST, 9) + b"\x92\x03\x93\x00\x01\x02"  # Take, of the three that fit
+    socket.send_fds(server.end, [right], fds)
     for fd in fds:
         os.close(fd)
     server.wait_end()
