@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -254,6 +254,31 @@ def test_open_files_leave_descriptors_for_everything_else(
     opened, error = map(int, lines[0].split())
     assert error == errno.ENFILE
     assert HARD_LIMIT - RESERVED - 100 < opened <= HARD_LIMIT - RESERVED
+
+
+@pytest.mark.parametrize("fastpath", ["on", "off"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_any_more_is_not_read(
+    bundle: Bundle, direct: list[str], tmp_path: Path, fastpath: str, make: Callable[[Path], None]
+) -> None:
+    """Nobody else changes names on an exclusive mount; if somebody does, no FIFO is taken for the file."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "file").write_text("text\n")
+    bundle.bind(volume, "/volume", "ro")
+    flags = [*direct, f"--fastpath={fastpath}", "--file-access-mounts=exclusive"]
+    script = "b=/bin/busybox; $b ls /volume; $b stat -c %s /volume/file; read go; $b cat /volume/file"
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(bundle.command(script, flags), text=True, **pipes) as process:
+        try:
+            assert process.stdout is not None
+            assert [process.stdout.readline() for _ in range(2)] == ["file\n", "5\n"]
+            (volume / "file").unlink()
+            make(volume / "file")
+            stdout, stderr = process.communicate("\n", timeout=20)
+        finally:
+            process.kill()
+    assert (stdout, stderr) == ("", "cat: can't open '/volume/file': Stale file handle\n")
 
 
 PIDFD_GETFD = 438

@@ -81,6 +81,7 @@ def test_a_file_goes_there_and_back(server: Server) -> None:
     os.write(fd, b"content")
     opened = client.call(Swap(RegularFd(fd)))
     assert os.pread(opened.file.fileno(), 10, 0) == b"content"
+    assert not os.get_inheritable(opened.file.fileno())
     opened.file.close()
     client.call(Add(1, 1))  # the server, a thread here, has given its own copy up, too
     with pytest.raises(OSError, match="Bad file"):
@@ -133,6 +134,15 @@ def test_events_arrive(server: Server) -> None:
     client.tell(Poke(b"hey"))
     client.call(Add(1, 1))
     assert server.events == [Poke(b"hey")]
+
+
+def test_no_descriptor_fits_beside_those_that_are_expected() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        for expected in (0, 1):
+            socket.send_fds(ours, [b"x"], [0] * (expected + 1))
+            with pytest.raises(BadFrame, match="does not fit"):
+                receive_frame(theirs, expected)
 
 
 def test_an_empty_frame_ends_the_connection(server: Server) -> None:
