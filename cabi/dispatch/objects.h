@@ -361,7 +361,6 @@ void pysc_crossings_forget(struct pysc_objects *objects);
 void pysc_mount_note(struct pysc_objects *objects, uint32_t mount, int32_t executes);
 /* There is a mount by which links are not followed: from now on that is nothing for fast paths. */
 void pysc_links_leave(struct pysc_objects *objects);
-
 /* A directory that Python opened is there. */
 void pysc_file_place(struct pysc_objects *objects, struct pysc_file *file, uint32_t dentry, uint32_t mount);
 struct pysc_inode *pysc_inode_at(struct pysc_objects *objects, uint32_t index);
