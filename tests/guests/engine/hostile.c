@@ -208,7 +208,7 @@ guest(long argc, char **argv)
         attack(argv[1][0], at);
     for (int i = 0; i < 3000; i++)
         CHECK(SYS(__NR_getpid, 0) == 42);
-    SYS(601, 0); /* wait for the keyhole's test */
+    SYS(601, 0); /* wait for the keyhole's test, or for the end of who breaks the protocol */
     say("EXIT-SUCCESS\n");
     return 0;
 }

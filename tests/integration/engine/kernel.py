@@ -375,7 +375,7 @@ async def _gettid(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
     return task.pid
 
 
-async def _wait_for_others(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+async def wait_for_others(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
     while not all(other.gone or other is task for other in kernel.tasks):
         await park(deadline=time.monotonic_ns() + 2_000_000)
     return 0
@@ -407,5 +407,5 @@ CALLS: dict[int, Handler] = {
     231: _exit_group,
     234: _tgkill,
     273: _set_robust_list,
-    602: _wait_for_others,
+    602: wait_for_others,
 }

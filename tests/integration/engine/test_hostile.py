@@ -12,7 +12,7 @@ import pytest
 
 from pysc.sentry.kernel.scheduler import Completion
 from tests.integration.engine.conftest import Compile
-from tests.integration.engine.kernel import Task, TestKernel
+from tests.integration.engine.kernel import Task, TestKernel, wait_for_others
 from tests.integration.kernel import harness
 
 ATTACKS = {
@@ -29,6 +29,8 @@ ATTACKS = {
     "forged-undone": b"u",
 }
 
+FORGED = [attack for name, attack in ATTACKS.items() if name.startswith("forged")]
+
 
 @pytest.fixture(scope="module")
 def gadget(guest_half: Path) -> int:
@@ -43,10 +45,10 @@ def open_files() -> int:
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
 def test_attack(kernel: TestKernel, compile_guest: Compile, gadget: int, attack: bytes) -> None:
-    """The parent of the attacker ends well; nothing is left behind."""
+    """The parent of the attacker ends well; nothing is left behind.  Who breaks the protocol is killed at once."""
     program: Path = compile_guest("hostile")
     before = open_files()
-    kernel.calls[601] = nothing
+    kernel.calls[601] = wait_for_others if attack in FORGED else nothing
     assert kernel.run(program, [b"hostile", attack, str(gadget).encode()]) == 0, kernel.output
     assert kernel.output == b"EXIT-SUCCESS\n"
     del kernel
