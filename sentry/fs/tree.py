@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+from msgspec.structs import replace
+
 from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import (
@@ -88,7 +90,11 @@ class Tree:
         attached = await self._client.call(gofer.Attach(self.mount))
         self.base = attached.path
         self.maps_owners = attached.maps_owners
-        return HostAttributes.unpack_from(attached.root), attached.readonly
+        attributes = HostAttributes.unpack_from(attached.root)
+        if self.fd >= 0:  # the mount's number is the tree's: see HostInode.seen()
+            with answered_by_host():
+                attributes = replace(attributes, mnt_id=host.stat_at(self.fd, self.base).mnt_id)
+        return attributes, attached.readonly
 
     async def kind(self, path: bytes, attributes: HostAttributes) -> int:
         """Return the magic number of the file system there, as statfs(2) has it; 0 if nobody tells."""

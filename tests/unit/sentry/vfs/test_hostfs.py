@@ -209,6 +209,18 @@ def test_what_does_not_fit_a_request(mounts: Mounts) -> None:
             world.run(call)
 
 
+def test_a_new_directory_is_the_one_that_is_found_later(mounts: Mounts) -> None:
+    """Though the mount has another number at the gofer."""
+    world, server = mounts.world()
+    server.lies[gofer.MakeDirectory] = lambda reply: gofer.Made(
+        replace(HostAttributes.unpack_from(reply.attributes), mnt_id=77).pack()
+    )
+    world.call("mkdir", b"/e", 0o755)
+    root = world.namespace.root.root
+    made = root.children[b"e"].inode
+    assert world.run(root.inode.lookup(b"e")) is made
+
+
 # --- A gofer that lies
 
 
