@@ -13,7 +13,7 @@ import pytest
 from pysc.cabi.linux.errors import EDOM, EIO, EMSGSIZE
 from pysc.urpc import aio
 from pysc.urpc.blocking import Disconnected
-from pysc.urpc.codec import BadFrame
+from pysc.urpc.codec import BadFrame, Codec
 from pysc.urpc.fds import RegularFd
 from pysc.urpc.message import CREDITS, Event
 from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Crash, Fetch, Opened, Poke, Sum, Swap, Take, Tick
@@ -162,5 +162,17 @@ async def test_a_broken_peer_is_told_to_the_servers_caller() -> None:
     ours, theirs = pair()
     ours.send(b"nonsense")
     with pytest.raises(BadFrame):
+        await aio.Server(theirs, SAMPLE, HANDLERS).serve()
+    ours.close()
+
+
+async def test_a_peer_that_takes_no_answers_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aio, "DRAIN_SECONDS", 0.1)
+    ours, theirs = pair()
+    codec = Codec(SAMPLE, serves=False)
+    ours.send(codec.hello()[0])
+    for _ in range(20):
+        ours.send(codec.ask(Fetch(60000))[1][0])
+    with anyio.fail_after(5):
         await aio.Server(theirs, SAMPLE, HANDLERS).serve()
     ours.close()
