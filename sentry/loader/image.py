@@ -1,6 +1,8 @@
 """Placing a program: where its segments, interpreter, stack and heap go, as the list of maps that makes them.
 
-Everything lies where no host mapping of a fresh process does: below the host's mmap area and stack.
+Everything lies where no host mapping of a fresh process does: below the host's mmap area and stack.  Interpreter, stack
+and the engine's channel (platform/space.py) are above 0x7E80_0000_0000: ThreadSanitizer, and so Go's race detector,
+refuses a process that has anything between there and its own heap.
 """
 
 from __future__ import annotations
@@ -27,9 +29,9 @@ from pysc.sentry.platform.interface import LIMIT, MapEntry
 
 PIE_BASE: Final = 0x5555_5555_4000
 PIE_SPREAD: Final = 1 << 38
-INTERPRETER_BASE: Final = 0x7C00_0000_0000
-INTERPRETER_SPREAD: Final = 1 << 38
-STACK_TOP: Final = 0x7E00_0000_0000
+INTERPRETER_BASE: Final = 0x7E80_0000_0000
+INTERPRETER_SPREAD: Final = 1 << 37
+STACK_TOP: Final = 0x7EB0_0000_0000
 STACK_SPREAD: Final = 1 << 34
 STACK_MIN: Final = 128 << 10
 STACK_MAX: Final = 1 << 30

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from pysc.sentry.platform.thread import SystrapThread
 
 CHANNEL_SIZE: Final[int] = ffi.sizeof("struct pysc_channel")
-_BASES: Final = (0x7E80_0000_0000, 0x7EE0_0000_0000)
-"""Channels lie below all that the host maps by itself at first, above what programs fix."""
 _STACKS_END: Final[int] = (-(-CHANNEL_SIZE // lib.PYSC_STACK_SIZE) + lib.PYSC_SLOTS) * lib.PYSC_STACK_SIZE
 """So far above the channel's beginning end the handler stacks (guest.h)."""
+_BASES: Final = (0x7EB0_0000_0000, 0x7EE0_0000_0000)
+"""Channels lie below all that the host maps by itself at first, above what programs fix and stacks."""
 _ALIGN: Final = 0x20_0000
 _PAGE: Final = 4096
 _UNLIMITED: Final = 0xFFFF_FFFF_FFFF_FFFF

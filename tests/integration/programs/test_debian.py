@@ -185,6 +185,17 @@ def test_a_python_program_prints_what_it_prints_on_the_host(name: str, sandbox: 
     assert (ran.status, ran.text) == (native.status, native.text), ran.explain()
 
 
+def test_a_race_is_found_by_thread_sanitizer(sandbox: Sandbox, need: Callable[[str], str]) -> None:
+    """It refuses a process that has memory where it expects none; so does Go's race detector."""
+    need("gcc")
+    program = "int x; void *f(void *a) { x++; return a; } int main(void) { pthread_t t; "
+    program += "pthread_create(&t, 0, f, 0); x++; return pthread_join(t, 0); }"
+    script = f"echo '#include <pthread.h>\n{program}' | gcc -g -fsanitize=thread -x c - -o /tmp/race && exec /tmp/race"
+    ran = sandbox.sh(script)
+    assert ran.status == 66, ran.explain()
+    assert b"WARNING: ThreadSanitizer: data race" in ran.stderr, ran.explain()
+
+
 @pytest.mark.slow
 def test_find_walks_all_of_usr(sandbox: Sandbox) -> None:
     command = ("/bin/bash", "-c", "find /usr -xdev | LC_ALL=C sort | md5sum")
