@@ -289,5 +289,7 @@ async def fallocate(task: Task, fd: Fd, mode: U32, offset: I64, length: I64) -> 
         raise EISDIR
     if kind != S_IFREG:
         raise ENODEV
+    if isinstance(file, RegularFile) and not mode & FALLOC_FL_KEEP_SIZE:
+        await _check_growth(task, file.inode, offset + length)
     await file.allocate(mode, offset, length)
     notify.used(file.path, notify.IN_MODIFY)

@@ -126,6 +126,9 @@ int main(void)
     TRY(pwrite(fd, big, 9000, 5000));
     TRY(pwrite(fd, big, 9000, 10000));
     TRY(ftruncate(fd, 20000));
+    TRY(fallocate(fd, 0, 5000, 10000));
+    TRY(fallocate(fd, 0, 0, 10000));
+    TRY(fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 20000));
     say("SIGXFSZ %d\n", xfsz);
     TRY(read(open(".", O_RDONLY), a, 1));
     TRY(syscall(SYS_pread64, fd, a, 1, 1ul << 63));
