@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from pysc.cabi.linux import termios as abi
 from pysc.cabi.linux.errors import EAGAIN, EINVAL, EIO, ENOENT, ENOSPC, ENOTTY, EPERM
 from pysc.cabi.linux.fcntl import O_ACCMODE, O_CLOEXEC, O_NOCTTY, O_NONBLOCK
-from pysc.cabi.linux.poll import IN, OUT, POLLHUP
+from pysc.cabi.linux.poll import IN, OUT, POLLHUP, POLLPRI
 from pysc.cabi.linux.stat import PERMISSIONS, S_IFCHR, S_IFDIR, makedev
 from pysc.sentry.fs import mounting, special
 from pysc.sentry.fs.bytequeue import ByteQueue
@@ -34,6 +34,12 @@ MAX: Final = 4096
 OUTPUT: Final = 65536
 """Bytes that wait for whoever has the controlling side."""
 PTMX_INO: Final = 2
+_OPPOSITES: Final = {
+    abi.PKT_STOP: abi.PKT_START,
+    abi.PKT_START: abi.PKT_STOP,
+    abi.PKT_NOSTOP: abi.PKT_DOSTOP,
+    abi.PKT_DOSTOP: abi.PKT_NOSTOP,
+}
 
 
 class PtsInode(Inode):
@@ -105,13 +111,26 @@ class Slave(TtyFile):
 class Master(FileDescription):
     """The controlling side: what is written here was typed, what is read here was shown."""
 
-    __slots__ = ("_output", "_slave_gone", "_slaves", "inode", "poll_wait", "read_wait", "write_wait")
+    __slots__ = (
+        "_output",
+        "_packet",
+        "_slave_gone",
+        "_slaves",
+        "_status",
+        "inode",
+        "poll_wait",
+        "read_wait",
+        "write_wait",
+    )
 
     def __init__(self, fs: DevPts, index: int, uid: int, flags: int, path: Path | None) -> None:
         super().__init__(flags, path)
         tty = Tty(self, index)
         self.inode = PtsInode(fs, index, fs.mode, fs.uid if fs.uid is not None else uid, fs.gid, tty, locked=True)
         self._output = ByteQueue()
+        self._packet = False
+        """Packet mode (TIOCPKT): each read begins with a byte that is 0 before output, or says what happened."""
+        self._status = 0
         self._slaves = 0
         self._slave_gone = False
         self.read_wait = WaitQueue()
@@ -139,6 +158,13 @@ class Master(FileDescription):
         self.write_wait.wake_all()
         self.poll_wait.wake_all(OUT)
 
+    def tell(self, status: int) -> None:
+        """Say it at the next read, in packet mode; of two opposites (tcflow(3), ^S as a key) the later one."""
+        if self._packet:
+            self._status = self._status & ~_OPPOSITES.get(status, 0) | status
+            self.read_wait.wake_all()
+            self.poll_wait.wake_all(IN | POLLPRI)
+
     def slave_opened(self) -> None:
         """One opening more."""
         self._slaves += 1
@@ -163,13 +189,16 @@ class Master(FileDescription):
 
     async def read(self, size: int) -> bytes:
         """Read what was shown; EIO once nobody has the terminal open any more."""
-        while not self._output:
+        while not self._output and not self._status:
             if self._slave_gone:
                 raise EIO
             if self.nonblock:
                 raise EAGAIN
             await park(self.read_wait)
-        data = self._output.take(size)
+        if self._status:
+            status, self._status = self._status, 0
+            return bytes([status])
+        data = bytes(1) + self._output.take(size - 1) if self._packet else self._output.take(size)
         self.inode.tty.output_wanted()
         return data
 
@@ -192,6 +221,8 @@ class Master(FileDescription):
 
     def poll(self) -> int:
         events = IN if self._output else 0
+        if self._status:
+            events |= IN | POLLPRI
         if self._slave_gone:
             events |= POLLHUP
         if self.inode.tty.input_room:
@@ -210,6 +241,12 @@ class Master(FileDescription):
                 self.inode.locked = await task.copy_in(argument, 4) != bytes(4)
             case abi.TIOCGPTLCK:
                 task.put(argument, int(self.inode.locked).to_bytes(4, "little"))
+            case abi.TIOCPKT:
+                packet = await task.copy_in(argument, 4) != bytes(4)
+                if packet != self._packet:
+                    self._packet, self._status = packet, 0
+            case abi.TIOCGPKT:
+                task.put(argument, int(self._packet).to_bytes(4, "little"))
             case abi.TIOCGPTPEER:
                 return self._open_peer(task, argument)
             case abi.FIONREAD:

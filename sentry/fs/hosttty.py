@@ -80,6 +80,9 @@ class HostTerminal:
         """Go on with input: the edge that told of it may be past."""
         self._read()
 
+    def tell(self, status: int) -> None:
+        """There is nobody to tell: the host's terminal has no packet mode here."""
+
     # The host's side
     def _ready(self) -> int:
         found = self._poller.poll(0)

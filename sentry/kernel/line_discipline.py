@@ -37,6 +37,11 @@ class Termios(msgspec.Struct, frozen=True):
     ispeed: int = 38400
     ospeed: int = 38400
 
+    @property
+    def keys_stop_output(self) -> bool:
+        """Whether ^S and ^Q do: who shows the output may hold it by itself (TIOCPKT)."""
+        return bool(self.iflag & abi.IXON) and (self.cc[abi.VSTOP], self.cc[abi.VSTART]) == (0x13, 0x11)
+
 
 class Terminal(Protocol):
     """Whoever owns a line discipline."""
@@ -49,6 +54,9 @@ class Terminal(Protocol):
 
     def set_stopped(self, stopped: bool) -> None:
         """Hold the output, or let it go on (^S, ^Q)."""
+
+    def tell(self, status: int) -> None:
+        """Tell the controlling side of what happened, if it wants to know (PKT_*)."""
 
 
 class Line:
@@ -256,6 +264,7 @@ class LineDiscipline:
         if not self._lflag(abi.NOFLSH):
             self.echoes.clear()
             self.flush_input()
+            self.terminal.tell(abi.PKT_FLUSHREAD)
             self.terminal.flush_output()
         self.terminal.signal(signo)
         if self._iflag(abi.IXON):

@@ -40,6 +40,9 @@ class Driver(Protocol):
     def input_wanted(self) -> None:
         """There is room for input again."""
 
+    def tell(self, status: int) -> None:
+        """Something happened that packet mode tells of (PKT_*)."""
+
 
 class Nowhere:
     """What stands for the driver, and for whom the discipline tells, once a terminal has hung up."""
@@ -65,6 +68,9 @@ class Nowhere:
 
     def set_stopped(self, stopped: bool) -> None:
         """Nothing moves."""
+
+    def tell(self, status: int) -> None:
+        """Nobody listens."""
 
 
 NOWHERE: Final = Nowhere()
@@ -311,29 +317,39 @@ class Tty:
     def flush_output(self) -> None:
         """Drop what was written and not passed on."""
         self.driver.drop_output()
+        self.tell(abi.PKT_FLUSHWRITE)
         self.output_wanted()
 
     def flush_input(self) -> None:
         """Drop what was typed and not read."""
         self.discipline.flush_input()
         self._held.clear()
+        self.tell(abi.PKT_FLUSHREAD)
         self.driver.input_wanted()
+
+    def tell(self, status: int) -> None:
+        """Tell the driver of what happened (PKT_*)."""
+        self.driver.tell(status)
 
     def set_stopped(self, stopped: bool) -> None:
         """Hold output, or let it go on (the discipline knows already)."""
+        self.tell(abi.PKT_STOP if stopped else abi.PKT_START)
         if not stopped:
             self.output_wanted()
 
     def hold_output(self, off: bool) -> None:
         """tcflow(3)."""
-        self.output_off = off
-        if not off:
-            self.output_wanted()
+        if self.output_off != off:
+            self.output_off = off
+            self.set_stopped(off)
 
     # The rest
     def set_termios(self, termios: Termios) -> None:
         """Change the modes, and wake who waits by other ones."""
+        old = self.discipline.termios.keys_stop_output
         self.discipline.set_termios(termios)
+        if termios.keys_stop_output != old:
+            self.tell(abi.PKT_NOSTOP if old else abi.PKT_DOSTOP)
         self._pump()
         self.read_wait.wake_all()
         self.output_wanted()

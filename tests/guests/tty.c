@@ -22,6 +22,58 @@ static void show(const char *what, int fd)
 
 static void type(const char *keys) { CHECK(write(master, keys, strlen(keys)) == (ssize_t)strlen(keys)); }
 
+/* One read of the controlling side in packet mode: the byte before it, and what is ready. */
+static void packet(const char *what)
+{
+    unsigned char bytes[100];
+    struct pollfd ready = {master, POLLIN | POLLPRI, 0};
+    CHECK(poll(&ready, 1, 10000) == 1);
+    long got = read(master, bytes, sizeof bytes);
+    CHECK(got > 0);
+    say("%s: ready %x, first %d: %.*s\n", what, ready.revents & (POLLIN | POLLPRI), bytes[0], (int)got - 1, bytes + 1);
+}
+
+static void packets(int terminal)
+{
+    struct termios mode;
+    int on = 1, is;
+    char byte = 'x';
+    CHECK(tcgetattr(terminal, &mode) == 0);
+    TRY(ioctl(terminal, TIOCPKT, &on));
+    TRY(ioctl(master, TIOCPKT, BAD));
+    TRY(ioctl(master, TIOCPKT, &on));
+    CHECK(ioctl(master, TIOCGPKT, &is) == 0 && is == 1);
+    CHECK(poll(&(struct pollfd){master, POLLIN | POLLPRI, 0}, 1, 0) == 0);
+    CHECK(write(terminal, "shown", 5) == 5);
+    packet("output");
+    CHECK(write(terminal, "y", 1) == 1 && read(master, &byte, 1) == 1 && byte == 0);
+    packet("after a read of one byte");
+    CHECK(tcflush(terminal, TCIFLUSH) == 0);
+    packet("input flushed");
+    CHECK(tcflush(terminal, TCIOFLUSH) == 0);
+    packet("both flushed");
+    CHECK(tcflow(terminal, TCOOFF) == 0);
+    packet("stopped");
+    CHECK(tcflow(terminal, TCOON) == 0);
+    packet("started");
+    type("\023");
+    packet("^S");
+    type("\021");
+    packet("^Q");
+    mode.c_iflag &= ~IXON;
+    CHECK(tcsetattr(terminal, TCSANOW, &mode) == 0);
+    packet("no ^S");
+    mode.c_iflag |= IXON;
+    CHECK(tcsetattr(terminal, TCSANOW, &mode) == 0);
+    packet("^S again");
+    mode.c_cc[VSTOP] = 'S';
+    CHECK(tcsetattr(terminal, TCSADRAIN, &mode) == 0 && tcflush(terminal, TCIFLUSH) == 0);
+    packet("two at once");
+    on = 0;
+    CHECK(ioctl(master, TIOCPKT, &on) == 0 && tcflush(terminal, TCIFLUSH) == 0 && write(terminal, "plain", 5) == 5);
+    show("without packets", master);
+}
+
 int main(void)
 {
     struct termios mode;
@@ -93,5 +145,6 @@ int main(void)
     TRY(stat(name, &at));
     CHECK(openpty(&master, &tty, name, NULL, NULL) == 0 && (slave = open(name, O_RDWR | O_NOCTTY)) >= 0);
     CHECK(stat(name, &at) == 0 && strcmp(ttyname(slave), name) == 0);
+    packets(slave);
     return done();
 }

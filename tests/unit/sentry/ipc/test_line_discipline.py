@@ -32,6 +32,9 @@ class Screen:
     def flush_output(self) -> None:
         pass
 
+    def tell(self, status: int) -> None:
+        assert status == abi.PKT_FLUSHREAD
+
     def set_stopped(self, stopped: bool) -> None:
         pass
 
