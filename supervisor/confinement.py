@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 from collections import Counter
 from collections.abc import Callable
 from typing import Final, TypeVar
 
 import msgspec
 
-from pysc.cabi import confine, filters
-from pysc.cabi.bpf_reach import ALLOW, reach
+from pysc.cabi import confine
+from pysc.cabi.bpf_reach import reach
 from pysc.supervisor.names import capability_names
 
 NAMESPACES: Final = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time")
@@ -24,12 +23,6 @@ _PTRACE_SEIZE: Final = 0x4206
 _PTRACE_INTERRUPT: Final = 0x4207
 _WALL: Final = 0x40000000
 FILTERED: Final = "2"
-_INSTRUCTION: Final = struct.Struct("<HBBI")
-_LISTENED: Final = b"".join(
-    _INSTRUCTION.pack(*one)
-    for one in ((0x20, 0, 0, 0), (0x15, 0, 1, 56), (0x06, 0, 0, 0x7FC0_0000), (0x06, 0, 0, ALLOW))
-)
-"""The guest half's filter: clone(2), number 56, goes to the sentry (SECCOMP_RET_USER_NOTIF)."""
 _SECCOMP: Final = {"0": "off", "1": "strict", FILTERED: "filter"}
 UNREADABLE: Final = "unreadable (run as root)"
 T = TypeVar("T")
@@ -74,6 +67,8 @@ def look(role: str, pid: int) -> Confinement:
     status = _status(pid)
     programs, source = read_filters(pid)
     if not programs and status["Seccomp"] == FILTERED:
+        from pysc.supervisor.built_filters import built  # root need not load it
+
         programs, source = built(role), f"the filter that pysc built (the kernel's copy: {source})"
     calls = reach(programs) if programs else None
     return Confinement(
@@ -111,34 +106,6 @@ def guests(sentry: int) -> list[tuple[str, int]]:
         return [("zygote" if _text(f"/proc/{pid}/comm").startswith("memfd:") else "guest", pid) for pid in pids]
     except OSError:  # one has ended meanwhile, or all have
         return []
-
-
-def built(role: str) -> list[bytes]:
-    """Return the filters that a process of this role installs for itself."""
-    match role:
-        case "sentry":
-            from pysc.sentry import confinement as sentry
-
-            return [filters.load(role, sentry.ALLOWED, sentry.RULES)]
-        case "gofer":
-            from pysc.gofer import confinement as gofer
-
-            return [filters.load(role, gofer.ALLOWED, gofer.RULES)]
-        case "netstackd":
-            from pysc.netstackd import confinement as netstackd
-
-            return [filters.load(role, netstackd.ALLOWED, netstackd.RULES)]
-        case "supervisor":
-            from pysc.supervisor import lockdown
-
-            return [filters.load_refusing(role, lockdown.REFUSED)]
-        case "guest":
-            from pysc.sentry.platform import keyhole
-
-            return [keyhole.build(), _LISTENED]
-        case "zygote":
-            return [filters.build_refusing(()), _LISTENED]
-    return [filters.build_refusing(())]  # the spawner's: io_uring alone
 
 
 def _permitted(read: Callable[[], T]) -> T | None:

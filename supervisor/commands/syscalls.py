@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -27,20 +28,31 @@ def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -
     """
     from pysc.sentry.syscalls.x86_64 import X86_64
 
+    check_names(arguments)
     rows = [
         {"number": number, "name": row.name, "support": _support(row.support, row.errno), "note": row.note}
         for number, row in sorted(X86_64.rows.items())
         if not arguments or row.name in arguments
     ]
-    unknown = set(arguments) - {row["name"] for row in rows}
-    if unknown:
-        raise Failure(f"x86-64 has no system call named {' or '.join(sorted(unknown))}")
     if own.format == "json":
         print(msgspec.json.encode(rows).decode())
         return 0
     for row in rows:
         print(f"{row['number']:>4}  {row['name']:24} {row['support']:20} {row['note']}".rstrip())
     return 0
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse names that no system call has.
+
+    Raises:
+        Failure: it names them.
+    """
+    from pysc.sentry.syscalls.x86_64 import X86_64
+
+    unknown = set(names) - {row.name for row in X86_64.rows.values()}
+    if unknown:
+        raise Failure(f"x86-64 has no system call named {' or '.join(sorted(unknown))}: see pysc syscalls")
 
 
 def _support(support: str, error: int) -> str:

@@ -24,8 +24,9 @@ FORKS_DAEMONS = {
     "supervisor/daemon.py",
     "supervisor/launch.py",
     "supervisor/export_filters.py",
+    "supervisor/built_filters.py",
 }
-"""Modules that may import a daemon's parts: they fork it, or write down its filter when pysc is installed."""
+"""Modules that may import a daemon's parts: they fork it, or write down or show its filter."""
 
 PRINTS_TABLE = {"supervisor/commands/syscalls.py"}
 """``pysc syscalls`` prints the sentry's table, which is data."""

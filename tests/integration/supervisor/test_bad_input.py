@@ -123,7 +123,7 @@ def test_no_bundle(runtime: Runtime) -> None:
         (["do", "--env==x", "--", "exit", "0"], ["invalid variable", "NAME=VALUE"]),
         (["do", "--cwd=/nowhere", "--", "exit", "0"], ["--cwd /nowhere", "no such directory"]),
         (["do", "--root=", "--", "exit", "0"], ["--root is empty"]),
-        (["--strace-syscalls=read,raed", "do", "--", "exit", "0"], ["no system call is named raed", "pysc syscalls"]),
+        (["--strace-syscalls=read,raed", "do", "--", "exit", "0"], ["no system call named raed", "pysc syscalls"]),
         (["--strace-log-size=-1", "list"], ["-strace-log-size", "out of range"]),
         (["supervise", "--health-interval=nan", "x"], ["-health-interval", "out of range"]),
         (["help", "run", "do"], ["wrong number of arguments"]),

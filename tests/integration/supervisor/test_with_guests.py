@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pysc.cabi.bpf_reach import reach
-from pysc.supervisor import confinement
+from pysc.supervisor.built_filters import built
 from tests.integration.supervisor.runtime import RealRuntime, eventually
 
 
@@ -225,7 +225,7 @@ def test_what_guests_have(real: RealRuntime, root_user: None) -> None:
         assert score == int(Path(f"/proc/{process.pid}/oom_score_adj").read_text()) + 500
     for found in shown:
         # What an ordinary user is shown instead is the same.
-        always, sometimes = reach(confinement.built(found["role"]))
+        always, sometimes = reach(built(found["role"]))
         assert (len(always), len(sometimes)) == (found["allowed"], found["allowed_by_argument"]), found["role"]
     text = real.run("debug", "--confinement", container).stdout
     assert text.count("guest (pid ") <= len(guests)
