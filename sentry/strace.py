@@ -75,9 +75,9 @@ def _fd(task: Task, value: int) -> str:
         return str(value)
     if file.path is None:
         return f"{value}<{type(file).__name__}>"
-    from pysc.sentry.fs.path import shown
+    from pysc.sentry.fs.path import show
 
-    return f"{value}<{quote(shown(file.path, task.fs.root))}>"
+    return f"{value}<{quote(show(file.path, task.fs.root))}>"
 
 
 def _signal(_task: Task, value: int) -> str:

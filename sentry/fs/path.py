@@ -466,7 +466,7 @@ def is_deleted(place: Path) -> bool:
     return False
 
 
-def shown(place: Path, root: Path) -> bytes:
+def show(place: Path, root: Path) -> bytes:
     """The same for a list, where none can be left out."""
     try:
         return display(place, root)

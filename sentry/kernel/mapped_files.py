@@ -8,7 +8,7 @@ from pysc.cabi import host
 from pysc.cabi.linux.errors import LinuxError
 from pysc.cabi.objects import memory_is_out
 from pysc.sentry.fs import dcache
-from pysc.sentry.fs.path import shown
+from pysc.sentry.fs.path import show
 from pysc.sentry.kernel.memory import Donated, Memory
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def note_mapped(task: Task, memory: Memory, file: FileDescription, host_fd: int)
         identity = host.identity(host_fd)
     except OSError:
         return
-    name = shown(file.path, task.fs.root) if file.path is not None else b"/anonymous"
+    name = show(file.path, task.fs.root) if file.path is not None else b"/anonymous"
     inode = 0 if file.path is None else file.path.inode.ino
     memory.donated[identity] = Donated(name, 0, inode)
 
@@ -38,5 +38,5 @@ def hear_of_mapped(task: Task) -> None:
             continue
         finally:
             dcache.leave(found.dentry)
-        name = shown(place, task.fs.root)
+        name = show(place, task.fs.root)
         task.memory.donated[found.device, found.inode] = Donated(name, 0, place.inode.ino)
