@@ -18,6 +18,7 @@ class _Lib:
     PYSC_LIMIT: Final[int]
     PYSC_MEMORY_ENOUGH: Final[int]
     PYSC_MEMORY_OUT: Final[int]
+    PYSC_MEMORY_SHORT: Final[int]
     PYSC_VDSO: Final[int]
     PYSC_VDSO_TABLE: Final[int]
     PYSC_TABLE_START: Final[int]

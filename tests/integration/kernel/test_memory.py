@@ -25,6 +25,8 @@ from pysc.sentry.net.unix_receive import Packet
 from pysc.sentry.syscalls.x86_64 import X86_64
 
 MOST = 32 << 20
+STEP = 1 << 20
+MARGIN = 4 << 20
 ROOT = Owner(0, 0)
 
 
@@ -50,9 +52,14 @@ def until(state: int) -> None:
         time.sleep(0.001)
 
 
-def hoard(size: int) -> bytearray:
-    """Memory that is really there."""
-    return bytearray(b"x") * size
+def hoard(state: int) -> list[bytearray]:
+    """Take memory, which is really there, until that is so, and a little more: it shall stay so."""
+    held = []
+    while lib.pysc_memory_state(objects.OBJECTS) != state:
+        held.append(bytearray(b"x") * STEP)
+        assert len(held) < 8 * MOST // STEP
+        time.sleep(0.01)
+    return [*held, bytearray(b"x") * MARGIN]
 
 
 def ended(coroutine: object) -> LinuxError | None:
@@ -84,8 +91,7 @@ def test_refused_in_turn(watchdog: None) -> None:
     texts = [text_of(KEPT_MAX + 1), text_of(KEPT_MAX)]
     packet = Packet(socket, b"x", (), PeerCredentials(1, 0, 0))
     assert ended(fs.root.mkdir(b"a", 0o755, ROOT)) is None
-    first = hoard(MOST + (4 << 20))
-    until(lib.PYSC_MEMORY_SHORT)
+    first = hoard(lib.PYSC_MEMORY_SHORT)
     assert isinstance(ended(fs.root.mkdir(b"b", 0o755, ROOT)), ENOSPC)
     assert isinstance(ended(fs.root.set_xattr(b"user.x", b"", 0)), ENOSPC)
     with pytest.raises(ENOSPC):
@@ -95,8 +101,7 @@ def test_refused_in_turn(watchdog: None) -> None:
     assert not root.absent
     pipe.append(b"x", packet=False)  # processes can still take away what is there
     socket.post(packet)
-    second = hoard(MOST // 2)
-    until(lib.PYSC_MEMORY_OUT)
+    second = hoard(lib.PYSC_MEMORY_OUT)
     with pytest.raises(ENOMEM):
         pipe.append(bytes(8192), packet=False)
     with pytest.raises(ENOMEM):

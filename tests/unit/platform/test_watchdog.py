@@ -21,7 +21,8 @@ def superblock() -> Iterator[Superblock]:
     """Return a superblock that this thread, the loop, is about to call."""
     engine = lib.pysc_engine_new()
     error = ffi.new("int32_t *")
-    watchdog = lib.pysc_watchdog_start(engine, objects.OBJECTS, os.open("/proc/thread-self/stat", os.O_RDONLY), error)
+    status = os.open("/proc/thread-self/stat", os.O_RDONLY)
+    watchdog = lib.pysc_watchdog_start(engine, objects.OBJECTS, status, -1, error)
     assert watchdog, os.strerror(error[0])
     PULSE.stalled = PULSE.asleep = PULSE.at = 0
     yield Superblock()
