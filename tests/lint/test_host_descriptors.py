@@ -20,6 +20,7 @@ ALLOWED = {
     ("sentry/platform/systrap.py", "_installed"),
     ("sentry/kernel/machine.py", "_cpuinfo"),
     ("sentry/main.py", "_read_all"),
+    ("sentry/platform/zygote.py", "_offer"),
     # Sockets, which are asked for their descriptors.
     ("sentry/main.py", "__init__"),
     ("sentry/main.py", "_on_new_gofer"),
