@@ -16,7 +16,6 @@ CLOSERS = {"os.close", "os.closerange"}
 ALLOWED = {
     # Opened and closed in one breath.
     ("sentry/fs/hostproc.py", "read"),
-    ("sentry/fs/hostproc.py", "read_memory"),
     ("sentry/platform/systrap.py", "_installed"),
     ("sentry/kernel/machine.py", "_cpuinfo"),
     ("sentry/main.py", "_read_all"),

@@ -221,6 +221,29 @@ def test_a_new_directory_is_the_one_that_is_found_later(mounts: Mounts) -> None:
     assert world.run(root.inode.lookup(b"e")) is made
 
 
+def test_what_is_made_during_a_listing_is_not_missing_after_it(mounts: Mounts) -> None:
+    world, server = mounts.world(direct=False)
+    root = world.namespace.root.root.inode
+
+    def late(reply: gofer.Listing) -> gofer.Listing:
+        server.lies.clear()
+        world.call("mkdir", b"/new", 0o755)
+        return reply
+
+    server.lies[gofer.ListDirectory] = late
+    world.run(root.entries())
+    world.namespace.root.root.forget(b"new")
+    assert world.call("stat", b"/new", BUFFER) == 0
+    assert world.listdir(b"/") == [b"d", b"new"]
+
+
+def test_device_numbers_are_the_mounts_own(mounts: Mounts) -> None:
+    one, two = (mounts.world()[0] for _ in range(2))
+    numbers = [world.stat(path)[0] for world in (one, two) for path in (b"/", b"/d", b"/d/f")]
+    assert len(set(numbers)) == 2
+    assert os.stat(mounts.folder).st_dev not in numbers
+
+
 # --- A gofer that lies
 
 
