@@ -64,8 +64,8 @@ class Held(msgspec.Struct, frozen=True, gc=False):
 
 FILES: Final = frozenset({Of.FILE, Of.LISTING, Of.MEMORY})
 """What guests' files use."""
-LEAST_LEFT: Final = 64
-"""For replies that bring descriptors, and what is opened for a moment."""
+LEFT: Final = 16
+"""One of so many is for replies that bring descriptors, and what is opened for a moment."""
 
 _held: Final[dict[int, Held]] = {}
 
@@ -84,7 +84,7 @@ def hold(fd: int, held: Held) -> HostFd:
 def is_for_process(fd: int) -> bool:
     """Whether a descriptor may be a process's."""
     limit = _limit()
-    return fd < limit - max(LEAST_LEFT, limit // 16)
+    return fd < limit - limit // LEFT
 
 
 def _limit() -> int:
