@@ -20,7 +20,7 @@
 #define O_NOFOLLOW_ 0400000U
 #define LISTING_MAX 32768
 #define HOST_FDS 2048 /* no more of the host's descriptors are spent here: Python has one for all that have a file open;
-                       * nor more than a quarter of those that there are (reserve.py) */
+                       * nor more than a quarter of those that there are (hostfds.py) */
 #define DOT_SIZE 24
 #define DT_DIR_ 4
 
