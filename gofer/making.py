@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from functools import wraps
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import EINVAL, EPERM, ESTALE, EXDEV
+from pysc.cabi.linux.errors import EINVAL, ENOENT, EPERM, ESTALE, EXDEV, LinuxError
 from pysc.gofer.mounts import Mounts, Place, check_name
 from pysc.gofer.reading import check_flags
 from pysc.urpc.fds import FileFd
@@ -32,6 +33,31 @@ from pysc.urpc.schema.gofer import (
 
 OF_THE_FILE: Final = ("mode", "nlink", "uid", "gid", "size", "mtime", "ctime", "btime")
 """Attributes that all names of a file share; nobody can set its ctime."""
+TRIES: Final = 8
+"""How often something is made that others take away at once."""
+
+S = TypeVar("S")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Gone(Exception):
+    """What has just been made by name is there no more: on the host others remove it."""
+
+
+def _again_if_gone(handler: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Make it again then: whoever asks has a right to find it, or to hear why it could not be made."""
+
+    @wraps(handler)
+    def handle(self: S, *args: P.args, **keywords: P.kwargs) -> R:
+        for _ in range(TRIES):
+            try:
+                return handler(self, *args, **keywords)
+            except _Gone:
+                pass
+        raise ENOENT
+
+    return handle
 
 
 class Making:
@@ -42,6 +68,7 @@ class Making:
     def __init__(self, mounts: Mounts) -> None:
         self._mounts = mounts
 
+    @_again_if_gone
     def create(self, request: Create) -> Opened:
         """Make and open a regular file."""
         check_name(request.name)
@@ -53,6 +80,7 @@ class Making:
                 owners.give(file.fileno(), request.uid, request.gid, request.mode)
                 return Opened(owners.show(file.fileno()), file)
 
+    @_again_if_gone
     def make_directory(self, request: MakeDirectory) -> Made:
         """mkdir(2)."""
         check_name(request.name)
@@ -67,6 +95,7 @@ class Making:
                 finally:
                     os.close(fd)
 
+    @_again_if_gone
     def make_symlink(self, request: MakeSymlink) -> Made:
         """symlink(2)."""
         check_name(request.name)
@@ -78,6 +107,7 @@ class Making:
                 parent.mount.owners.give_name(parent.fd, request.name, request.uid, request.gid)
                 return Made(host.stat_packed_at(parent.fd, request.name))
 
+    @_again_if_gone
     def make_node(self, request: MakeNode) -> Made:
         """mknod(2): what the guest opens is never this node.  Also a 0:0 device, a whiteout, is refused."""
         check_name(request.name)
@@ -90,6 +120,7 @@ class Making:
                 owners.give_name(parent.fd, request.name, request.uid, request.gid)
                 return Made(host.stat_packed_at(parent.fd, request.name))
 
+    @_again_if_gone
     def link(self, request: Link) -> Made:
         """link(2) by name: by descriptor it would need a capability in the host's own user namespace."""
         check_name(request.name)
@@ -155,7 +186,9 @@ def _are_links(one: HostAttributes, other: HostAttributes) -> bool:
 def _removed_on_failure(parent: Place, name: bytes, *, is_directory: bool = False) -> Iterator[None]:
     try:
         yield
-    except BaseException:
+    except BaseException as failure:
+        if isinstance(failure, OSError | LinuxError) and failure.errno == ENOENT.errno:
+            raise _Gone from None
         try:
             if is_directory:
                 os.rmdir(name, dir_fd=parent.fd)

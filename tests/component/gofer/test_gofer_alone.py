@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pysc.cabi.linux.errors import EACCES, EPERM, EROFS, ESTALE, EXDEV
+from pysc.cabi.linux.errors import EACCES, ENOENT, EPERM, EROFS, ESTALE, EXDEV
 from pysc.gofer.handlers import handlers
 from pysc.gofer.mounts import Mounts, ServedMount
 from pysc.gofer.owners import Owners
@@ -70,6 +70,37 @@ def test_another_file_that_is_linked_instead(call: Call, tmp_path: Path, monkeyp
     with pytest.raises(ESTALE):
         call(gofer.Link(File(0, b"file"), ROOT, b"new"))
     assert os.listdir(tmp_path) == ["file"]
+
+
+TAKEN: list[tuple[str, Request[Any]]] = [
+    ("mkdir", gofer.MakeDirectory(ROOT, b"new", 0o777, os.getuid(), os.getgid())),
+    ("symlink", gofer.MakeSymlink(ROOT, b"new", b"target", os.getuid(), os.getgid())),
+    ("mknod", gofer.MakeNode(ROOT, b"new", stat.S_IFIFO, 0o666, os.getuid(), os.getgid())),
+    ("link", gofer.Link(File(0, b"file"), ROOT, b"new")),
+]
+
+
+@pytest.mark.parametrize(("name", "request_"), TAKEN, ids=[name for name, _ in TAKEN])
+@pytest.mark.parametrize("times", [1, 100])
+def test_what_is_made_is_taken_away_at_once(
+    call: Call, tmp_path: Path, name: str, request_: Request[Any], times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By others on the host, before it has been looked at: it is made again, but not for ever."""
+    make, left = getattr(os, name), [times]
+
+    def taken(*arguments: Any, **options: Any) -> None:
+        make(*arguments, **options)
+        if left[0]:
+            left[0] -= 1
+            os.rename(tmp_path / "new", tmp_path.with_name(f"taken-{left[0]}"))
+
+    monkeypatch.setattr(os, name, taken)
+    if times == 1:
+        call(request_)
+    else:
+        with pytest.raises(ENOENT):
+            call(request_)
+    assert os.path.lexists(tmp_path / "new") == (times == 1)
 
 
 def test_two_mounts_of_one_directory(mount: ServedMount) -> None:
