@@ -31,6 +31,7 @@ class _Lib:
     PYSC_CANCELLABLE: Final[int]
     PYSC_FD_SOCKET: Final[int]
     PYSC_SIGNAL_PREEMPT: Final[int]
+    PYSC_MAY_SPIN: Final[int]
     PYSC_TURN_GUEST: Final[int]
     PYSC_TURN_SENTRY: Final[int]
     PYSC_CLONE_FORK: Final[int]

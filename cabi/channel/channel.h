@@ -37,6 +37,9 @@
 /* The host signal that preempts. */
 #define PYSC_SIGNAL_PREEMPT 63
 
+#define PYSC_POLLED 1            /* the sentry looks at `pending` by itself: ring only when it is asleep */
+#define PYSC_MAY_SPIN 2          /* who waits may look for its turn for a while, before it sleeps */
+
 #define PYSC_TURN_GUEST 0
 #define PYSC_TURN_SENTRY 1
 
@@ -162,7 +165,7 @@ struct pysc_channel {
     uint64_t base;               /* where the guest maps this; the places of all else follow from it */
     uint64_t table;              /* where the jump table begins */
     uint64_t heap_start;         /* where brk(2) begins, before the first instruction of a program */
-    uint32_t polled;             /* the sentry looks at `pending` by itself: ring only when it is asleep */
+    uint32_t polled;             /* PYSC_POLLED, PYSC_MAY_SPIN */
     uint32_t filter_length;
     uint64_t pending[64];        /* a bit per slot: PYSC_SLOTS / 64 words */
     uint64_t filter[PYSC_FILTER_LENGTH];

@@ -104,6 +104,8 @@ struct space {
     uint8_t announced; /* Python has been told whose it is */
     uint8_t unheard;   /* the number stands in the engine's list */
     uint8_t rings;     /* that were looked at, and are still in the socket */
+    uint8_t lively;    /* it has reported since that was looked at last */
+    uint8_t polled;    /* what its channel was told */
     uint32_t slots; /* all slots below have been used */
     uint32_t next_free;
     uint32_t receiver; /* the thread that a fast path has sent a descriptor: number + 1 */
@@ -177,6 +179,8 @@ struct batch {
 
 /* reports.c: take a space's.  -1: the batch is full before the space is empty. */
 int scan_space(struct pysc_engine *engine, uint32_t space, struct batch *batch);
+/* Let those spin that report, as many as there are processors beside the one that serves them. */
+void share_spins(struct pysc_engine *engine);
 /* Those of all hot spaces. */
 void scan_hot(struct pysc_engine *engine, struct batch *batch);
 /* A space becomes hot, and the one that has been so for longest is not any more. */

@@ -63,6 +63,7 @@ take_turn(struct pysc_engine *engine, uint32_t number, struct batch *batch)
     thread->verdict = 0;
     thread->used = hinted(thread->slot); /* between two batches of one call, too: the hint is still looked at */
     engine->caller_cpu = *(volatile uint32_t *)&thread->slot->cpu;
+    space_of(engine, number)->lively = 1;
     if (thread->pending.state != PENDING_NOTHING)
         settled = settle(engine, number, event);
     if (settled & SETTLED_TELL) {
@@ -125,13 +126,22 @@ scan_space(struct pysc_engine *engine, uint32_t number, struct batch *batch)
     return 0;
 }
 
+static void
+tell_polled(struct space *space, uint8_t polled)
+{
+    if (space->polled == polled)
+        return;
+    space->polled = polled;
+    __atomic_store_n(&space->channel->polled, polled, __ATOMIC_SEQ_CST);
+}
+
 /* A space is not looked at any more.  Whoever saw it polled just before has not rung: look once more, after the store. */
 static void
 cool(struct pysc_engine *engine, uint32_t number, struct batch *batch)
 {
     if (!engine->spaces[number].channel)
         return;
-    __atomic_store_n(&engine->spaces[number].channel->polled, 0, __ATOMIC_SEQ_CST);
+    tell_polled(&engine->spaces[number], 0);
     if (scan_space(engine, number, batch) < 0) {
         look_later(engine, number);
         engine->unfinished = 1;
@@ -149,9 +159,40 @@ heat(struct pysc_engine *engine, uint32_t number, struct batch *batch)
     }
     *place = number + 1;
     engine->next_hot = (engine->next_hot + 1) % N_HOT;
-    __atomic_store_n(&engine->spaces[number].channel->polled, 1, __ATOMIC_SEQ_CST);
+    tell_polled(&engine->spaces[number], PYSC_POLLED);
     if (old)
         cool(engine, old - 1, batch);
+    engine->spaces[number].lively = 1;
+    share_spins(engine);
+}
+
+/* Those that may already and report, then others that report, then whoever may already. */
+void
+share_spins(struct pysc_engine *engine)
+{
+    int32_t left = engine->n_cpus - 1;
+    uint8_t polled[N_HOT] = {0};
+
+    for (int pass = 0; pass < 3; pass++) {
+        for (uint32_t i = 0; i < N_HOT; i++) {
+            const struct space *space = engine->hot[i] ? space_at(engine, engine->hot[i] - 1) : NULL;
+            int may = space && space->polled & PYSC_MAY_SPIN;
+
+            if (!space || polled[i] & PYSC_MAY_SPIN)
+                continue;
+            polled[i] = PYSC_POLLED;
+            if (left > 0 && (pass == 0 ? may && space->lively : pass == 1 ? space->lively : may)) {
+                polled[i] |= PYSC_MAY_SPIN;
+                left--;
+            }
+        }
+    }
+    for (uint32_t i = 0; i < N_HOT; i++) {
+        if (!polled[i])
+            continue;
+        engine->spaces[engine->hot[i] - 1].lively = 0;
+        tell_polled(&engine->spaces[engine->hot[i] - 1], polled[i]);
+    }
 }
 
 /* Look at the hot spaces, each time beginning with another one. */

@@ -233,6 +233,7 @@ wait_once(struct pysc_engine *engine, int64_t now, int64_t deadline, struct batc
     scan_hot(engine, batch);
     if (now - engine->last_look > LOOK_AT_FILES_NS || (batch->n == 0 && now >= deadline)) {
         engine->last_look = now;
+        share_spins(engine);
         engine->unfinished |= engine->n_unheard; /* a full socket would not ring: not much later */
         failed = look_at_files(engine, 0, batch);
     }

@@ -82,7 +82,7 @@ spin(struct record *r)
 
     if (__atomic_load_n(&r->slot->turn, __ATOMIC_ACQUIRE) == PYSC_TURN_GUEST)
         return 1;
-    if (cycles == 0 || r->shared->asleep)
+    if (cycles == 0 || r->shared->asleep || !(r->channel->polled & PYSC_MAY_SPIN))
         return 0;
     if (++r->skipped_spins < (1U << r->failed_spins) >> 1)
         return 0;
