@@ -49,7 +49,7 @@ def _again_if_gone(handler: Callable[Concatenate[S, P], R]) -> Callable[Concaten
     """Make it again then: whoever asks has a right to find it, or to hear why it could not be made."""
 
     @wraps(handler)
-    def handle(self: S, *args: P.args, **keywords: P.kwargs) -> R:
+    def handle(self: S, /, *args: P.args, **keywords: P.kwargs) -> R:
         for _ in range(TRIES):
             try:
                 return handler(self, *args, **keywords)

@@ -136,7 +136,6 @@ struct pysc_engine {
     uint32_t quick, quick_enough; /* dense reports in a row, and how many make it spin */
     uint32_t good_spins;
     int64_t lost, crowded_for, crowded_until; /* ns: spun while others had the core; do not spin until then */
-    uint64_t wakes_seen;
     uint32_t spin_cycles;
     struct pysc_counters counters;
     uint32_t told;     /* Python is being told of moves, and has not heard of them yet */

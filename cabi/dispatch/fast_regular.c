@@ -13,7 +13,7 @@
 
 #define PAGE_SIZE 4096
 #define UNSUITABLE -EAGAIN
-#define LARGE_READ 16384 /* from here on two copies cost more than to have the guest half read */
+#define LARGE_READ 2048 /* from here on two copies cost more than to have the guest half read */
 
 #define F_SEAL_SEAL_ 0x1     /* forbids more seals, and nothing else */
 #define SMALL_FILE (1 << 16) /* larger ones are a memfd (memory_file.py) */

@@ -12,7 +12,7 @@
 #include <time.h>
 
 #define MAX_READY 64
-#define QUICK_NS 100000     /* a report that comes so soon after the last work could have been spun for */
+#define QUICK_NS 300000     /* a report that comes so soon after the last work could have been spun for */
 #define QUICK_MOST 64       /* so many after spins that did not pay */
 #define LOST_NS 300000      /* a moment's spin that took so long: others had the core */
 #define GAINED_NS 20000     /* a spin that ended well */
@@ -20,8 +20,7 @@
 #define CROWDED_MOST 80000000
 #define MANY_GOOD 100      /* after so many good ones in a dense time nothing of that is remembered */
 #define PAID 16             /* a dense time with so many good spins has paid */
-#define SPIN_NS 100000      /* spin for so long before sleeping */
-#define WAKE_NS 200000      /* and for so long after waking a caller on another core */
+#define SPIN_NS 300000      /* spin for so long before sleeping */
 #define LOOK_AT_FILES_NS 100000 /* watched descriptors are looked at at least so often while reports are dense */
 
 static int64_t
@@ -225,7 +224,6 @@ sleep_until(struct pysc_engine *engine, int64_t timeout_ns, struct batch *batch)
 static int
 wait_once(struct pysc_engine *engine, int64_t now, int64_t deadline, struct batch *batch)
 {
-    int64_t until;
     int failed = 0;
 
     if (engine->unfinished)
@@ -239,9 +237,7 @@ wait_once(struct pysc_engine *engine, int64_t now, int64_t deadline, struct batc
     }
     if (batch->n || failed || now >= deadline)
         return failed;
-    until = now + (engine->counters.wakes == engine->wakes_seen ? SPIN_NS : WAKE_NS);
-    engine->wakes_seen = engine->counters.wakes;
-    if (engine->dense && spin(engine, now, until < deadline ? until : deadline, batch))
+    if (engine->dense && spin(engine, now, deadline - now < SPIN_NS ? deadline : now + SPIN_NS, batch))
         return 0;
     return sleep_until(engine, deadline == INT64_MAX ? -1 : deadline - now, batch);
 }

@@ -28,7 +28,7 @@ static void compare(int number, const unsigned char *bytes, long at, long size)
 
 static void sizes(int fd)
 {
-    static const long all[] = {16383, 16384, 20000, 32768, 65535, 65536, 65537, 131072, 300000, BIG - 1, BIG, BIG + 4096};
+    static const long all[] = {2047, 2048, 16384, 20000, 32768, 65535, 65536, 65537, 131072, 300000, BIG - 1, BIG, BIG + 4096};
 
     for (int i = 0; i < COUNT(all); i++) {
         for (long at = 0; at <= BIG; at += 262143) {
