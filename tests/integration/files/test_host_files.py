@@ -171,7 +171,11 @@ def test_links_of_the_root_lead_nowhere_outside(bundle: Bundle, direct: list[str
 def descendants(pid: int) -> Iterator[int]:
     """Give ``pid`` and all that come from it."""
     yield pid
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
+    except OSError:
+        return  # it has ended
+    for task in tasks:
         try:
             children = task.read_text().split()
         except OSError:
