@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from pysc.sentry.hostfds import NONE, Held, HostFd, Of, hold
+
 if TYPE_CHECKING:
     from pysc.sentry.kernel.workers import WorkerClient
-
-from pysc.sentry.hostfds import NONE, Held, HostFd, Of, hold
 
 CHUNK: Final = 1 << 16
 

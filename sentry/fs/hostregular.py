@@ -73,7 +73,7 @@ class HostRegular(HostInode):
 
     def adopt(self, created: int) -> None:
         """Take over the descriptor that came with its creation.  ENFILE."""
-        fd = self.own(self.fs.tree.hold(created, self.host, writable=True))
+        fd = self._own(self.fs.tree.hold(created, self.host, writable=True))
         if self.write_fd >= 0:
             self._replace(self.write_fd)
         self.write_fd = fd
@@ -97,7 +97,7 @@ class HostRegular(HostInode):
 
     async def _open_data(self, write: bool) -> None:
         if write and self.write_fd < 0:
-            self._set_write_fd(self.own(await self.fs.tree.open_write(self.path(), self.host)))
+            self._set_write_fd(self._own(await self.fs.tree.open_write(self.path(), self.host)))
         elif self.write_fd < 0 and self.read_fd < 0:
             await self._open_reader()
 
@@ -117,9 +117,9 @@ class HostRegular(HostInode):
             await self._read_by_new()
 
     async def _read_by_new(self) -> None:
-        self._set_read_fd(self.own(await self.fs.tree.open_read(self.path(), self.host, self.superblock)))
+        self._set_read_fd(self._own(await self.fs.tree.open_read(self.path(), self.host, self.superblock)))
 
-    def own(self, fd: HostFd) -> HostFd:
+    def _own(self, fd: HostFd) -> HostFd:
         """Return a descriptor that was opened by a name of this file's; else it is closed.
 
         ESTALE: it is no regular file's, or where others may change names another file's.

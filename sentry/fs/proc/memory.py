@@ -46,16 +46,18 @@ async def _read(task: Task, name: bytes, size: int, offset: int = 0) -> bytes:
     return b"" if memory.ended else found  # its number may be another's
 
 
+async def _strings(task: Task, start: int, end: int) -> bytes:
+    return await _read(task, b"mem", min(end - start, STRINGS_MAX), start) if start < end else b""
+
+
 async def command_line(task: Task) -> bytes:
     """Return argv, each with its NUL."""
-    start, end = task.memory.arg_start, task.memory.arg_end
-    return await _read(task, b"mem", min(end - start, STRINGS_MAX), start) if start < end else b""
+    return await _strings(task, task.memory.arg_start, task.memory.arg_end)
 
 
 async def environment(task: Task) -> bytes:
     """Return envp, each with its NUL."""
-    start, end = task.memory.env_start, task.memory.env_end
-    return await _read(task, b"mem", min(end - start, STRINGS_MAX), start) if start < end else b""
+    return await _strings(task, task.memory.env_start, task.memory.env_end)
 
 
 class Range(NamedTuple):
