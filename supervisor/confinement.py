@@ -17,6 +17,7 @@ import msgspec
 from pysc.cabi import confine
 from pysc.cabi.bpf_reach import reach
 from pysc.supervisor.names import capability_names
+from pysc.supervisor.reaping import children
 
 NAMESPACES: Final = ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time")
 _PTRACE_SEIZE: Final = 0x4206
@@ -101,11 +102,7 @@ def look(role: str, pid: int) -> Confinement:
 
 def guests(sentry: int) -> list[tuple[str, int]]:
     """Return the sentry's children: the zygote, which makes blank processes, and guests, with or without a program."""
-    try:
-        pids = [int(pid) for pid in _text(f"/proc/{sentry}/task/{sentry}/children").split()]
-        return [("zygote" if _text(f"/proc/{pid}/comm").startswith("memfd:") else "guest", pid) for pid in pids]
-    except OSError:  # one has ended meanwhile, or all have
-        return []
+    return [("zygote" if name.startswith("memfd:") else "guest", pid) for pid, name in children(sentry)]
 
 
 def _permitted(read: Callable[[], T]) -> T | None:

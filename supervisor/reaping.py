@@ -68,11 +68,16 @@ def end_orphans(seconds: float) -> None:
 
 
 def _orphans() -> list[int]:
+    return [pid for pid, name in children(os.getpid()) if name.startswith(GUESTS)]
+
+
+def children(pid: int) -> list[tuple[int, str]]:
+    """Return pid and name of each child of a process's main thread; no name: it has ended meanwhile."""
     try:
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
-            return [pid for pid in map(int, file.read().split()) if _name(pid).startswith(GUESTS)]
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return [(child, _name(child)) for child in map(int, file.read().split())]
     except OSError:
-        return []  # a kernel without CONFIG_PROC_CHILDREN
+        return []  # it has ended, or a kernel without CONFIG_PROC_CHILDREN
 
 
 def _name(pid: int) -> str:

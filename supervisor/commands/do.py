@@ -87,11 +87,9 @@ def _limits() -> list[Rlimit]:
 
 def _cwd(root: str, wanted: str) -> str:
     place = os.path.abspath(wanted)
-    found = os.path.realpath(root + place)
-    # A link that leads out of the root leads elsewhere inside, where the sandbox looks for itself.
-    if os.path.isdir(found) or (
-        wanted and os.path.commonpath((found, os.path.realpath(root))) != os.path.realpath(root)
-    ):
+    top, found = os.path.realpath(root), os.path.realpath(root + place)
+    leads_out = os.path.commonpath((found, top)) != top  # inside, a link there leads elsewhere: the sandbox will see
+    if os.path.isdir(found) or (wanted and leads_out):
         return place
     if wanted:
         raise Failure(f"--cwd {place}: there is no such directory in {root}")
