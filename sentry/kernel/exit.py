@@ -9,7 +9,7 @@ from pysc.sentry.kernel.scheduler import now, yield_now
 from pysc.sentry.kernel.siginfo import SigInfo
 from pysc.sentry.kernel.task import Task, TaskState
 from pysc.sentry.kernel.thread_group import ThreadGroup
-from pysc.sentry.kernel.usage import space_usage
+from pysc.sentry.kernel.usage import processor_times
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.memory import Memory
@@ -171,8 +171,9 @@ def reap(group: ThreadGroup) -> None:
 
 
 def note_usage(group: ThreadGroup, memory: Memory) -> None:
-    """Add the processor time of a space that is about to end."""
-    group.usage.add(space_usage(memory.space.host_pid))
+    """Add what a space has used that is about to end."""
+    group.account.begin_end(*processor_times(memory.space.host_pid))
+    memory.space.tell_peak(group.account)
 
 
 def _end_process(group: ThreadGroup) -> None:

@@ -94,8 +94,8 @@ def _child_info(group: ThreadGroup, code: int, status: int, signo: int) -> SigIn
         pid=group.tgid,
         uid=group.leader.creds.uid,
         status=status,
-        utime=group.usage.user // ticks,
-        stime=group.usage.system // ticks,
+        utime=group.account.own.user // ticks,
+        stime=group.account.own.system // ticks,
     )
 
 

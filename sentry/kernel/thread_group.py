@@ -6,10 +6,9 @@ from itertools import chain
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from pysc.cabi.linux.resource import DEFAULT_LIMITS, RLIM_NLIMITS
 from pysc.cabi.linux.signals import SIGCHLD
+from pysc.sentry.kernel.account import Account
 from pysc.sentry.kernel.pending import PendingSignals
 from pysc.sentry.kernel.scheduler import Completion, WaitQueue, now
 
@@ -23,24 +22,6 @@ if TYPE_CHECKING:
 _LIMITS: Final = Struct(f"<{2 * RLIM_NLIMITS}Q")
 
 
-class Usage(msgspec.Struct):
-    """Processor time in nanoseconds, as getrusage(2) sums it, and the largest resident set in KiB."""
-
-    user: int = 0
-    system: int = 0
-    maxrss: int = 0
-
-    def plus(self, other: Usage) -> Usage:
-        """Return the sum."""
-        return Usage(self.user + other.user, self.system + other.system, max(self.maxrss, other.maxrss))
-
-    def add(self, other: Usage) -> None:
-        """Add another's."""
-        self.user += other.user
-        self.system += other.system
-        self.maxrss = max(self.maxrss, other.maxrss)
-
-
 class ThreadGroup:
     """A process: its tasks, its parent and children, its limits and what is signalled to it as a whole.
 
@@ -49,10 +30,10 @@ class ThreadGroup:
     """
 
     __slots__ = (
+        "account",
         "alarm_timers",
         "child_wait",
         "children",
-        "children_usage",
         "continue_unreported",
         "cpu_limit",
         "dethreaded",
@@ -83,7 +64,6 @@ class ThreadGroup:
         "tgid",
         "threaded",
         "unprotected",
-        "usage",
     )
 
     process_group: ProcessGroup
@@ -137,10 +117,7 @@ class ThreadGroup:
         self.stop_unreported = 0
         """The stop signal that wait(2) with WUNTRACED has not reported yet."""
         self.continue_unreported = False
-        self.usage = Usage()
-        """Of tasks and spaces that have ended."""
-        self.children_usage = Usage()
-        """Of children that were waited for."""
+        self.account = Account()
         self.start_time = now()
         self.alarm_timers: dict[int, ItimerTimer] = {}
         """By ITIMER_*."""

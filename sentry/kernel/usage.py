@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.clock import CPUCLOCK_SCHED, CPUCLOCK_VIRT
 from pysc.sentry.fs import hostproc
+from pysc.sentry.kernel.account import Usage
 from pysc.sentry.kernel.task import Task
-from pysc.sentry.kernel.thread_group import Usage
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.thread_group import ThreadGroup
@@ -31,14 +31,14 @@ def _clock(host_pid: int, which: int) -> int:
         return 0
 
 
-def space_usage(host_pid: int) -> Usage:
-    """Return what a host process has used; nothing if it is gone."""
+def processor_times(host_pid: int) -> tuple[int, int]:
+    """Return what a host process has used, by itself and by the host's kernel, in nanoseconds; 0 if it is gone."""
     both = _clock(host_pid, CPUCLOCK_SCHED)
     user = min(both, _clock(host_pid, CPUCLOCK_VIRT))  # counted in ticks, it may be ahead
-    return Usage(user, both - user, resident_set(host_pid))
+    return user, both - user
 
 
-def resident_set(host_pid: int) -> int:
+def _resident_set(host_pid: int) -> int:
     """Return the resident set of a host process in KiB.  statm takes no lock that a guest could hold."""
     try:
         return int(hostproc.read(f"{host_pid}/statm").split()[1]) * _KIB_A_PAGE
@@ -52,9 +52,9 @@ def _host_pids(group: ThreadGroup) -> set[int]:
 
 def group_usage(group: ThreadGroup) -> Usage:
     """Return what a process has used up to now."""
-    total = group.usage.plus(Usage())
+    total = group.account.own.plus(Usage())
     for host_pid in _host_pids(group):
-        total.add(space_usage(host_pid))
+        total.add(Usage(*processor_times(host_pid), _resident_set(host_pid)))
     return total
 
 
@@ -69,7 +69,7 @@ def task_usage(task: Task) -> Usage:
         system = min(total, int(fields[_STIME]) * HOST_TICK)
     except (OSError, ValueError, IndexError):
         system = 0
-    return Usage(total - system, system, resident_set(host_pid))
+    return Usage(total - system, system, _resident_set(host_pid))
 
 
 def cpu_time(who: ThreadGroup | Task) -> int:
@@ -79,7 +79,7 @@ def cpu_time(who: ThreadGroup | Task) -> int:
             return _thread_time(who)
         who = who.group
     clocks = sum(_clock(host_pid, CPUCLOCK_SCHED) for host_pid in _host_pids(who))
-    return who.usage.user + who.usage.system + clocks
+    return who.account.own.user + who.account.own.system + clocks
 
 
 def _alone(task: Task) -> bool:

@@ -364,6 +364,12 @@ class Space(Protocol):
         2**64-1 is no limit.
         """
 
+    def tell_peak(self, callback: Callable[[int], None]) -> None:
+        """Call ``callback`` once the host process has ended, with how many KiB of it were resident at most.
+
+        With 0, soon, if that will never be known.
+        """
+
     def kill(self) -> None:
         """End the space and all its threads at once: GONE follows for each."""
 

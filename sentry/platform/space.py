@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -89,6 +89,7 @@ class SystrapSpace:
     __slots__ = (
         "_begun",
         "_kill_at_birth",
+        "_on_peak",
         "base",
         "blank",
         "born",
@@ -129,6 +130,7 @@ class SystrapSpace:
         self.memory_limit = _UNLIMITED
         """Of what the guest has; a fork has it from its parent."""
         self._kill_at_birth = False
+        self._on_peak: Callable[[int], None] | None = None
         self._begun = WaitQueue()
         ends = ffi.new("struct pysc_space_ends *")
         self.number: int = lib.pysc_space_new(platform.engine, ends)
@@ -309,17 +311,27 @@ class SystrapSpace:
         self.platform.unwatch(self.pidfd)
         self.platform.ended(self)
 
+    def tell_peak(self, callback: Callable[[int], None]) -> None:
+        """See :meth:`pysc.sentry.platform.interface.Space.tell_peak`."""
+        if self.dead:
+            callback(0)
+        else:
+            self._on_peak = callback
+
     def end(self) -> None:
         """The host process has ended: reap it, and tell of its threads."""
         if not self.dead:
-            os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG)
-            self.close()
+            _pid, _status, usage = os.wait4(self.host_pid, os.WNOHANG)
+            self.close(usage.ru_maxrss)
 
-    def close(self) -> None:
-        """Free everything; threads that are left are gone."""
+    def close(self, peak: int = 0) -> None:
+        """Free everything; threads that are left are gone, and ``peak`` KiB were resident at most."""
         if self.dead:
             return
         self.dead = True
+        on_peak, self._on_peak = self._on_peak, None
+        if on_peak is not None:
+            on_peak(peak)
         self.donation.close()
         platform = self.platform
         for thread in list(self.threads.values()):

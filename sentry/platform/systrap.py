@@ -244,7 +244,8 @@ class Systrap:
     def _has_chores(self) -> bool:
         return self._wants_blank or self._wants_spare or bool(self._ended)
 
-    def _do_chore(self) -> None:
+    def _do_chore(self) -> bool:
+        """Return whether somebody may have waited for it."""
         try:
             if self._wants_blank:
                 self._wants_blank = False
@@ -252,12 +253,14 @@ class Systrap:
                     self._order()
             elif self._ended:
                 self._ended.popleft().end()
+                return True
             else:
                 self._wants_spare = False
                 if self._spare is None:
                     self._spare = SystrapSpace(self)
         except LinuxError:
             pass  # who needs it next asks again
+        return False
 
     # The loop
     def wait(self, timeout_ns: int | None) -> Sequence[Event]:
@@ -273,7 +276,8 @@ class Systrap:
                 self._put_off += 1
             else:
                 self._put_off = 0
-                self._do_chore()
+                if self._do_chore():
+                    timeout_ns = 0
         if not count:
             timeout_ns = 0 if events else timeout_ns
             if self.unborn or self.strays.alert:

@@ -142,10 +142,11 @@ def _set_limit(task: Task, group: ThreadGroup, resource: int, soft: int, hard: i
             member.publish_files()
 
 
-def getrusage(task: Task, who: I32, address: Addr) -> int:
+async def getrusage(task: Task, who: I32, address: Addr) -> int:
     """Return processor times; what else a struct rusage has is 0."""
     if who == RUSAGE_CHILDREN:
-        usage = task.group.children_usage
+        await task.group.account.closed()
+        usage = task.group.account.children
     elif who == RUSAGE_SELF:
         usage = group_usage(task.group)
     elif who == RUSAGE_THREAD:

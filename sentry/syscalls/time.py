@@ -152,7 +152,7 @@ def time(task: Task, address: Addr) -> int:
 def times(task: Task, address: Addr) -> int:
     """Return ticks since boot, and the processor times of the process and its children."""
     if address:
-        own, children = group_usage(task.group), task.group.children_usage
+        own, children = group_usage(task.group), task.group.account.children
         values = (own.user, own.system, children.user, children.system)
         task.put(address, abi.TMS.pack(*(value // TICK for value in values)))
     return now() // TICK

@@ -30,8 +30,9 @@ from pysc.sentry.kernel.scheduler import park
 from pysc.sentry.syscalls.table import I32, U32, Addr, Pid
 
 if TYPE_CHECKING:
+    from pysc.sentry.kernel.account import Usage
     from pysc.sentry.kernel.task import Task
-    from pysc.sentry.kernel.thread_group import ThreadGroup, Usage
+    from pysc.sentry.kernel.thread_group import ThreadGroup
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -59,8 +60,15 @@ class Found(msgspec.Struct, frozen=True):
     status: int
     code: int
     value: int
-    usage: Usage
     uid: int
+
+    async def usage(self) -> Usage:
+        """Return what the child has used, with the children that it has waited for if it has ended."""
+        account = self.child.account
+        if not self.child.exited:
+            return account.own
+        await account.closed()
+        return account.total
 
 
 async def wait4(task: Task, pid: Pid, status: Addr, options: U32, rusage: Addr) -> int:
@@ -81,7 +89,7 @@ async def wait4(task: Task, pid: Pid, status: Addr, options: U32, rusage: Addr) 
     if status:
         task.put(status, found.status.to_bytes(4, "little"))
     if rusage:
-        task.put(rusage, pack_usage(found.usage))
+        task.put(rusage, pack_usage(await found.usage()))
     return found.child.tgid
 
 
@@ -115,7 +123,7 @@ async def waitid(task: Task, idtype: I32, number: Pid, infop: Addr, options: U32
             info += SIGINFO_CHLD.pack(found.child.tgid, found.uid, found.value, 0, 0)[:12]
         task.put(infop, info)
     if rusage and found is not None:
-        task.put(rusage, pack_usage(found.usage))
+        task.put(rusage, pack_usage(await found.usage()))
     return 0
 
 
@@ -143,22 +151,21 @@ def _event_of(task: Task, child: ThreadGroup, options: int) -> Found | None:
         if not options & WEXITED:
             return None
         status = child.exit_status or 0
-        usage = child.usage.plus(child.children_usage)
         uid = child.leader.creds.uid
         if consume:
-            task.group.children_usage.add(usage)
+            task.group.account.inherit(child.account)
             reap(child)
-        return Found(child, status, *exit_code_and_status(status), usage, uid)
+        return Found(child, status, *exit_code_and_status(status), uid)
     uid = child.leader.creds.uid
     if child.stop_unreported and options & WSTOPPED:
         signo = child.stop_unreported
         if consume:
             child.stop_unreported = 0
-        return Found(child, signo << 8 | 0x7F, CLD_STOPPED, signo, child.usage, uid)
+        return Found(child, signo << 8 | 0x7F, CLD_STOPPED, signo, uid)
     if child.continue_unreported and options & WCONTINUED:
         if consume:
             child.continue_unreported = False
-        return Found(child, 0xFFFF, CLD_CONTINUED, SIGCONT, child.usage, uid)
+        return Found(child, 0xFFFF, CLD_CONTINUED, SIGCONT, uid)
     return None
 
 

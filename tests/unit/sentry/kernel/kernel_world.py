@@ -67,6 +67,9 @@ class FakeSpace:
     def limit_heap(self, limit: int) -> None:
         """The fake guest half has no heap."""
 
+    def tell_peak(self, callback: Callable[[int], None]) -> None:
+        callback(0)
+
     def kill(self) -> None:
         self.killed = True
 
