@@ -85,6 +85,7 @@ async def start_program(
         group.limits = list(limits)
     task = Task(kernel, tid, group, cast("Thread", None), creds, fs, fds, Memory(cast("Space", None)))
     group.leader = task
+    task.scheduling = kernel.scheduling
     filename = argv[0] if path is None else path
     file = await open_exec(task, AT_FDCWD, filename)
     file.get()

@@ -14,6 +14,7 @@ from pysc.cabi.linux.errors import EAGAIN
 from pysc.sentry.chance import Secrets
 from pysc.sentry.kernel.machine import Machine
 from pysc.sentry.kernel.scheduler import Scheduler, now
+from pysc.sentry.kernel.scheduling import Scheduling
 from pysc.sentry.kernel.signals import pending_interrupt
 from pysc.sentry.loader.hwcap import read_processor
 from pysc.sentry.net.namespace import NetNamespace
@@ -98,6 +99,7 @@ class Kernel:
         "process_groups",
         "processor",
         "scheduler",
+        "scheduling",
         "secrets",
         "settings",
         "strace",
@@ -133,6 +135,8 @@ class Kernel:
         """What was written to files of /proc/sys that have no effect, by what stands for the file there."""
         self.net = NetNamespace()
         self.processor = read_processor()
+        self.scheduling = Scheduling(nice=os.getpriority(os.PRIO_PROCESS, 0))
+        """Of programs that are started from outside: the host runs them, so with the niceness of its own."""
         self._cpu_count = len(os.sched_getaffinity(0))  # asked now: the engine moves this thread about later
         self.secrets = Secrets()
         self.boot_time = now()

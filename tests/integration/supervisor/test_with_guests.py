@@ -28,6 +28,12 @@ def test_stdin_goes_in(real: RealRuntime) -> None:
     assert real.run("do", "--", "/bin/cat", stdin=None, input="hello").stdout == "hello"
 
 
+def test_the_niceness_is_the_callers(real: RealRuntime) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    done = real.run("do", "--", "/usr/bin/nice", preexec_fn=lambda: os.nice(3))
+    assert int(done.stdout) == min(own + 3, 19)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)])
 def test_a_signal_ends_a_command_as_it_would_outside(real: RealRuntime, number: int, status: int) -> None:
     # No shell: on the host too, dash outlives a SIGINT that comes while it waits for a child.
