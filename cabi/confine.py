@@ -9,49 +9,10 @@ import os
 from typing import Final
 
 from pysc.cabi._shim import ffi, lib
+from pysc.cabi.linux.fcntl import AT_EMPTY_PATH, AT_FDCWD
+from pysc.cabi.linux.prctl import PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL
 
-CLONE_NEWTIME: Final = 0x80
-CLONE_NEWNS: Final = 0x20000
-CLONE_NEWCGROUP: Final = 0x2000000
-CLONE_NEWUTS: Final = 0x4000000
-CLONE_NEWIPC: Final = 0x8000000
-CLONE_NEWUSER: Final = 0x10000000
-CLONE_NEWPID: Final = 0x20000000
-CLONE_NEWNET: Final = 0x40000000
-
-MS_RDONLY: Final = 1
-MS_NOSUID: Final = 2
-MS_NODEV: Final = 4
-MS_NOEXEC: Final = 8
-MS_REMOUNT: Final = 32
-MS_BIND: Final = 0x1000
-MS_REC: Final = 0x4000
-MS_PRIVATE: Final = 1 << 18
-MS_SLAVE: Final = 1 << 19
-MNT_DETACH: Final = 2
-
-PR_SET_PDEATHSIG: Final = 1
-PR_SET_DUMPABLE: Final = 4
-PR_SET_NAME: Final = 15
-PR_CAPBSET_DROP: Final = 24
-PR_SET_CHILD_SUBREAPER: Final = 36
-PR_SET_NO_NEW_PRIVS: Final = 38
-PR_CAP_AMBIENT: Final = 47
-PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
-
-CAP_CHOWN: Final = 0
-CAP_DAC_OVERRIDE: Final = 1
-CAP_DAC_READ_SEARCH: Final = 2
-CAP_FOWNER: Final = 3
-CAP_FSETID: Final = 4
-CAP_KILL: Final = 5
-CAP_SETGID: Final = 6
-CAP_SETUID: Final = 7
-CAP_SYS_ADMIN: Final = 21
-
-AT_EMPTY_PATH: Final = 0x1000
 AT_RECURSIVE: Final = 0x8000
-AT_FDCWD: Final = -100
 OPEN_TREE_CLONE: Final = 1
 OPEN_TREE_CLOEXEC: Final = 0o2000000
 MOVE_MOUNT_F_EMPTY_PATH: Final = 0x4

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from pysc.cabi import confine
+from pysc.cabi.linux.mman import PROT_EXEC
 
 EACCES: Final = 13
 ENOSYS: Final = 38
@@ -53,7 +54,6 @@ class Arg(NamedTuple):
 
 Rule = tuple[str, tuple[Arg, ...]]
 
-PROT_EXEC: Final = 4
 NO_NEW_CODE: Final[tuple[Rule, ...]] = (
     ("mmap", (Arg(2, MASKED_EQ, PROT_EXEC, 0),)),
     ("mprotect", (Arg(2, MASKED_EQ, PROT_EXEC, 0),)),

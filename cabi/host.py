@@ -17,8 +17,6 @@ from pysc.cabi._shim import ffi, lib
 from pysc.cabi.linux.attributes import ATTRIBUTES_SIZE, HostAttributes
 
 RWF_NOWAIT: Final = 0x8
-RENAME_NOREPLACE: Final = 1
-RENAME_EXCHANGE: Final = 2
 MAX_WALK: Final = 128
 
 _ENTRY: Final = struct.Struct("<QQHBBB3x")

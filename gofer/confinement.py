@@ -11,6 +11,7 @@ from typing import Final
 
 from pysc.cabi import filters
 from pysc.cabi.filters import EQ, MASKED_EQ, Arg
+from pysc.cabi.linux.fcntl import F_DUPFD_CLOEXEC
 
 ALLOWED: Final = (
     # Finding, looking, listing
@@ -23,8 +24,6 @@ ALLOWED: Final = (
     # Talking
     "recvmsg", "sendmsg", "sendto", "shutdown",
 )  # fmt: skip
-
-F_DUPFD_CLOEXEC: Final = 1030
 
 
 RULES: Final[tuple[filters.Rule, ...]] = (

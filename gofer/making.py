@@ -16,6 +16,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import EINVAL, ENOENT, EPERM, ESTALE, EXDEV, LinuxError
+from pysc.cabi.linux.fcntl import RENAME_EXCHANGE, RENAME_NOREPLACE
 from pysc.gofer.mounts import Mounts, Place, check_name
 from pysc.gofer.reading import check_flags
 from pysc.urpc.fds import FileFd
@@ -148,7 +149,7 @@ class Making:
         """renameat2(2)."""
         check_name(request.old_name)
         check_name(request.new_name)
-        if request.flags not in (0, host.RENAME_NOREPLACE, host.RENAME_EXCHANGE):
+        if request.flags not in (0, RENAME_NOREPLACE, RENAME_EXCHANGE):
             raise EINVAL("flags")
         with (
             self._mounts.writable_directory(request.old_directory) as old,

@@ -19,6 +19,7 @@ import msgspec
 
 from pysc.cabi import confine, host
 from pysc.cabi.linux.errors import EOPNOTSUPP
+from pysc.cabi.linux.mount import MNT_DETACH, MS_BIND, MS_NODEV, MS_NOSUID, MS_RDONLY, MS_REC, MS_SLAVE
 from pysc.cabi.remedies import explained
 from pysc.gofer.mounts import ServedMount
 
@@ -112,7 +113,7 @@ def clone(exports: Sequence[Export], *, readable: bool) -> Trees:
     Raises:
         SetUpError: a source is missing or refused, or the kernel has no detached mounts (Linux 5.14).
     """
-    confine.mount(b"none", b"/", flags=confine.MS_REC | confine.MS_SLAVE)  # what we cover stays covered here only
+    confine.mount(b"none", b"/", flags=MS_REC | MS_SLAVE)  # what we cover stays covered here only
     hidden = [point for _number, point in _of_the_host(_mountinfo())]
     scratch = _Scratch([export.source for export in exports])
     served: dict[int, ServedMount] = {}
@@ -193,11 +194,9 @@ class _Scratch:
     def cover(self, point: bytes) -> None:
         """Put something empty on a mount point."""
         if os.path.isdir(point):
-            confine.mount(
-                b"none", point, b"tmpfs", confine.MS_RDONLY | confine.MS_NOSUID | confine.MS_NODEV, b"mode=555"
-            )
+            confine.mount(b"none", point, b"tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV, b"mode=555")
         elif os.path.lexists(point):  # a single file of such a file system, mounted over one of the tree
-            confine.mount(self._new_directory() + b"/" + FILE, point, flags=confine.MS_BIND)
+            confine.mount(self._new_directory() + b"/" + FILE, point, flags=MS_BIND)
 
     def _new_directory(self) -> bytes:
         if self._place is None:
@@ -205,7 +204,7 @@ class _Scratch:
                 "no directory is free for set-up: /sys, /proc, /mnt, /srv and /tmp are exported or missing"
             )
         if not self._count:
-            confine.mount(b"none", self._place, b"tmpfs", confine.MS_NOSUID | confine.MS_NODEV, b"mode=755")
+            confine.mount(b"none", self._place, b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=755")
         self._count += 1
         directory = self._place + b"/%d" % self._count
         os.mkdir(directory, 0o755)
@@ -215,7 +214,7 @@ class _Scratch:
     def close(self) -> None:
         """Give the place back; clones keep what they need."""
         if self._count and self._place is not None:
-            confine.umount(self._place, confine.MNT_DETACH)
+            confine.umount(self._place, MNT_DETACH)
 
 
 def _mountinfo() -> bytes:

@@ -6,9 +6,9 @@ from typing import Final
 
 from pysc.cabi import filters
 from pysc.cabi.filters import EQ, Arg
+from pysc.cabi.linux.socket import SOL_SOCKET
+from pysc.cabi.linux.termios import FIONBIO
 
-FIONBIO: Final = 0x5421
-SOL_SOCKET: Final = 1
 SO_SNDTIMEO: Final = 21
 
 ALLOWED: Final = ("epoll_ctl", "epoll_pwait", "epoll_wait", "recvfrom", "recvmsg", "sendmsg", "sendto", "shutdown")

@@ -11,7 +11,9 @@ from typing import Final
 
 from pysc.cabi import confine, filters
 from pysc.cabi.filters import EQ, MASKED_EQ, Arg
+from pysc.cabi.linux.prctl import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS
 from pysc.cabi.linux.resource import RLIMIT_AS
+from pysc.cabi.linux.socket import AF_UNIX, SOL_SOCKET
 
 AT_FDCWD: Final = 0xFFFF_FF9C
 NEGATIVE: Final = 0x8000_0000
@@ -23,8 +25,6 @@ _READ_ONLY: Final = os.O_ACCMODE | os.O_CREAT | os.O_TRUNC | 0o20000000 | os.O_N
 OWN_DESCRIPTORS: Final = 0x7FFF_FFF0
 """Stands for a descriptor in the compiled filter; no process has one of this number."""
 
-AF_UNIX: Final = 1
-SOL_SOCKET: Final = 1
 CLONE_THREAD_FLAGS: Final = 0x10900  # CLONE_THREAD | CLONE_SIGHAND | CLONE_VM
 
 ALLOWED: Final = (
@@ -94,6 +94,6 @@ def lock_down(descriptors: int = -1) -> None:
     ``descriptors`` is the directory /proc/self/fd, if it is needed: below it alone links are followed, so that a file
     in memory can be opened a second time, for reading only, and be mapped by who may not write to it.
     """
-    confine.prctl(confine.PR_SET_DUMPABLE, 0)  # no other process of this id may look into its memory
-    confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
+    confine.prctl(PR_SET_DUMPABLE, 0)  # no other process of this id may look into its memory
+    confine.prctl(PR_SET_NO_NEW_PRIVS, 1)
     filters.install(filters.with_value(_PROGRAM, OWN_DESCRIPTORS, descriptors) if descriptors >= 0 else _PROGRAM)

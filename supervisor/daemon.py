@@ -21,16 +21,22 @@ from typing import Final
 import msgspec
 
 from pysc.cabi import confine
+from pysc.cabi.linux.mount import (
+    MNT_DETACH,
+    MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_RDONLY,
+    MS_REC,
+    MS_REMOUNT,
+)
+from pysc.cabi.linux.prctl import PR_CAPBSET_DROP, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG
+from pysc.cabi.linux.sched import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS
 from pysc.supervisor.failure import Failure
 
-NAMESPACES: Final = (
-    confine.CLONE_NEWUSER
-    | confine.CLONE_NEWNS
-    | confine.CLONE_NEWPID
-    | confine.CLONE_NEWNET
-    | confine.CLONE_NEWIPC
-    | confine.CLONE_NEWUTS
-)
+NAMESPACES: Final = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
 
 SANDBOX_UID: Final = 65534
 """Who the sentry and netstackd are inside their user namespace."""
@@ -166,21 +172,21 @@ def silence_stdio(stderr: int | None) -> None:
 
 def private_mounts() -> None:
     """Let no mount of this process be seen outside, nor the other way."""
-    confine.mount(b"none", b"/", flags=confine.MS_REC | confine.MS_PRIVATE)
+    confine.mount(b"none", b"/", flags=MS_REC | MS_PRIVATE)
 
 
 def empty_root(*, procfs: bool) -> None:
     """Change to a root that holds nothing, or nothing but /proc of the own pid namespace."""
-    flags = confine.MS_NOSUID | confine.MS_NODEV | confine.MS_NOEXEC
+    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
     confine.mount(b"pysc", STAGE, b"tmpfs", flags, b"mode=755,size=4k,nr_inodes=4")
     if procfs:
         os.mkdir(STAGE + b"/proc", 0o555)
         confine.mount(b"proc", STAGE + b"/proc", b"proc", flags)
     os.chdir(STAGE)
     confine.pivot_root(b".", b".")
-    confine.umount(b".", confine.MNT_DETACH)
+    confine.umount(b".", MNT_DETACH)
     os.chdir("/")
-    confine.mount(b"none", b"/", flags=flags | confine.MS_REMOUNT | confine.MS_BIND | confine.MS_RDONLY)
+    confine.mount(b"none", b"/", flags=flags | MS_REMOUNT | MS_BIND | MS_RDONLY)
 
 
 def become(who: Identity, last_capability: int) -> None:
@@ -190,19 +196,19 @@ def become(who: Identity, last_capability: int) -> None:
     if os.geteuid() == 0:  # else there is none, and no_new_privs lets nothing bring one
         for capability in range(last_capability + 1):
             if not who.capabilities >> capability & 1:
-                confine.prctl(confine.PR_CAPBSET_DROP, capability)
+                confine.prctl(PR_CAPBSET_DROP, capability)
     if not who.one_id:
         os.setgroups([])
     os.setresgid(who.gid, who.gid, who.gid)
     os.setresuid(who.uid, who.uid, who.uid)
     confine.set_capabilities(who.capabilities)
-    confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
-    confine.prctl(confine.PR_SET_DUMPABLE, 0)
+    confine.prctl(PR_SET_NO_NEW_PRIVS, 1)
+    confine.prctl(PR_SET_DUMPABLE, 0)
 
 
 def hold_lifeline(lifeline: socket.socket) -> None:
     """Die with the spawner from now on; exit at once if it is gone already."""
-    confine.prctl(confine.PR_SET_PDEATHSIG, 9)
+    confine.prctl(PR_SET_PDEATHSIG, 9)
     poll = select.poll()
     poll.register(lifeline, select.POLLRDHUP)
     if poll.poll(0):

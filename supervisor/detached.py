@@ -14,6 +14,7 @@ from typing import NoReturn
 import msgspec
 
 from pysc.cabi import confine
+from pysc.cabi.linux.prctl import PR_SET_PDEATHSIG
 from pysc.supervisor import console, plan
 from pysc.supervisor.daemon import close_all_but
 from pysc.supervisor.failure import EXIT_FAILURE, Failure
@@ -82,7 +83,7 @@ def _supervise(
     """Be the supervisor: until the container is created in the name of the command, then alone."""
     status = EXIT_FAILURE
     try:
-        confine.prctl(confine.PR_SET_PDEATHSIG, signal.SIGKILL)
+        confine.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
         close_all_but({report, log.fd})  # callers leave descriptors open that are none of ours
         status = _Supervisor(made, spec, bundle, options, how, log, report).run()
@@ -126,7 +127,7 @@ class _Supervisor:
             sandbox.keep_state()
             if self._how.pid_file:
                 write_pid_file(self._how.pid_file, os.getpid())
-            confine.prctl(confine.PR_SET_PDEATHSIG, 0)
+            confine.prctl(PR_SET_PDEATHSIG, 0)
             self._let_go()
             return sandbox.wait()
         finally:

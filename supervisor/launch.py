@@ -21,6 +21,8 @@ from typing import Final, NoReturn
 import msgspec
 
 from pysc.cabi import GUEST, confine
+from pysc.cabi.linux.capability import CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID
+from pysc.cabi.linux.prctl import PR_SET_DUMPABLE
 from pysc.cabi.remedies import explained
 from pysc.supervisor import daemon
 from pysc.supervisor.daemon import Identity, write_maps
@@ -30,9 +32,7 @@ from pysc.urpc.schema import sentry as sentry_schema
 from pysc.urpc.schema.log import line
 from pysc.urpc.schema.spawner import Role
 
-GOFER_CAPABILITIES: Final = confine.mask(
-    confine.CAP_CHOWN, confine.CAP_DAC_OVERRIDE, confine.CAP_DAC_READ_SEARCH, confine.CAP_FOWNER, confine.CAP_FSETID
-)
+GOFER_CAPABILITIES: Final = confine.mask(CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID)
 START_SECONDS: Final = 20
 WORD: Final = 4096
 FIRST_DONATED: Final = 10
@@ -343,7 +343,7 @@ class Launcher:
         self._root(procfs=True)
         daemon.become(who, self._last_capability)
         # Its own /proc/self has become root's; lock_down() closes it again.
-        confine.prctl(confine.PR_SET_DUMPABLE, 1)
+        confine.prctl(PR_SET_DUMPABLE, 1)
         data, fds = _await(sync, b"trees", 253)
         numbers = [int(number) for number in data.split()]
         descriptors = sentry_schema.Descriptors(

@@ -10,6 +10,8 @@ import os
 from typing import Final
 
 from pysc.cabi import confine, filters
+from pysc.cabi.linux.capability import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_KILL
+from pysc.cabi.linux.prctl import PR_SET_NO_NEW_PRIVS
 
 REFUSED: Final = (
     "execve", "execveat", "fork", "vfork", "clone", "clone3", "ptrace", "process_vm_readv", "process_vm_writev",
@@ -22,7 +24,7 @@ REFUSED: Final = (
     "adjtimex", "sethostname", "setdomainname", "modify_ldt",
 )  # fmt: skip
 
-KEPT: Final = confine.mask(confine.CAP_DAC_OVERRIDE, confine.CAP_DAC_READ_SEARCH, confine.CAP_KILL)
+KEPT: Final = confine.mask(CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_KILL)
 """To write the state and the cgroups of an ordinary root, and to kill daemons, which have another id."""
 
 
@@ -31,5 +33,5 @@ def lock_down() -> None:
     program = filters.load_refusing("supervisor", REFUSED)
     if os.geteuid() == 0:
         confine.set_capabilities(KEPT)
-    confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
+    confine.prctl(PR_SET_NO_NEW_PRIVS, 1)
     filters.install(program)

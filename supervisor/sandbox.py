@@ -17,6 +17,7 @@ import msgspec
 from pysc.cabi import confine
 from pysc.cabi.build_id import BUILD
 from pysc.cabi.linux.errors import LinuxError
+from pysc.cabi.linux.prctl import PR_SET_CHILD_SUBREAPER
 from pysc.cabi.remedies import explained
 from pysc.supervisor import cgroups, hooks, names, prefork, reaping
 from pysc.supervisor.console import Terminal
@@ -91,7 +92,7 @@ class Sandbox:
         """What to do with a signal of the host."""
         self._stdio = stdio
         if plan.unsafe_no_namespaces:  # if the spawner is killed, it is for this process to find guests
-            confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)
+            confine.prctl(PR_SET_CHILD_SUBREAPER, 1)
         try:
             self._spawner_pid, sock = prefork.take()
         except OSError as error:

@@ -21,6 +21,7 @@ import msgspec
 from pysc.cabi import confine
 from pysc.cabi.build_id import BUILD
 from pysc.cabi.linux.errors import EIO
+from pysc.cabi.linux.prctl import PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS
 from pysc.cabi.remedies import explained
 from pysc.supervisor import cgroups, reaping
 from pysc.supervisor.console import Terminal
@@ -53,8 +54,8 @@ def run(sock: socket.socket) -> None:
         signal.signal(number, signal.SIG_IGN)
     close_all_but({sock.fileno()})
     silence_stdio(None)
-    confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)
-    confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
+    confine.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    confine.prctl(PR_SET_NO_NEW_PRIVS, 1)
     confine.refuse_io_uring()
     set_limits()
     gc.disable()  # what is imported stays

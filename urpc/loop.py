@@ -14,13 +14,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Protocol, TypeVar
 
 from pysc.cabi.linux.errors import EIO, ETOOMANYREFS, LinuxError
+from pysc.cabi.linux.poll import EPOLLIN
 from pysc.urpc.codec import Answered, Asked, BadFrame, Codec, Frame, Received, Refused, Told
 from pysc.urpc.message import Event, Request, Service
 from pysc.urpc.report import report
 from pysc.urpc.wire import numbers, receive_frame, release, send_frame
 
 R = TypeVar("R")
-EPOLLIN: Final = 0x1
 EPOLLOUT: Final = 0x4
 DRAIN_NS: Final = 5_000_000_000
 MAX_QUEUE: Final = 1 << 20

@@ -28,6 +28,11 @@ SIGEV_THREAD: Final = 2
 SIGEV_THREAD_ID: Final = 4
 
 TIMESPEC: Final = struct.Struct("<qq")
+TICK: Final = 10_000_000
+"""USER_HZ of times(2) and /proc/PID/stat, in nanoseconds."""
+SECOND: Final = 1_000_000_000
+"""In nanoseconds."""
+
 ITIMERSPEC: Final = struct.Struct("<qqqq")
 """it_interval, it_value."""
 ITIMERVAL: Final = struct.Struct("<qqqq")

@@ -16,6 +16,7 @@ from pysc.cabi import objects
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.attributes import ATTRIBUTES_SIZE, HostAttributes
 from pysc.cabi.linux.errors import EIO
+from pysc.cabi.linux.limits import NAME_MAX
 from pysc.cabi.objects import OBJECTS
 from pysc.sentry.fs.directory import DirectoryFile
 from pysc.sentry.fs.file import FileDescription, referenced
@@ -25,7 +26,6 @@ from pysc.sentry.fs.regular import RegularFile
 if TYPE_CHECKING:
     from pysc.sentry.fs.inode import Inode
 
-NAME_MAX: Final = 255
 NAME: Final = lib.PYSC_WITHDRAWN_NAME
 """Withdrawn while there is something of this name in an overlay's upper side."""
 INODE: Final = lib.PYSC_WITHDRAWN_INODE

@@ -13,6 +13,7 @@ from typing import Any, Final
 from pysc.cabi import objects
 from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import EEXIST, EINVAL, ELOOP, ENOENT, EPERM
+from pysc.cabi.linux.fcntl import O_RDWR
 from pysc.cabi.linux.poll import (
     EPOLLET,
     EPOLLEXCLUSIVE,
@@ -23,7 +24,7 @@ from pysc.cabi.linux.poll import (
     UNASKED,
 )
 from pysc.sentry.fs.anonymous import AnonymousFile
-from pysc.sentry.fs.file import O_RDWR, FileDescription
+from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.kernel.scheduler import WaitQueue
 
 MAX_NESTS: Final = 4

@@ -8,8 +8,9 @@ from typing import Any, Final
 from pysc.cabi import objects
 from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import EAGAIN, EINVAL
+from pysc.cabi.linux.fcntl import O_RDWR
+from pysc.cabi.linux.poll import POLLERR, POLLIN, POLLOUT
 from pysc.sentry.fs.anonymous import AnonymousFile
-from pysc.sentry.fs.file import O_RDWR, POLLERR, POLLIN, POLLOUT
 from pysc.sentry.kernel.scheduler import WaitQueue, park
 
 LIMIT: Final = (1 << 64) - 1

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from pysc.cabi import objects
 from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import EBADF, EINVAL, ENODEV, ENOTDIR, ENOTTY, ENXIO, ESPIPE
+from pysc.cabi.linux.fcntl import O_ACCMODE, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY
+from pysc.cabi.linux.poll import POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from pysc.sentry.fs import notify
 from pysc.sentry.kernel.scheduler import WaitQueue
 
@@ -21,24 +23,6 @@ if TYPE_CHECKING:
     from pysc.sentry.fs.path import Path
     from pysc.sentry.kernel.fd_table import FDTable
     from pysc.sentry.kernel.task import Task
-
-O_ACCMODE: Final = 0o3
-O_RDONLY: Final = 0o0
-O_WRONLY: Final = 0o1
-O_RDWR: Final = 0o2
-O_APPEND: Final = 0o2000
-O_NONBLOCK: Final = 0o4000
-O_PATH: Final = 0o10000000
-
-POLLIN: Final = 0x1
-POLLPRI: Final = 0x2
-POLLOUT: Final = 0x4
-POLLERR: Final = 0x8
-POLLHUP: Final = 0x10
-POLLNVAL: Final = 0x20
-POLLRDNORM: Final = 0x40
-POLLWRNORM: Final = 0x100
-POLLRDHUP: Final = 0x2000
 
 
 class Referenced(dict[int, "FileDescription"]):

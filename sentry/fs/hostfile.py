@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from pysc.cabi import host
 from pysc.cabi.linux.errors import EACCES, EAGAIN, EINVAL, ENOTTY, EOPNOTSUPP, answered_by_host
+from pysc.cabi.linux.fcntl import O_ACCMODE, O_APPEND, O_RDWR
 from pysc.cabi.linux.poll import EPOLLET, IN, OUT, POLLPRI, POLLRDHUP, UNASKED
+from pysc.cabi.linux.termios import FIONREAD
 from pysc.sentry.fs.anonymous import ROOT, AnonymousFile, next_ino
-from pysc.sentry.fs.file import O_ACCMODE, O_APPEND, O_RDWR, FileDescription
+from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.inode import Attributes, Owner
 from pysc.sentry.fs.superblock import DATA, Superblock
 from pysc.sentry.hostfds import HostFd, close, duplicate
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-FIONREAD: Final = 0x541B
 CHUNK: Final = 1 << 16
 PROMISED: Final = 512
 """Bytes that a writable FIFO or terminal takes without waiting (POSIX: PIPE_BUF of the smallest)."""

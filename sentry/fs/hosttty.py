@@ -13,10 +13,10 @@ from fcntl import ioctl
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux import termios as abi
+from pysc.cabi.linux.fcntl import O_RDWR
 from pysc.cabi.linux.poll import EPOLLET, IN, OUT, UNASKED
 from pysc.sentry.fs.bytequeue import ByteQueue
 from pysc.sentry.fs.devpts import find_instance
-from pysc.sentry.fs.file import O_RDWR
 from pysc.sentry.fs.path import Path
 from pysc.sentry.fs.ttyfile import TtyFile
 from pysc.sentry.hostfds import HostFd

@@ -7,10 +7,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pysc.cabi.linux.errors import EAGAIN, EEXIST, EINVAL, ENOTTY
+from pysc.cabi.linux.fcntl import O_RDONLY
 from pysc.cabi.linux.poll import IN
+from pysc.cabi.linux.termios import FIONREAD
 from pysc.sentry.fs import notify
 from pysc.sentry.fs.anonymous import AnonymousFile
-from pysc.sentry.fs.file import O_RDONLY
 from pysc.sentry.kernel.scheduler import WaitQueue, park
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ IN_ALL_EVENTS: Final = 0xFFF
 KEPT: Final = IN_ALL_EVENTS | IN_ONESHOT | notify.IN_EXCL_UNLINK
 QUEUE_MAX: Final = 16384
 """fs.inotify.max_queued_events."""
-FIONREAD: Final = 0x541B
 _EVENT: Final = struct.Struct("<iIII")
 
 

@@ -25,12 +25,12 @@ from pysc.cabi.linux.fcntl import (
     FALLOC_FL_PUNCH_HOLE,
     FALLOC_FL_ZERO_RANGE,
 )
+from pysc.cabi.linux.limits import PAGE
 from pysc.sentry.fs.data import Data
 from pysc.sentry.fs.hostproc import reopen_read_only
 from pysc.sentry.hostfds import NONE, Held, HostFd, Of, hold
 from pysc.sentry.hostfds import close as close_held
 
-PAGE: Final = 4096
 SMALL: Final = 1 << 16
 """Up to here contents are in the structure (SMALL_FILE of fast_regular.c)."""
 EXTENTS: Final = 256

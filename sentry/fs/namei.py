@@ -29,6 +29,7 @@ from pysc.cabi.linux.fcntl import (
     RENAME_NOREPLACE,
     RENAME_WHITEOUT,
 )
+from pysc.cabi.linux.limits import NAME_MAX
 from pysc.cabi.linux.stat import (
     PERMISSIONS,
     S_IFBLK,
@@ -47,12 +48,10 @@ from pysc.sentry.fs import notify
 from pysc.sentry.fs.inode import Inode
 from pysc.sentry.fs.path import Dentry, Path, unmount_everywhere
 from pysc.sentry.fs.permissions import MAY_EXEC, MAY_READ, MAY_WRITE, check, check_removal, new_owner, owns
-from pysc.sentry.fs.walk import EMPTY, FOLLOW, NAME_MAX, Last, look_up_locked, resolve, resolve_parent
+from pysc.sentry.fs.walk import EMPTY, FOLLOW, Last, look_up_locked, resolve, resolve_parent
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
-
-PATH_MAX = 4096
 
 
 def is_directory(inode: Inode) -> bool:

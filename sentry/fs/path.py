@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary, ref
 
 from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import EIO, ENAMETOOLONG, ENOENT, ENOSPC
+from pysc.cabi.linux.limits import PATH_MAX
 from pysc.cabi.linux.mount import (
     MS_NOATIME,
     MS_NODEV,
@@ -26,8 +27,9 @@ from pysc.cabi.linux.mount import (
     MS_RDONLY,
     MS_RELATIME,
 )
+from pysc.cabi.linux.poll import POLLERR, POLLPRI
 from pysc.cabi.objects import OBJECTS, hide_dentry, memory_is_short
-from pysc.sentry.fs.file import POLLERR, POLLPRI, referenced
+from pysc.sentry.fs.file import referenced
 from pysc.sentry.kernel.scheduler import WaitQueue
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
 _mount_ids: Final = count(20)
 """Never used again, so that one names a mount for good: a checkpoint saves how far it is, as of all such numbers."""
-PATH_MAX: Final = 4096
 MOUNTS_MAX: Final = 8192
 """Of one namespace (fs.mount-max)."""
 CACHED_MAX: Final = 50_000

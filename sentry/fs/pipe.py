@@ -9,17 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from pysc.cabi import objects
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, EBUSY, EINVAL, ENOTTY, ENXIO, EPERM, EPIPE
+from pysc.cabi.linux.fcntl import O_ACCMODE, O_DIRECT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY
 from pysc.cabi.linux.poll import IN, OUT, POLLERR, POLLHUP
 from pysc.cabi.linux.signals import SIGPIPE
 from pysc.cabi.linux.stat import S_IFIFO
+from pysc.cabi.linux.termios import FIONREAD
 from pysc.sentry.fs.anonymous import ROOT, AnonymousFile, next_ino
-from pysc.sentry.fs.file import (
-    O_ACCMODE,
-    O_NONBLOCK,
-    O_RDONLY,
-    O_RDWR,
-    O_WRONLY,
-)
 from pysc.sentry.kernel.scheduler import Interrupted, WaitQueue, current_owner, park
 
 if TYPE_CHECKING:
@@ -33,8 +28,6 @@ DEFAULT_CAPACITY: Final = 65536
 MAX_CAPACITY: Final = 1 << 20
 """fs.pipe-max-size, for those without CAP_SYS_RESOURCE."""
 HARD_MAX_CAPACITY: Final = 1 << 31
-FIONREAD: Final = 0x541B
-O_DIRECT: Final = 0o40000
 
 ENDS: Final = IN | OUT | POLLERR | POLLHUP
 

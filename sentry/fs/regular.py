@@ -20,6 +20,7 @@ from pysc.cabi.linux.fcntl import (
     SEEK_HOLE,
     SEEK_SET,
 )
+from pysc.cabi.linux.mman import PROT_WRITE
 from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.inode import Changes, clock
 from pysc.sentry.fs.mutex import Mutex
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
 MAX_LFS_FILESIZE: Final = (1 << 63) - 1
-PROT_WRITE: Final = 2
 MAP_SHARED_BIT: Final = 1
 """Set in MAP_SHARED and MAP_SHARED_VALIDATE, not in MAP_PRIVATE."""
 

@@ -9,9 +9,9 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.errors import EAGAIN, EINVAL
+from pysc.cabi.linux.fcntl import O_RDWR
 from pysc.cabi.linux.poll import IN
 from pysc.sentry.fs.anonymous import AnonymousFile
-from pysc.sentry.fs.file import O_RDWR
 from pysc.sentry.kernel.scheduler import Scheduler, WaitQueue, current_owner, park
 from pysc.sentry.kernel.signals import take_signal
 

@@ -8,21 +8,23 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from pysc.cabi.linux.clock import (
+    CLOCK_BOOTTIME,
+    CLOCK_BOOTTIME_ALARM,
+    CLOCK_MONOTONIC,
+    CLOCK_REALTIME,
+    CLOCK_REALTIME_ALARM,
+)
 from pysc.cabi.linux.errors import EAGAIN, EINVAL
+from pysc.cabi.linux.fcntl import O_RDWR
 from pysc.cabi.linux.poll import IN
 from pysc.sentry.fs.anonymous import AnonymousFile
-from pysc.sentry.fs.file import O_RDWR
 from pysc.sentry.kernel.scheduler import Scheduler, Timer, WaitQueue, now, park
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 FAR: Final = 1 << 62
-CLOCK_REALTIME: Final = 0
-CLOCK_MONOTONIC: Final = 1
-CLOCK_BOOTTIME: Final = 7
-CLOCK_REALTIME_ALARM: Final = 8
-CLOCK_BOOTTIME_ALARM: Final = 9
 
 
 def _boottime() -> int:

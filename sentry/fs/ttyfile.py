@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from pysc.cabi.linux import termios as abi
 from pysc.cabi.linux.capability import CAP_SYS_ADMIN
 from pysc.cabi.linux.errors import EBUSY, EINVAL, EIO, ENOTTY, ENXIO, EPERM, ESRCH
-from pysc.cabi.linux.fcntl import O_NOCTTY
+from pysc.cabi.linux.fcntl import O_NOCTTY, O_RDWR
 from pysc.cabi.linux.signals import SIGCONT, SIGHUP, SIGTTOU
 from pysc.cabi.linux.stat import S_IFCHR
 from pysc.sentry.fs import special
 from pysc.sentry.fs.anonymous import ROOT, AnonymousFile, next_ino
-from pysc.sentry.fs.file import O_RDWR, FileDescription
+from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.kernel.line_discipline import Termios
 from pysc.sentry.kernel.scheduler import WaitQueue, current_owner
 from pysc.sentry.kernel.signals import SigInfo

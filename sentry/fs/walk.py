@@ -18,6 +18,7 @@ from pysc.cabi.linux.fcntl import (
     RESOLVE_NO_SYMLINKS,
     RESOLVE_NO_XDEV,
 )
+from pysc.cabi.linux.limits import NAME_MAX
 from pysc.cabi.linux.mount import MS_NOSYMFOLLOW
 from pysc.cabi.linux.stat import S_IFDIR, S_IFLNK, S_IFMT
 from pysc.sentry.fs.dcache import note_crossing, show
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.credentials import Credentials
     from pysc.sentry.kernel.task import Task
 
-NAME_MAX: Final = 255
 LINKS_MAX: Final = 40
 
 FOLLOW: Final = 1

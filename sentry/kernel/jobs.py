@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pysc.cabi.linux.clock import TICK
 from pysc.cabi.linux.errors import LinuxError
 from pysc.cabi.linux.signals import (
     CLD_CONTINUED,
@@ -86,7 +87,6 @@ def _tell_parent(group: ThreadGroup, code: int, status: int) -> None:
 
 
 def _child_info(group: ThreadGroup, code: int, status: int, signo: int) -> SigInfo:
-    ticks = 10_000_000
     return SigInfo(
         signo,
         code,
@@ -94,8 +94,8 @@ def _child_info(group: ThreadGroup, code: int, status: int, signo: int) -> SigIn
         pid=group.tgid,
         uid=group.leader.creds.uid,
         status=status,
-        utime=group.account.own.user // ticks,
-        stime=group.account.own.system // ticks,
+        utime=group.account.own.user // TICK,
+        stime=group.account.own.system // TICK,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
+from pysc.cabi.linux.clock import SECOND
 from pysc.cabi.linux.errors import EAGAIN
 from pysc.sentry.chance import Secrets
 from pysc.sentry.kernel.machine import Machine
@@ -163,7 +164,7 @@ class Kernel:
         text = "".join(traceback.format_exception(error))[-8000:]
         self.log.error(f"bug contained in {where}: {text}")
         time_now = now()
-        self.bugs = [when for when in self.bugs if time_now - when < 1_000_000_000]
+        self.bugs = [when for when in self.bugs if time_now - when < SECOND]
         self.bugs.append(time_now)
         if len(self.bugs) > BUGS_PER_SECOND:
             raise SystemExit("too many internal errors in a second: the sandbox ends")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from pysc.cabi.linux.clock import SECOND
 from pysc.cabi.linux.resource import RLIM_INFINITY, RLIMIT_AS, RLIMIT_CPU, RLIMIT_DATA, RLIMIT_STACK
 from pysc.cabi.linux.signals import SIGKILL, SIGXCPU
 from pysc.sentry.kernel.scheduler import Timer, now
@@ -15,8 +16,6 @@ from pysc.sentry.loader.image import stack_size
 if TYPE_CHECKING:
     from pysc.sentry.kernel.memory import Memory
     from pysc.sentry.kernel.thread_group import ThreadGroup
-
-SECOND: Final = 1_000_000_000
 
 
 class CpuLimit:

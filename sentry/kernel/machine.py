@@ -7,10 +7,10 @@ from typing import Final
 
 from pysc.cabi import objects
 from pysc.cabi._dispatch import lib
+from pysc.cabi.linux.limits import PAGE
 from pysc.sentry.fs.memory_file import Budget
 from pysc.sentry.fs.shmem import Shmem
 
-PAGE: Final = 4096
 LEAST_FOR_KERNEL: Final = 64 << 20
 """Bytes that the kernel may always have for what guests ask for."""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pysc.cabi.linux.errors import EBADF
+from pysc.cabi.linux.fcntl import O_NONBLOCK, O_RDWR
+from pysc.cabi.linux.poll import POLLHUP, POLLIN, POLLRDNORM
 from pysc.cabi.linux.resource import RLIMIT_NOFILE
 from pysc.sentry.fs.anonymous import AnonymousFile
-from pysc.sentry.fs.file import O_NONBLOCK, O_RDWR, POLLHUP, POLLIN, POLLRDNORM
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.scheduler import WaitQueue

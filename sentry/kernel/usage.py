@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from pysc.cabi.linux.clock import CPUCLOCK_SCHED, CPUCLOCK_VIRT
+from pysc.cabi.linux.clock import CPUCLOCK_SCHED, CPUCLOCK_VIRT, TICK
 from pysc.sentry.fs import hostproc
 from pysc.sentry.kernel.account import Usage
 from pysc.sentry.kernel.task import Task
@@ -13,8 +13,6 @@ from pysc.sentry.kernel.task import Task
 if TYPE_CHECKING:
     from pysc.sentry.kernel.thread_group import ThreadGroup
 
-HOST_TICK: Final = 10_000_000
-"""USER_HZ, in nanoseconds."""
 _KIB_A_PAGE: Final = 4
 _STIME: Final = 12
 """Of the fields of stat that follow the name."""
@@ -66,7 +64,7 @@ def task_usage(task: Task) -> Usage:
     host_pid = task.memory.space.host_pid
     try:
         fields = hostproc.read(f"{host_pid}/task/{task.thread.host_tid}/stat").rpartition(b")")[2].split()
-        system = min(total, int(fields[_STIME]) * HOST_TICK)
+        system = min(total, int(fields[_STIME]) * TICK)
     except (OSError, ValueError, IndexError):
         system = 0
     return Usage(total - system, system, _resident_set(host_pid))

@@ -15,12 +15,12 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from pysc.cabi.linux.attributes import ATTRIBUTES_SIZE, HostAttributes
 from pysc.cabi.linux.errors import EAGAIN, linux_error
+from pysc.cabi.linux.poll import EPOLLIN
 from pysc.cabi.workers import Buffer, Op, Workers
 from pysc.sentry.hostfds import Held, Of, hold, let_go
 from pysc.sentry.kernel.scheduler import Completion, Scheduler, killably
 
 T = TypeVar("T")
-EPOLLIN: Final = 0x1
 THREADS: Final = 8
 MOST_OF_ONE: Final = THREADS // 2
 """Calls on one slow file system that are in work at once: the other threads are for all else."""

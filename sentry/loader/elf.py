@@ -23,15 +23,14 @@ from pysc.cabi.linux.elf import (
     PT_LOAD,
 )
 from pysc.cabi.linux.errors import ENOEXEC
+from pysc.cabi.linux.limits import PAGE, PATH_MAX
 from pysc.cabi.linux.mman import PROT_EXEC, PROT_READ, PROT_WRITE
 from pysc.sentry.platform.interface import TASK_SIZE
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.file import FileDescription
 
-PAGE: Final = 4096
 PHDRS_MAX: Final = 65536 // PHDR.size
-PATH_MAX: Final = 4096
 SPAN_MAX: Final = 1 << 40
 """More address space than this no program of one file needs."""
 

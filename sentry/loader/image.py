@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from pysc.cabi.linux.errors import ENOEXEC, ENOMEM, EPERM
+from pysc.cabi.linux.limits import PAGE
 from pysc.cabi.linux.mman import (
     MAP_ANONYMOUS,
     MAP_FIXED,
@@ -24,7 +25,7 @@ from pysc.cabi.linux.mman import (
     PROT_WRITE,
 )
 from pysc.sentry.chance import below
-from pysc.sentry.loader.elf import PAGE, Elf, Segment, page_up
+from pysc.sentry.loader.elf import Elf, Segment, page_up
 from pysc.sentry.platform.interface import LIMIT, MapEntry
 
 PIE_BASE: Final = 0x5555_5555_4000

@@ -39,13 +39,14 @@ from pysc.cabi.linux.errors import (
     answered_by_host,
 )
 from pysc.cabi.linux.fcntl import AT_FDCWD
+from pysc.cabi.linux.limits import PAGE
 from pysc.cabi.linux.mman import MAP_PRIVATE, PROT_EXEC, PROT_READ
 from pysc.cabi.linux.mount import MS_NOSUID
 from pysc.cabi.linux.resource import RLIMIT_STACK
 from pysc.sentry.chance import draw
 from pysc.sentry.fs.open import open_exec
 from pysc.sentry.hostfds import Held, HostFd, Of, close, hold
-from pysc.sentry.loader.elf import PAGE, read_elf
+from pysc.sentry.loader.elf import read_elf
 from pysc.sentry.loader.image import (
     Placed,
     place_interpreter,

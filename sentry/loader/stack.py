@@ -14,7 +14,8 @@ import msgspec
 
 from pysc.cabi.linux.elf import AT_EXECFN, AT_NULL, AT_PLATFORM, AT_RANDOM
 from pysc.cabi.linux.errors import E2BIG
-from pysc.sentry.loader.elf import PAGE, page_up
+from pysc.cabi.linux.limits import PAGE
+from pysc.sentry.loader.elf import page_up
 
 STRING_MAX: Final = 32 * PAGE
 """MAX_ARG_STRLEN: 128 KiB for one argument."""

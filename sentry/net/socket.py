@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from pysc.cabi.linux import socket as abi
 from pysc.cabi.linux.capability import CAP_NET_ADMIN
+from pysc.cabi.linux.clock import SECOND
 from pysc.cabi.linux.errors import (
     EAGAIN,
     EDOM,
@@ -17,9 +18,9 @@ from pysc.cabi.linux.errors import (
     EPERM,
     LinuxError,
 )
+from pysc.cabi.linux.fcntl import O_NONBLOCK, O_RDWR
 from pysc.cabi.linux.stat import S_IFSOCK
 from pysc.sentry.fs.anonymous import ROOT, AnonymousFile, next_ino
-from pysc.sentry.fs.file import O_NONBLOCK, O_RDWR
 from pysc.sentry.kernel.scheduler import Interrupted, Reason, WaitQueue, current_owner, now, park
 from pysc.sentry.net.message import Message, Received
 
@@ -280,9 +281,9 @@ def _timeout(value: bytes) -> int | None:
         raise EDOM
     if seconds < 0:
         return 0
-    return min(seconds * 1_000_000_000 + microseconds * 1000, 1 << 62) or None
+    return min(seconds * SECOND + microseconds * 1000, 1 << 62) or None
 
 
 def _timeval(timeout: int | None) -> bytes:
-    seconds, rest = divmod(timeout or 0, 1_000_000_000)
+    seconds, rest = divmod(timeout or 0, SECOND)
     return seconds.to_bytes(8, "little") + (rest // 1000).to_bytes(8, "little")

@@ -28,9 +28,9 @@ from typing import Any, Final
 from pysc.cabi import GUEST, objects
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, LinuxError
+from pysc.cabi.linux.limits import PAGE
 from pysc.sentry.fs import hostproc
 from pysc.sentry.hostfds import NONE, Held, HostFd, Of, close, hold, let_go
-from pysc.sentry.loader.elf import PAGE
 from pysc.sentry.platform import keyhole
 from pysc.sentry.platform.interface import Event, Image, Kind, PlatformError, Stall, ThreadGone
 from pysc.sentry.platform.space import SystrapSpace

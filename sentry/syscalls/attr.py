@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
+from pysc.cabi.linux.clock import SECOND
 from pysc.cabi.linux.errors import (
     EACCES,
     EBADF,
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
 NO_ID: Final = 0xFFFF_FFFF
-NS: Final = 1_000_000_000
 _TIMES: Final = struct.Struct("<qqqq")
 _SECONDS: Final = struct.Struct("<qq")
 
@@ -177,8 +177,8 @@ async def _utimens(task: Task, place: Place | None, times: bytes) -> None:
             values.append(present)
         elif nanos == UTIME_OMIT:
             values.append(None)
-        elif 0 <= nanos < NS:
-            values.append(max(-(1 << 63), min(seconds * NS + nanos, (1 << 63) - 1)))
+        elif 0 <= nanos < SECOND:
+            values.append(max(-(1 << 63), min(seconds * SECOND + nanos, (1 << 63) - 1)))
         else:
             raise EINVAL
     await _set_times(task, place, *values, now=nanos_a == UTIME_NOW and nanos_m == UTIME_NOW)

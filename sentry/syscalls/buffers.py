@@ -6,6 +6,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.errors import EFAULT, EINVAL
+from pysc.cabi.linux.socket import UIO_MAXIOV
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -15,7 +16,6 @@ STEP: Final = 1 << 18
 PUT_MAX: Final = 60 << 10
 """What may travel with the reply."""
 MAX_RW_COUNT: Final = 0x7FFF_F000
-UIO_MAXIOV: Final = 1024
 TASK_SIZE_MAX: Final = 1 << 47
 _IOVEC: Final = struct.Struct("<QQ")
 

@@ -6,11 +6,12 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.errors import EBADF, EINVAL, EISDIR, ESPIPE, EXDEV, LinuxError
+from pysc.cabi.linux.fcntl import O_APPEND
 from pysc.cabi.linux.stat import S_IFDIR, S_IFMT, S_IFREG
 from pysc.sentry.fs import notify
 from pysc.sentry.fs.anonymous import AnonymousFile
 from pysc.sentry.fs.directory import DirectoryFile
-from pysc.sentry.fs.file import O_APPEND, FileDescription
+from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.hostfile import HostFile
 from pysc.sentry.fs.memory_devices import NullFile
 from pysc.sentry.fs.pipe import PipeFile

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Final
 
+from pysc.cabi.linux.fcntl import O_NONBLOCK
 from pysc.sentry.fs.eventfd import EventFile
-from pysc.sentry.fs.file import O_NONBLOCK
 from pysc.sentry.syscalls.descriptors import install
 from pysc.sentry.syscalls.table import U32, only_bits
 

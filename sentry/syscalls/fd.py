@@ -41,6 +41,7 @@ from pysc.cabi.linux.fcntl import (
 )
 from pysc.cabi.linux.resource import RLIMIT_NOFILE
 from pysc.cabi.linux.signals import NSIG
+from pysc.cabi.linux.termios import FIONBIO, FIONREAD
 from pysc.sentry.fs import special
 from pysc.sentry.fs.fasync import F_OWNER_PGRP, F_OWNER_PID, F_OWNER_TID, NOBODY, Notice
 from pysc.sentry.fs.file import FileDescription
@@ -55,8 +56,6 @@ if TYPE_CHECKING:
 
 CLOSE_RANGE_UNSHARE: Final = 2
 CLOSE_RANGE_CLOEXEC: Final = 4
-FIONREAD: Final = 0x541B
-FIONBIO: Final = 0x5421
 FIONCLEX: Final = 0x5450
 FIOCLEX: Final = 0x5451
 FIOASYNC: Final = 0x5452

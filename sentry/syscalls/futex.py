@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pysc.cabi.linux.clock import SECOND, TIMESPEC
 from pysc.cabi.linux.errors import EINVAL, ENOSYS, ETIMEDOUT
 from pysc.cabi.linux.mman import MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE
 from pysc.sentry.kernel.scheduler import now
 from pysc.sentry.syscalls.table import I32, U32, U64, Addr, HostCall
-from pysc.sentry.syscalls.waiting import SECOND, TIMESPEC, timespec_ns
+from pysc.sentry.syscalls.waiting import timespec_ns
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task

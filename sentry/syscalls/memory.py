@@ -20,11 +20,12 @@ from pysc.cabi.linux.errors import (
     EPERM,
     linux_error,
 )
+from pysc.cabi.linux.limits import PAGE
 from pysc.cabi.linux.mount import MS_NOEXEC
 from pysc.cabi.linux.resource import RLIMIT_MEMLOCK
 from pysc.sentry.chance import below
 from pysc.sentry.kernel.mapped_files import hear_of_mapped, note_mapped
-from pysc.sentry.loader.elf import PAGE, page_up
+from pysc.sentry.loader.elf import page_up
 from pysc.sentry.platform.interface import LIMIT, TASK_SIZE
 from pysc.sentry.syscalls.table import I32, PREPARED, U32, U64, Addr, Fd, HostCall, Prepared, Size
 

@@ -30,6 +30,7 @@ from pysc.cabi.linux.fcntl import (
     RESOLVE_FLAGS,
     RESOLVE_IN_ROOT,
 )
+from pysc.cabi.linux.limits import PAGE
 from pysc.cabi.linux.stat import S_IFREG
 from pysc.sentry.fs.inode import Owner
 from pysc.sentry.fs.open import open_at
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
 MEMFD_NAME_MAX: Final = 249
-PAGE: Final = 4096
 
 
 async def openat(task: Task, dirfd: Fd, path: Path, flags: U32, mode: Mode) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.errors import EBADF, EINVAL, EPERM, ESRCH
+from pysc.cabi.linux.fcntl import O_NONBLOCK
 from pysc.cabi.linux.resource import RLIMIT_NOFILE
 from pysc.cabi.linux.signals import NSIG, SI_TKILL, SIGINFO_SIZE
 from pysc.sentry.fs.directory import DirectoryFile
-from pysc.sentry.fs.file import O_NONBLOCK
 from pysc.sentry.fs.proc.process import ProcessDirectory
 from pysc.sentry.kernel.pidfd import PidFile, install_pidfd, process_of
 from pysc.sentry.kernel.ptrace import may_attach

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pysc.cabi.linux.capability import CAP_SYS_RESOURCE
 from pysc.cabi.linux.errors import EBADF, EINVAL
+from pysc.cabi.linux.fcntl import O_CLOEXEC, O_DIRECT, O_NONBLOCK
 from pysc.sentry.fs import fifo as _fifo  # noqa: F401 (FIFOs open with it)
 from pysc.sentry.fs import special
-from pysc.sentry.fs.file import O_NONBLOCK
 from pysc.sentry.fs.inode import Owner
-from pysc.sentry.fs.pipe import O_DIRECT, PipeFile, make_pipe
+from pysc.sentry.fs.pipe import PipeFile, make_pipe
 from pysc.sentry.syscalls.descriptors import install_pair
 from pysc.sentry.syscalls.table import U32, Addr
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.kernel.task import Task
-
-O_CLOEXEC: Final = 0o2000000
 
 
 def pipe_size(task: Task, file: FileDescription, change: bool, size: int) -> int:

@@ -6,21 +6,13 @@ from collections.abc import Coroutine
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
+from pysc.cabi.linux.clock import SECOND, TIMESPEC
 from pysc.cabi.linux.errors import EBADF, EINVAL
 from pysc.cabi.linux.poll import POLLFD, POLLNVAL, SELECT_EX, SELECT_IN, SELECT_OUT, UNASKED
 from pysc.cabi.linux.resource import RLIMIT_NOFILE
 from pysc.sentry.kernel.scheduler import Interrupted, Reason, WaitQueue, now, park, yield_now
 from pysc.sentry.syscalls.table import I32, U32, Addr, Restart, Size, restarts
-from pysc.sentry.syscalls.waiting import (
-    SECOND,
-    TIMESPEC,
-    TIMEVAL,
-    deadline_in,
-    read_sigmask,
-    timespec_ns,
-    timeval_ns,
-    use_sigmask,
-)
+from pysc.sentry.syscalls.waiting import TIMEVAL, deadline_in, read_sigmask, timespec_ns, timeval_ns, use_sigmask
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.file import FileDescription

@@ -15,6 +15,27 @@ from pysc.cabi.linux.capability import (
     SECBITS_LOCKS,
 )
 from pysc.cabi.linux.errors import EINVAL, ENODEV, EPERM
+from pysc.cabi.linux.prctl import (
+    PR_CAP_AMBIENT_CLEAR_ALL,
+    PR_CAP_AMBIENT_IS_SET,
+    PR_CAP_AMBIENT_LOWER,
+    PR_CAP_AMBIENT_RAISE,
+    PR_CAPBSET_DROP,
+    PR_CAPBSET_READ,
+    PR_GET_CHILD_SUBREAPER,
+    PR_GET_DUMPABLE,
+    PR_GET_KEEPCAPS,
+    PR_GET_NO_NEW_PRIVS,
+    PR_GET_PDEATHSIG,
+    PR_GET_SECUREBITS,
+    PR_GET_THP_DISABLE,
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_DUMPABLE,
+    PR_SET_KEEPCAPS,
+    PR_SET_NAME,
+    PR_SET_PDEATHSIG,
+    PR_SET_SECUREBITS,
+)
 from pysc.cabi.linux.signals import NSIG
 from pysc.sentry.kernel.ptrace import ANY_TRACER
 from pysc.sentry.platform.interface import TASK_SIZE
@@ -23,41 +44,6 @@ from pysc.sentry.syscalls.table import I32, U64, Addr, HostCall
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
-PR_SET_PDEATHSIG: Final = 1
-PR_GET_PDEATHSIG: Final = 2
-PR_GET_DUMPABLE: Final = 3
-PR_SET_DUMPABLE: Final = 4
-PR_GET_KEEPCAPS: Final = 7
-PR_SET_KEEPCAPS: Final = 8
-PR_GET_TIMING: Final = 13
-PR_SET_TIMING: Final = 14
-PR_SET_NAME: Final = 15
-PR_GET_NAME: Final = 16
-PR_GET_SECCOMP: Final = 21
-PR_SET_SECCOMP: Final = 22
-PR_CAPBSET_READ: Final = 23
-PR_CAPBSET_DROP: Final = 24
-PR_GET_SECUREBITS: Final = 27
-PR_SET_SECUREBITS: Final = 28
-PR_SET_TIMERSLACK: Final = 29
-PR_GET_TIMERSLACK: Final = 30
-PR_SET_MM: Final = 35
-PR_SET_CHILD_SUBREAPER: Final = 36
-PR_GET_CHILD_SUBREAPER: Final = 37
-PR_SET_NO_NEW_PRIVS: Final = 38
-PR_GET_NO_NEW_PRIVS: Final = 39
-PR_GET_TID_ADDRESS: Final = 40
-PR_SET_THP_DISABLE: Final = 41
-PR_GET_THP_DISABLE: Final = 42
-PR_CAP_AMBIENT: Final = 47
-PR_GET_SPECULATION_CTRL: Final = 52
-PR_SET_VMA: Final = 0x53564D41
-PR_SET_PTRACER: Final = 0x59616D61
-
-PR_CAP_AMBIENT_IS_SET: Final = 1
-PR_CAP_AMBIENT_RAISE: Final = 2
-PR_CAP_AMBIENT_LOWER: Final = 3
-PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 
 ARCH_PRCTL: Final = 158
 ARCH_SET_FS: Final = 0x1002

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.capability import CAP_SYS_ADMIN
 from pysc.cabi.linux.errors import E2BIG, EINVAL, EPERM, ESRCH
+from pysc.cabi.linux.limits import PAGE
 from pysc.cabi.linux.sched import (
     CLONE_ARGS,
     CLONE_ARGS_SIZE_VER0,
@@ -35,7 +36,6 @@ from pysc.sentry.syscalls.table import U32, U64, Addr, Pid, Prepared, Size
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
-PAGE: Final = 4096
 ROBUST_LIST_HEAD_SIZE: Final = 24
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from pysc.cabi.linux.errors import EAGAIN, EBADF, EFBIG, EINVAL, EOPNOTSUPP, ESPIPE, LinuxError
-from pysc.cabi.linux.resource import RLIMIT_FSIZE
+from pysc.cabi.linux.fcntl import O_APPEND
+from pysc.cabi.linux.resource import RLIM_INFINITY, RLIMIT_FSIZE
 from pysc.cabi.linux.signals import SIGXFSZ
 from pysc.cabi.linux.stat import PERMISSIONS, S_ISGID, S_ISUID
 from pysc.sentry.fs import notify
@@ -13,7 +14,7 @@ from pysc.sentry.fs.anonymous import AnonymousFile
 from pysc.sentry.fs.directory import DirectoryFile
 from pysc.sentry.fs.epoll import EpollFile
 from pysc.sentry.fs.eventfd import EventFile
-from pysc.sentry.fs.file import O_APPEND, FileDescription
+from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.hostfile import HostFile
 from pysc.sentry.fs.inode import Changes
 from pysc.sentry.fs.inotify import InotifyFile
@@ -45,7 +46,6 @@ RWF_SYNC: Final = 0x04
 RWF_NOWAIT: Final = 0x08
 RWF_APPEND: Final = 0x10
 RWF_NOAPPEND: Final = 0x20
-RLIM_INFINITY: Final = (1 << 64) - 1
 
 
 async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: int | None) -> int:

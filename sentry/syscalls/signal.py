@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pysc.cabi.linux.capability import CAP_KILL
+from pysc.cabi.linux.clock import TIMESPEC
 from pysc.cabi.linux.errors import EAGAIN, EINTR, EINVAL, ENOMEM, EPERM, ESRCH, LinuxError
 from pysc.cabi.linux.signals import (
     MINSIGSTKSZ,
@@ -36,7 +37,7 @@ from pysc.sentry.kernel.signals import (
 )
 from pysc.sentry.kernel.task import AltStack
 from pysc.sentry.syscalls.table import I32, Addr, Pid, Restart, Size, restarts
-from pysc.sentry.syscalls.waiting import TIMESPEC, timespec_ns
+from pysc.sentry.syscalls.waiting import timespec_ns
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task

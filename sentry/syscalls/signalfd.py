@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Final
 
 from pysc.cabi.linux.errors import EINVAL
+from pysc.cabi.linux.fcntl import O_NONBLOCK
 from pysc.cabi.linux.signals import UNBLOCKABLE
-from pysc.sentry.fs.file import O_NONBLOCK
 from pysc.sentry.fs.signalfd import SignalFile
 from pysc.sentry.syscalls.descriptors import install
 from pysc.sentry.syscalls.table import Addr, Fd, Size, only_bits

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux import socket as abi
+from pysc.cabi.linux.clock import SECOND, TIMESPEC
 from pysc.cabi.linux.errors import EINVAL, EMSGSIZE, ENOBUFS, LinuxError
 from pysc.sentry.kernel.scheduler import Interrupted, Reason, now
 from pysc.sentry.net.control import build_control, parse_control
@@ -13,7 +14,7 @@ from pysc.sentry.net.socket import Socket
 from pysc.sentry.syscalls.buffers import Range, gather, scatter, single, total, vector
 from pysc.sentry.syscalls.socket import read_address, socket_of, write_address
 from pysc.sentry.syscalls.table import U32, Addr, Fd, Size
-from pysc.sentry.syscalls.waiting import TIMESPEC, cut_short, timespec_ns
+from pysc.sentry.syscalls.waiting import cut_short, timespec_ns
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -236,7 +237,7 @@ async def recvmmsg(task: Task, fd: Fd, headers: Addr, count: U32, flags: U32, ti
                 break
         if deadline is not None:
             left = max(0, deadline - now())
-            await task.copy_out(timeout, TIMESPEC.pack(*divmod(left, 1_000_000_000)))
+            await task.copy_out(timeout, TIMESPEC.pack(*divmod(left, SECOND)))
         return done
     finally:
         sock.put()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
+from pysc.cabi.linux.clock import SECOND
 from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT, EROFS
 from pysc.cabi.linux.fcntl import (
     AT_EACCESS,
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.credentials import Credentials
     from pysc.sentry.kernel.task import Task
 
-NS: Final = 1_000_000_000
 _SPECIAL: Final = (S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK)
 
 
@@ -75,12 +75,12 @@ def pack_stat(a: Attributes) -> bytes:
         a.size,
         a.blksize,
         a.blocks,
-        a.atime // NS,
-        a.atime % NS,
-        a.mtime // NS,
-        a.mtime % NS,
-        a.ctime // NS,
-        a.ctime % NS,
+        a.atime // SECOND,
+        a.atime % SECOND,
+        a.mtime // SECOND,
+        a.mtime % SECOND,
+        a.ctime // SECOND,
+        a.ctime % SECOND,
     )
 
 
@@ -99,14 +99,14 @@ def pack_statx(a: Attributes, mount: Mount | None, root: bool) -> bytes:
         a.size,
         a.blocks,
         STATX_ATTR_MOUNT_ROOT,
-        a.atime // NS,
-        a.atime % NS,
-        a.btime // NS,
-        a.btime % NS,
-        a.ctime // NS,
-        a.ctime % NS,
-        a.mtime // NS,
-        a.mtime % NS,
+        a.atime // SECOND,
+        a.atime % SECOND,
+        a.btime // SECOND,
+        a.btime % SECOND,
+        a.ctime // SECOND,
+        a.ctime % SECOND,
+        a.mtime // SECOND,
+        a.mtime % SECOND,
         major(a.rdev),
         minor(a.rdev),
         major(a.dev),

@@ -6,6 +6,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.capability import CAP_SYS_ADMIN, CAP_SYS_BOOT, CAP_SYS_RESOURCE, CAP_SYSLOG
+from pysc.cabi.linux.clock import SECOND
 from pysc.cabi.linux.errors import EINVAL, EPERM, ESRCH
 from pysc.cabi.linux.personality import PER_LINUX32, PER_MASK, UNAME26
 from pysc.cabi.linux.resource import (
@@ -82,7 +83,7 @@ def sysinfo(task: Task, address: Addr) -> int:
     kernel = task.kernel
     total = kernel.machine.memory
     free = max(0, total * 3 // 4 - kernel.machine.shared)
-    uptime = (now() - kernel.boot_time) // 1_000_000_000 + 1
+    uptime = (now() - kernel.boot_time) // SECOND + 1
     tasks = min(len(kernel.tasks), 0xFFFF)
     task.put(address, SYSINFO.pack(uptime, 0, 0, 0, total, free, 0, 0, 0, 0, tasks, 0, 0, 0, 1))
     return 0

@@ -25,7 +25,6 @@ from pysc.cabi.linux.errors import EINVAL, ENOSYS, LinuxError
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
-PATH_MAX: Final = 4096
 CO_COROUTINE: Final = 0x80
 """Flag of the code object of an ``async def``."""
 

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux import clock as abi
 from pysc.cabi.linux.capability import CAP_SYS_TIME
+from pysc.cabi.linux.clock import SECOND, TICK, TIMESPEC
 from pysc.cabi.linux.errors import EINVAL, EOPNOTSUPP, EPERM
 from pysc.sentry.kernel.scheduler import Interrupted, Reason, now, park
 from pysc.sentry.kernel.usage import cpu_time, group_usage
 from pysc.sentry.syscalls.table import I32, Addr, Restart, restarts
-from pysc.sentry.syscalls.waiting import SECOND, TIMESPEC, timespec_ns
+from pysc.sentry.syscalls.waiting import timespec_ns
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
     from pysc.sentry.kernel.thread_group import ThreadGroup
 
-TICK: Final = 10_000_000
-"""USER_HZ of times(2), in nanoseconds."""
 COARSE: Final = 4_000_000
 USEC_A_TICK: Final = TICK // 1000
 _HOST: Final = {

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux import clock as abi
+from pysc.cabi.linux.clock import SECOND
 from pysc.cabi.linux.errors import EAGAIN, EINVAL, EOPNOTSUPP
 from pysc.cabi.linux.signals import NSIG, SIGALRM
 from pysc.sentry.kernel.scheduler import now
 from pysc.sentry.kernel.timers import ITIMER_REAL, ITIMER_SIGNALS, ItimerTimer, PosixTimer
 from pysc.sentry.syscalls.table import I32, U32, Addr
 from pysc.sentry.syscalls.time import MONOTONIC_CLOCKS, REALTIME_CLOCKS, cpu_clock, is_clock, read_clock
-from pysc.sentry.syscalls.waiting import FOREVER, SECOND
+from pysc.sentry.syscalls.waiting import FOREVER
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task

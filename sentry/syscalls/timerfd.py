@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from struct import Struct
 from typing import TYPE_CHECKING, Annotated, Final
 
 from pysc.cabi.linux.capability import CAP_WAKE_ALARM
+from pysc.cabi.linux.clock import CLOCK_BOOTTIME_ALARM, CLOCK_REALTIME_ALARM, ITIMERSPEC, SECOND
 from pysc.cabi.linux.errors import EINVAL, EPERM
-from pysc.sentry.fs.file import O_NONBLOCK
-from pysc.sentry.fs.timerfd import CLOCK_BOOTTIME_ALARM, CLOCK_REALTIME_ALARM, CLOCKS, TimerFile
+from pysc.cabi.linux.fcntl import O_NONBLOCK
+from pysc.sentry.fs.timerfd import CLOCKS, TimerFile
 from pysc.sentry.syscalls.descriptors import install
 from pysc.sentry.syscalls.table import I32, U32, Addr, Fd, only_bits
-from pysc.sentry.syscalls.waiting import SECOND, timespec_ns
+from pysc.sentry.syscalls.waiting import timespec_ns
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 TFD_CLOEXEC: Final = 0o2000000
 TFD_TIMER_ABSTIME: Final = 1
 TFD_TIMER_CANCEL_ON_SET: Final = 2
-ITIMERSPEC: Final = Struct("<qqqq")
 TfdFlags = Annotated[int, only_bits(O_NONBLOCK | TFD_CLOEXEC)]
 
 

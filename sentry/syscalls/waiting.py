@@ -5,6 +5,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
+from pysc.cabi.linux.clock import SECOND, TIMESPEC
 from pysc.cabi.linux.errors import EINVAL, LinuxError
 from pysc.sentry.kernel.scheduler import Interrupted, Reason
 from pysc.sentry.kernel.signals import set_temporary_mask
@@ -12,9 +13,7 @@ from pysc.sentry.kernel.signals import set_temporary_mask
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
-TIMESPEC: Final = Struct("<qq")
 TIMEVAL: Final = Struct("<qq")
-SECOND: Final = 1_000_000_000
 FOREVER: Final = 1 << 62
 """Longer than this is cut to this, as the kernel does with KTIME_MAX."""
 

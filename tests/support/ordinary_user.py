@@ -12,6 +12,7 @@ import sys
 
 import pysc
 from pysc.cabi import confine
+from pysc.cabi.linux.prctl import PR_SET_DUMPABLE
 from pysc.supervisor import launch
 from pysc.supervisor.cli import main
 from pysc.supervisor.daemon import preload
@@ -35,7 +36,7 @@ def become_ordinary() -> None:
     os.setgroups([])
     os.setresgid(USER, USER, USER)
     os.setresuid(USER, USER, USER)
-    confine.prctl(confine.PR_SET_DUMPABLE, 1)
+    confine.prctl(PR_SET_DUMPABLE, 1)
 
 
 if __name__ == "__main__":

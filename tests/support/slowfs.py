@@ -17,6 +17,8 @@ import tempfile
 import threading
 
 from pysc.cabi import confine
+from pysc.cabi.linux.mount import MS_PRIVATE, MS_REC
+from pysc.cabi.linux.sched import CLONE_NEWNS
 
 BLOCK = 4096
 NAMES = ("a", "b", "c", "d")
@@ -132,8 +134,8 @@ def main(arguments: list[str]) -> int:
     command = arguments[arguments.index("--") + 1 :]
     below = options.pop(0).removeprefix("--below=") if options and options[0].startswith("--below=") else ""
     delays = {name: float(seconds) for name, seconds in (option.split("=") for option in options)}
-    confine.unshare(confine.CLONE_NEWNS)
-    confine.mount(b"none", b"/", b"", confine.MS_REC | confine.MS_PRIVATE, b"")
+    confine.unshare(CLONE_NEWNS)
+    confine.mount(b"none", b"/", b"", MS_REC | MS_PRIVATE, b"")
     fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     options_of_fuse = f"fd={fd},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
     confine.mount(b"slow", directory.encode(), b"fuse.slow", 0, options_of_fuse.encode())

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from pysc.sentry.kernel.task import Task
 
-PAGE: Final = 4096
 STRINGS_MAX: Final = 1 << 17
 MAPS_MAX: Final = 1 << 24
 """More than the host gives for all the ranges that a process may have."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from pysc.cabi.linux.errors import EACCES, ENAMETOOLONG
 from pysc.cabi.linux.fcntl import O_ACCMODE, O_RDONLY
-from pysc.cabi.linux.poll import IN
+from pysc.cabi.linux.poll import IN, POLLERR, POLLPRI
 from pysc.cabi.linux.stat import major, minor
-from pysc.sentry.fs.file import POLLERR, POLLPRI, FileDescription
+from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.path import Mount, MountNamespace, Path, name_of
 from pysc.sentry.fs.proc.base import Factory, PseudoFs, Source, TextDescription, TextFile, link
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pysc.cabi.linux.clock import TICK
+from pysc.cabi.linux.limits import PAGE
 from pysc.sentry.fs import hostproc
 from pysc.sentry.kernel.task import TaskState
 from pysc.sentry.kernel.usage import group_usage, task_usage
@@ -12,8 +14,6 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
 PAGE_KIB: Final = 4
-PAGE: Final = 4096
-TICK: Final = 10_000_000
 _STATES: Final = {
     b"R": b"R (running)",
     b"S": b"S (sleeping)",

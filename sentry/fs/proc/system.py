@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pysc.cabi.linux.clock import TICK
 from pysc.sentry.fs.proc.base import Factory, constant, folder, link, text
 from pysc.sentry.fs.proc.mounts import mounts_link
 from pysc.sentry.kernel.scheduler import now
@@ -11,7 +12,6 @@ from pysc.sentry.kernel.scheduler import now
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
-TICK: Final = 10_000_000
 FILESYSTEMS: Final = (b"cgroup2", b"devpts", b"devtmpfs", b"mqueue", b"overlay", b"proc", b"sysfs", b"tmpfs")
 
 

@@ -17,6 +17,9 @@ import pytest
 from pysc.cabi import confine, host
 from pysc.cabi.build_id import BUILD
 from pysc.cabi.linux.attributes import HostAttributes
+from pysc.cabi.linux.mount import MNT_DETACH
+from pysc.cabi.linux.prctl import PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS
+from pysc.cabi.linux.sched import CLONE_NEWNS, CLONE_NEWUSER
 from pysc.gofer import main
 from pysc.urpc.blocking import Client
 from pysc.urpc.message import Request
@@ -46,8 +49,8 @@ def _become_user(uid: int) -> None:
     os.setgroups([])
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
-    confine.prctl(confine.PR_SET_DUMPABLE, 1)
-    confine.unshare(confine.CLONE_NEWUSER)
+    confine.prctl(PR_SET_DUMPABLE, 1)
+    confine.unshare(CLONE_NEWUSER)
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
     Path("/proc/self/gid_map").write_text(f"0 {uid} 1")
@@ -58,9 +61,9 @@ def _serve(
 ) -> None:
     if user:
         _become_user(user)
-    confine.unshare(confine.CLONE_NEWNS)
+    confine.unshare(CLONE_NEWNS)
     mounts, readable = main.set_up(exports, trees=trees, map_owners=map_owners)
-    confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
+    confine.prctl(PR_SET_NO_NEW_PRIVS, 1)
     socket.send_fds(sock, [b"x"], list(readable.values()))
     for fd in readable.values():
         os.close(fd)
@@ -120,7 +123,7 @@ def mounting() -> None:
     pid = os.fork()
     if not pid:
         try:
-            confine.unshare(confine.CLONE_NEWNS)
+            confine.unshare(CLONE_NEWNS)
             os._exit(0)
         except OSError:
             os._exit(1)
@@ -155,7 +158,7 @@ def memory_folder(mounting: None, tmp_path: Path) -> Iterator[Path]:
     place.mkdir()
     confine.mount(b"none", os.fsencode(place), b"tmpfs", data=b"mode=755")
     yield place
-    confine.umount(os.fsencode(place), confine.MNT_DETACH)
+    confine.umount(os.fsencode(place), MNT_DETACH)
 
 
 @pytest.fixture

@@ -29,6 +29,8 @@ from pysc.cabi.linux.errors import (
     EXDEV,
     LinuxError,
 )
+from pysc.cabi.linux.fcntl import RENAME_EXCHANGE, RENAME_NOREPLACE
+from pysc.cabi.linux.mount import MNT_DETACH
 from pysc.urpc.fds import FileFd
 from pysc.urpc.message import Request
 from pysc.urpc.schema import gofer
@@ -102,8 +104,8 @@ def test_rename(served: Gofer, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a")
     (tmp_path / "b").write_bytes(b"b")
     (tmp_path / "dir").mkdir()
-    refused(served, gofer.Rename(ROOT, b"a", ROOT, b"b", host.RENAME_NOREPLACE), EEXIST)
-    served.call(gofer.Rename(ROOT, b"a", ROOT, b"b", host.RENAME_EXCHANGE))
+    refused(served, gofer.Rename(ROOT, b"a", ROOT, b"b", RENAME_NOREPLACE), EEXIST)
+    served.call(gofer.Rename(ROOT, b"a", ROOT, b"b", RENAME_EXCHANGE))
     assert ((tmp_path / "a").read_bytes(), (tmp_path / "b").read_bytes()) == (b"b", b"a")
     served.call(gofer.Rename(ROOT, b"a", File(0, b"dir"), b"b"))
     assert (tmp_path / "dir" / "b").read_bytes() == b"b"
@@ -246,7 +248,7 @@ def apart(start: Callable[..., Gofer], tmp_path: Path, memory_folder: Path) -> G
     sides = f"lowerdir={tmp_path}/lower,upperdir={memory_folder}/upper,workdir={memory_folder}/work"
     confine.mount(b"none", os.fsencode(tmp_path / "merged"), b"overlay", data=sides.encode())
     served = start(Export(os.fsencode(tmp_path / "merged")))
-    confine.umount(os.fsencode(tmp_path / "merged"), confine.MNT_DETACH)
+    confine.umount(os.fsencode(tmp_path / "merged"), MNT_DETACH)
     return served
 
 

@@ -17,6 +17,9 @@ import pytest
 
 from pysc.cabi import confine, host
 from pysc.cabi.linux.errors import EIO, ENFILE, ENOENT, LinuxError
+from pysc.cabi.linux.fcntl import RENAME_EXCHANGE
+from pysc.cabi.linux.prctl import PR_SET_NO_NEW_PRIVS
+from pysc.cabi.linux.sched import CLONE_NEWNS
 from pysc.gofer.reading import Reading
 from pysc.urpc.blocking import Disconnected
 from pysc.urpc.codec import HEADER, Type
@@ -60,7 +63,7 @@ def raced(tmp_path: Path, outside: Path) -> Iterator[Path]:
     (tmp_path / "dir" / "file").write_bytes(b"public")
     (tmp_path / "other").symlink_to(outside)
     fd = os.open(tmp_path, os.O_PATH)
-    with meanwhile(lambda: host.rename(fd, b"dir", fd, b"other", host.RENAME_EXCHANGE)):
+    with meanwhile(lambda: host.rename(fd, b"dir", fd, b"other", RENAME_EXCHANGE)):
         yield tmp_path
     os.close(fd)
 
@@ -332,7 +335,7 @@ def test_the_filter_keeps_the_gofer_from_everything_else(tmp_path: Path, mountin
     if not pid:
         code = 9
         try:
-            confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
+            confine.prctl(PR_SET_NO_NEW_PRIVS, 1)
             confinement.lock_down()
             checks = [
                 refused(lambda: os.open(tmp_path / "file", os.O_RDONLY)),
@@ -350,14 +353,14 @@ def test_the_filter_keeps_the_gofer_from_everything_else(tmp_path: Path, mountin
     for action in (
         lambda: os.execv("/bin/true", ["true"]),
         lambda: os.kill(os.getppid(), 0),
-        lambda: confine.unshare(confine.CLONE_NEWNS),
+        lambda: confine.unshare(CLONE_NEWNS),
         lambda: confine.mount(b"none", b"/mnt", b"tmpfs"),
         os.fork,
     ):
         pid = os.fork()
         if not pid:
             try:
-                confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
+                confine.prctl(PR_SET_NO_NEW_PRIVS, 1)
                 confinement.lock_down()
                 action()
             finally:

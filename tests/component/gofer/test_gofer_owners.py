@@ -14,6 +14,7 @@ import pytest
 from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import EACCES, ENOSPC, EOPNOTSUPP, EPERM, EROFS, ESTALE, LinuxError
+from pysc.cabi.linux.fcntl import RENAME_EXCHANGE
 from pysc.gofer.mounts import Mounts, ServedMount
 from pysc.gofer.owners import Owners
 from pysc.gofer.reading import Reading
@@ -227,7 +228,7 @@ def test_a_name_that_changes_hands_meanwhile(mapped: Gofer, tree: Path) -> None:
     def swap() -> None:
         directory = os.open(tree, os.O_RDONLY)
         while not stop.is_set():
-            host.rename(directory, b"a", directory, b"b", host.RENAME_EXCHANGE)
+            host.rename(directory, b"a", directory, b"b", RENAME_EXCHANGE)
         os.close(directory)
 
     swapping = threading.Thread(target=swap)

@@ -23,6 +23,7 @@ from pysc.cabi.linux.errors import (
     ESTALE,
     LinuxError,
 )
+from pysc.cabi.linux.sched import CLONE_NEWNS
 from pysc.gofer.tree import SetUpError, clone
 from pysc.urpc.schema import gofer
 from tests.component.gofer.conftest import Export, Gofer, View
@@ -168,7 +169,7 @@ def test_file_systems_of_the_hosts_kernel_are_not_served(mounting: None, source:
     if not pid:
         status = 9
         try:
-            confine.unshare(confine.CLONE_NEWNS)
+            confine.unshare(CLONE_NEWNS)
             clone([Export(source)], readable=True)
         except SetUpError as error:
             status = 0 if "the host kernel's own" in str(error) else 8

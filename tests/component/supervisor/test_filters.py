@@ -13,6 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from pysc.cabi import bpf_reach, confine, filters
+from pysc.cabi.linux.prctl import PR_SET_NO_NEW_PRIVS
 from pysc.gofer import confinement as gofer
 from pysc.netstackd import confinement as netstackd
 from pysc.sentry import confinement as sentry
@@ -39,7 +40,7 @@ def locked(action: Callable[[], int], lock: Callable[[], None] = sentry.lock_dow
     if pid == 0:
         status = 255
         try:
-            confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
+            confine.prctl(PR_SET_NO_NEW_PRIVS, 1)
             lock()
             status = action()
         finally:

@@ -22,6 +22,7 @@ import pysc.supervisor
 from pysc.cabi import confine
 from pysc.cabi.build_id import BUILD
 from pysc.cabi.linux.errors import ENOENT
+from pysc.cabi.linux.prctl import PR_SET_DUMPABLE
 from pysc.sentry import confinement
 from pysc.supervisor.cli import main
 from pysc.supervisor.daemon import preload
@@ -171,7 +172,7 @@ def become_nobody() -> None:
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
-    confine.prctl(confine.PR_SET_DUMPABLE, 1)
+    confine.prctl(PR_SET_DUMPABLE, 1)
 
 
 if __name__ == "__main__":

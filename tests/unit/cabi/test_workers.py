@@ -13,6 +13,7 @@ import pytest
 
 from pysc.cabi import confine
 from pysc.cabi.linux.errors import EBADF, EFAULT, EINVAL, ENOENT, ESRCH
+from pysc.cabi.linux.prctl import PR_SET_NO_NEW_PRIVS
 from pysc.cabi.workers import Op, Workers
 
 
@@ -144,7 +145,7 @@ def test_a_filter_covers_the_workers() -> None:
         code = 1
         try:
             workers = Workers(1)
-            confine.prctl(confine.PR_SET_NO_NEW_PRIVS, 1)
+            confine.prctl(PR_SET_NO_NEW_PRIVS, 1)
             # struct sock_filter: load nr; if fsync(74): errno EACCES; allow
             confine.load_filter(b"\x20\0\0\0\0\0\0\0\x15\0\0\x01\x4a\0\0\0\x06\0\0\0\x0d\0\x05\0\x06\0\0\0\0\0\xff\x7f")
             workers.submit(Op.FSYNC, 0)

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from pysc.cabi.linux import socket as abi
+from pysc.cabi.linux.clock import CLOCK_MONOTONIC
+from pysc.cabi.linux.fcntl import O_RDWR
 from pysc.cabi.linux.poll import POLLIN
 from pysc.sentry.fs.devpts import DevPts, Slave
 from pysc.sentry.fs.epoll import EpollFile
 from pysc.sentry.fs.eventfd import EventFile
-from pysc.sentry.fs.file import O_RDWR, FileDescription
+from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.pipe import make_pipe
-from pysc.sentry.fs.timerfd import CLOCK_MONOTONIC, TimerFile
+from pysc.sentry.fs.timerfd import TimerFile
 from pysc.sentry.net.message import Message
 from pysc.sentry.net.unix import UnixSocket
 from tests.unit.sentry.ipc.helpers import FakeTask, Runner

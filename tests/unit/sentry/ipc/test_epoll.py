@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pysc.cabi.linux.errors import EEXIST, EINTR, EINVAL, ELOOP, ENOENT, EPERM, LinuxError
+from pysc.cabi.linux.fcntl import O_NONBLOCK
 from pysc.cabi.linux.poll import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
@@ -25,7 +26,7 @@ from pysc.cabi.linux.poll import (
 )
 from pysc.sentry.fs.epoll import TELLS, EpollFile, EpollItem
 from pysc.sentry.fs.eventfd import EventFile
-from pysc.sentry.fs.file import O_NONBLOCK, FileDescription
+from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.pipe import make_pipe
 from pysc.sentry.syscalls import epoll as calls
 from tests.unit.sentry.ipc.helpers import FakeTask, Runner

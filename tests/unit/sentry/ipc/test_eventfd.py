@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pysc.cabi.linux.errors import EAGAIN, EINVAL
+from pysc.cabi.linux.fcntl import O_NONBLOCK
+from pysc.cabi.linux.poll import POLLERR, POLLIN, POLLOUT
 from pysc.sentry.fs.eventfd import EventFile
-from pysc.sentry.fs.file import O_NONBLOCK, POLLERR, POLLIN, POLLOUT
 from tests.unit.sentry.ipc.helpers import Runner
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from pysc.cabi.linux.errors import EAGAIN, EPIPE
+from pysc.cabi.linux.fcntl import O_NONBLOCK
 from pysc.cabi.linux.poll import POLLIN, POLLOUT
 from pysc.sentry.fs.epoll import EpollFile
-from pysc.sentry.fs.file import O_NONBLOCK
 from pysc.sentry.fs.hostfile import HostFile, HostStream, open_host_file
 from pysc.sentry.hostfds import Held, Of, hold
 from tests.unit.sentry.ipc.helpers import Runner

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pysc.cabi.linux.errors import EAGAIN, EDEADLK
-from pysc.cabi.linux.fcntl import FLOCK
-from pysc.sentry.fs.file import O_RDWR, FileDescription
+from pysc.cabi.linux.fcntl import FLOCK, O_RDWR
+from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.hostfds import Held, Of, hold
 from pysc.sentry.kernel.fd_table import FDTable
 from pysc.sentry.kernel.host_locks import END, HostLocks

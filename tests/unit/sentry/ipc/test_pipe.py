@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pysc.cabi.linux.errors import EAGAIN, EBUSY, ENXIO, EPERM, EPIPE
-from pysc.sentry.fs.file import O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY, POLLERR, POLLHUP, POLLIN, POLLOUT
-from pysc.sentry.fs.pipe import O_DIRECT, Pipe, PipeFile, make_pipe, open_fifo
+from pysc.cabi.linux.fcntl import O_DIRECT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY
+from pysc.cabi.linux.poll import POLLERR, POLLHUP, POLLIN, POLLOUT
+from pysc.sentry.fs.pipe import Pipe, PipeFile, make_pipe, open_fifo
 from pysc.sentry.kernel.scheduler import Interrupted
 from tests.unit.sentry.ipc.helpers import Runner
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from pysc.cabi.linux.clock import TIMESPEC
 from pysc.cabi.linux.errors import EBADF, EINVAL
 from pysc.cabi.linux.poll import POLLFD, POLLHUP, POLLIN, POLLNVAL, POLLOUT
 from pysc.sentry.fs.pipe import PipeFile, make_pipe
 from pysc.sentry.kernel.scheduler import Interrupted
 from pysc.sentry.syscalls import poll as calls
-from pysc.sentry.syscalls.waiting import TIMESPEC, TIMEVAL
+from pysc.sentry.syscalls.waiting import TIMEVAL
 from tests.unit.sentry.ipc.helpers import FakeTask, Runner
 
 A = FakeTask.BASE

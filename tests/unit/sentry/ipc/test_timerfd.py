@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from pysc.cabi.linux.clock import CLOCK_MONOTONIC, CLOCK_REALTIME, ITIMERSPEC
 from pysc.cabi.linux.errors import EAGAIN, EINVAL
+from pysc.cabi.linux.fcntl import O_NONBLOCK
 from pysc.cabi.linux.poll import POLLIN
 from pysc.cabi.linux.signals import SIGRTMIN, SIGUSR1, SIGUSR2, sigmask
-from pysc.sentry.fs.file import O_NONBLOCK
 from pysc.sentry.fs.signalfd import SIGNALFD_SIGINFO, SignalFile
-from pysc.sentry.fs.timerfd import CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCKS, TimerFile
+from pysc.sentry.fs.timerfd import CLOCKS, TimerFile
 from pysc.sentry.kernel.siginfo import SigInfo
 from pysc.sentry.kernel.signals import send_signal
 from pysc.sentry.syscalls import timerfd as calls
@@ -79,12 +80,12 @@ def test_calls() -> None:
     fd = calls.timerfd_create(task, CLOCK_MONOTONIC, 0)
     with pytest.raises(EINVAL):
         calls.timerfd_create(task, 77, 0)
-    task.put(A, calls.ITIMERSPEC.pack(0, 5, 100, 0))
+    task.put(A, ITIMERSPEC.pack(0, 5, 100, 0))
     run.run(calls.timerfd_settime(task, fd, 0, A, A + 64))
     assert task.peek(A + 64, 32) == bytes(32)
     calls.timerfd_gettime(task, fd, A)
-    assert calls.ITIMERSPEC.unpack(task.peek(A, 32))[:3] == (0, 5, 99)
-    task.put(A, calls.ITIMERSPEC.pack(0, 1_000_000_000, 0, 0))
+    assert ITIMERSPEC.unpack(task.peek(A, 32))[:3] == (0, 5, 99)
+    task.put(A, ITIMERSPEC.pack(0, 1_000_000_000, 0, 0))
     with pytest.raises(EINVAL):
         run.run(calls.timerfd_settime(task, fd, 0, A, 0))
 

@@ -9,10 +9,10 @@ import pytest
 
 from pysc.cabi.linux import termios as abi
 from pysc.cabi.linux.errors import EAGAIN, EINVAL, EIO, ENOENT, ENOTTY, EPERM, ESRCH
+from pysc.cabi.linux.fcntl import O_NONBLOCK, O_RDWR
 from pysc.cabi.linux.poll import POLLERR, POLLHUP, POLLIN, POLLOUT
 from pysc.cabi.linux.signals import SIG_IGN, SIGCONT, SIGHUP, SIGINT, SIGTTIN, SIGTTOU, SIGWINCH
 from pysc.sentry.fs.devpts import DevPts, Master, Slave
-from pysc.sentry.fs.file import O_NONBLOCK, O_RDWR
 from pysc.sentry.kernel.line_discipline import Termios
 from pysc.sentry.kernel.pending import SigAction
 from pysc.sentry.kernel.scheduler import Interrupted

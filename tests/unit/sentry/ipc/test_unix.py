@@ -26,8 +26,8 @@ from pysc.cabi.linux.errors import (
     EPROTOTYPE,
     LinuxError,
 )
+from pysc.cabi.linux.fcntl import O_NONBLOCK
 from pysc.cabi.linux.poll import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
-from pysc.sentry.fs.file import O_NONBLOCK
 from pysc.sentry.fs.pipe import make_pipe
 from pysc.sentry.net.message import Message
 from pysc.sentry.net.namespace import NetNamespace

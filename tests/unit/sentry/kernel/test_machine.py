@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, cast
 
 from pysc.cabi.linux.errors import ENOSPC
+from pysc.cabi.linux.limits import PAGE
 from pysc.sentry.fs.mounting import make
 from pysc.sentry.kernel.kernel import Kernel
-from pysc.sentry.kernel.machine import PAGE, Machine
+from pysc.sentry.kernel.machine import Machine
 from pysc.sentry.syscalls.x86_64 import X86_64
 
 MEGABYTE = 1 << 20
