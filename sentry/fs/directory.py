@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.dirent import record64
 from pysc.cabi.linux.errors import EBADF, EINVAL, EISDIR, ENOENT
-from pysc.cabi.linux.fcntl import SEEK_CUR, SEEK_SET
 from pysc.cabi.linux.stat import S_IFDIR
 from pysc.cabi.objects import OBJECTS
 from pysc.sentry.fs.file import FileDescription
@@ -50,14 +49,7 @@ class DirectoryFile(FileDescription):
         raise EBADF
 
     async def seek(self, offset: int, whence: int) -> int:
-        if whence == SEEK_CUR:
-            offset += self.offset
-        elif whence != SEEK_SET:
-            raise EINVAL
-        if offset < 0:
-            raise EINVAL
-        self.offset = offset
-        return offset
+        return self.move(offset, whence)
 
     async def attributes(self) -> Attributes:
         return await self.inode.attributes()

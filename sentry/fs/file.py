@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from pysc.cabi import objects
 from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import EBADF, EINVAL, ENODEV, ENOTDIR, ENOTTY, ENXIO, ESPIPE
-from pysc.cabi.linux.fcntl import O_ACCMODE, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY
+from pysc.cabi.linux.fcntl import O_ACCMODE, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY, SEEK_CUR, SEEK_SET
 from pysc.cabi.linux.poll import POLLIN, POLLOUT, POLLRDNORM, POLLWRNORM
 from pysc.sentry.fs import notify
 from pysc.sentry.kernel.scheduler import WaitQueue
@@ -186,6 +186,17 @@ class FileDescription:
     async def pwrite(self, data: bytes, offset: int) -> int:
         """Write at ``offset``.  ESPIPE for what has no positions."""
         raise ESPIPE
+
+    def move(self, offset: int, whence: int) -> int:
+        """Set the offset of what has no end, and return it: SEEK_SET, SEEK_CUR.  EINVAL."""
+        if whence == SEEK_CUR:
+            offset += self.offset
+        elif whence != SEEK_SET:
+            raise EINVAL
+        if offset < 0:
+            raise EINVAL
+        self.offset = offset
+        return offset
 
     async def seek(self, offset: int, whence: int) -> int:
         """lseek(2)."""

@@ -46,6 +46,12 @@ async def _offset(task: Task, address: int) -> int | None:
     return int(offset)
 
 
+def _put_offset(task: Task, address: int, start: int | None, done: int) -> None:
+    """Tell the guest where an offset of its own is now."""
+    if start is not None:
+        task.put(address, _OFFSET.pack(start + done))
+
+
 async def _move(
     task: Task,
     source: FileDescription,
@@ -155,8 +161,7 @@ async def sendfile(task: Task, out_fd: Fd, in_fd: Fd, offset: Addr, count: Size)
     finally:
         source.put()
         target.put()
-    if start is not None:
-        task.put(offset, _OFFSET.pack(start + done))
+    _put_offset(task, offset, start, done)
     return done
 
 
@@ -191,10 +196,8 @@ async def copy_file_range(
     finally:
         source.put()
         target.put()
-    if start is not None:
-        task.put(in_offset, _OFFSET.pack(start + done))
-    if place is not None:
-        task.put(out_offset, _OFFSET.pack(place + done))
+    _put_offset(task, in_offset, start, done)
+    _put_offset(task, out_offset, place, done)
     return done
 
 
@@ -237,10 +240,8 @@ async def splice(task: Task, in_fd: Fd, in_offset: Addr, out_fd: Fd, out_offset:
     finally:
         source.put()
         target.put()
-    if start is not None:
-        task.put(in_offset, _OFFSET.pack(start + done))
-    if place is not None:
-        task.put(out_offset, _OFFSET.pack(place + done))
+    _put_offset(task, in_offset, start, done)
+    _put_offset(task, out_offset, place, done)
     return done
 
 

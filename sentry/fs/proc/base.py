@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import msgspec
 
 from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT, EPERM
-from pysc.cabi.linux.fcntl import O_ACCMODE, O_RDONLY, SEEK_CUR, SEEK_SET
+from pysc.cabi.linux.fcntl import O_ACCMODE, O_RDONLY
 from pysc.cabi.linux.stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 from pysc.cabi.objects import memory_is_out
 from pysc.sentry.fs.file import FileDescription
@@ -195,14 +195,7 @@ class TextDescription(FileDescription):
         return await self.write(data)
 
     async def seek(self, offset: int, whence: int) -> int:
-        if whence == SEEK_CUR:
-            offset += self.offset
-        elif whence != SEEK_SET:
-            raise EINVAL
-        if offset < 0:
-            raise EINVAL
-        self.offset = offset
-        return offset
+        return self.move(offset, whence)
 
 
 class TextLink(PseudoInode):
