@@ -457,7 +457,9 @@ class OverlayDirectory(KnownInode):
         self.merge()
 
     async def _copy(self, directory: TmpfsDirectory, name: bytes, before: Attributes, size: int | None) -> TmpfsInode:
-        return await directory.mkdir(name, before.mode & PERMISSIONS, Owner(before.uid, before.gid))
+        made = await directory.mkdir(name, before.mode & PERMISSIONS, Owner(before.uid, before.gid))
+        await _copy_xattrs(self.below, made)
+        return made
 
     async def _upper(self) -> TmpfsDirectory:
         upper = await self.copy_up()

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,17 @@ def test_the_niceness_is_the_callers(real: RealRuntime) -> None:
     own = os.getpriority(os.PRIO_PROCESS, 0)
     done = real.run("do", "--", "/usr/bin/nice", preexec_fn=lambda: os.nice(3))
     assert int(done.stdout) == min(own + 3, 19)
+
+
+def test_attributes_of_users_are_copied_up(real: RealRuntime) -> None:
+    directory = real.place / "directory"
+    directory.mkdir()
+    (directory / "file").touch()
+    for path in (directory, directory / "file"):
+        os.setxattr(path, "user.color", b"red")
+    look = "import os, sys; [(os.chmod(p, 0o700), print(os.getxattr(p, 'user.color'))) for p in sys.argv[1:]]"
+    done = real.run("do", "--", sys.executable, "-c", look, directory, directory / "file")
+    assert (done.stdout, done.stderr) == ("b'red'\n" * 2, "")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 138)])
