@@ -21,6 +21,7 @@ from pysc.sentry.fs.overlay_inode import (
     is_opaque,
     is_whiteout,
     mark,
+    unnoticed,
 )
 from pysc.sentry.fs.tmpfs import TmpfsDirectory, TmpfsInode, TmpfsNode
 
@@ -98,7 +99,8 @@ class OverlayDirectory(KnownInode):
         self.merge()
 
     async def _copy(self, directory: TmpfsDirectory, name: bytes, before: Attributes, size: int | None) -> TmpfsInode:
-        made = await directory.mkdir(name, before.mode & PERMISSIONS, Owner(before.uid, before.gid))
+        with unnoticed(directory):
+            made = await directory.mkdir(name, before.mode & PERMISSIONS, Owner(before.uid, before.gid))
         await copy_xattrs(self.below, made)
         return made
 

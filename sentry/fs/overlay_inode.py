@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.errors import EIO, EPERM, LinuxError
@@ -43,6 +45,14 @@ def mark(inode: TmpfsInode, name: bytes, value: bytes = b"y") -> None:
     if inode.xattrs is None:
         inode.xattrs = {}
     inode.xattrs[name] = value
+
+
+@contextmanager
+def unnoticed(directory: TmpfsDirectory) -> Iterator[None]:
+    """While a name is added that the directory has had all along: its times stay."""
+    before = directory.mtime, directory.ctime
+    yield
+    directory.mtime, directory.ctime = before
 
 
 Place = tuple["OverlayDirectory", bytes]
@@ -144,9 +154,11 @@ class OverlayInode(Inode):
 
     async def _copy(self, directory: TmpfsDirectory, name: bytes, before: Attributes, size: int | None) -> TmpfsInode:
         owner = Owner(before.uid, before.gid)
-        if self.mode & S_IFMT == S_IFLNK:
-            return await directory.symlink(name, await self.below.readlink(None), owner)  # type: ignore[arg-type]
-        return await directory.mknod(name, before.mode, before.rdev, owner)
+        text = await self.below.readlink(None) if self.mode & S_IFMT == S_IFLNK else None  # type: ignore[arg-type]
+        with unnoticed(directory):
+            if text is not None:
+                return await directory.symlink(name, text, owner)
+            return await directory.mknod(name, before.mode, before.rdev, owner)
 
     async def set_attributes(self, changes: Changes) -> None:
         upper = await self.copy_up(changes.size)
@@ -230,7 +242,8 @@ class OverlayFile(KnownInode):
             lower.close_data(False)
         await copy_xattrs(lower, made)
         if name:
-            directory.insert(name, made)
+            with unnoticed(directory):
+                directory.insert(name, made)
             made.nlink = 1
         return made
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
 PREFIXES: Final = (b"security.", b"system.", b"trusted.", b"user.")
+"""Classes; a name has something after it."""
 
 
 async def _name(task: Task, address: int) -> bytes:
@@ -52,7 +53,7 @@ async def _name(task: Task, address: int) -> bytes:
 
 
 def _check(task: Task, inode: Inode, name: bytes, *, write: bool) -> None:
-    """Whether the caller may: EOPNOTSUPP for an unknown class, EPERM or ENODATA for what is not for users."""
+    """Whether the caller may: EOPNOTSUPP for an unknown class, EPERM or ENODATA for what is not for users, EINVAL."""
     if not name.startswith(PREFIXES) or name.startswith(b"system."):
         raise EOPNOTSUPP
     privileged = task.creds.has_capability(CAP_SYS_ADMIN)
@@ -67,6 +68,8 @@ def _check(task: Task, inode: Inode, name: bytes, *, write: bool) -> None:
         check(task.creds, inode, MAY_WRITE if write else MAY_READ)
     elif write and name.startswith(b"security.") and not privileged:
         raise EPERM
+    if name in PREFIXES:
+        raise EINVAL
 
 
 def _descriptor(task: Task, fd: int) -> Place:
