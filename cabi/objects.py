@@ -84,6 +84,17 @@ def memory_is_out() -> bool:
     return out
 
 
+def descriptors() -> int:
+    """Return how many of the host's this process may have."""
+    most: int = lib.pysc_descriptors(OBJECTS)
+    return most
+
+
+def ask_descriptors() -> None:
+    """Ask the host for that anew: whoever changes the limit does."""
+    lib.pysc_descriptors_ask(OBJECTS)
+
+
 def listen(kind: int, index: int, face: Moved) -> None:
     """Let ``face`` hear of moves while it lives."""
     _listeners[kind][index] = face

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import resource
 from collections import Counter
 from collections.abc import Callable, Iterable
 from enum import Enum
@@ -21,6 +20,7 @@ from typing import Final, NewType
 import msgspec
 
 from pysc.cabi.linux.errors import ENFILE
+from pysc.cabi.objects import descriptors
 
 HostFd = NewType("HostFd", int)
 """A descriptor that stands in the table, as its holder has it."""
@@ -74,7 +74,7 @@ def hold(fd: int, held: Held) -> HostFd:
     """Take a descriptor over, whose number nobody holds.  ENFILE: files have too many, and it has been closed."""
     assert fd >= 0, "not a descriptor"
     assert fd not in _held, "closed by who does not hold it"
-    if held.of in FILES and fd >= _limit() // 2:
+    if held.of in FILES and fd >= descriptors() // 2:
         os.close(fd)
         raise ENFILE
     _held[fd] = held
@@ -83,12 +83,8 @@ def hold(fd: int, held: Held) -> HostFd:
 
 def is_for_process(fd: int) -> bool:
     """Whether a descriptor may be a process's."""
-    limit = _limit()
+    limit = descriptors()
     return fd < limit - limit // LEFT
-
-
-def _limit() -> int:
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def duplicate(fd: HostFd) -> HostFd:

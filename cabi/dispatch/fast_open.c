@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -64,13 +63,11 @@ release(struct pysc_objects *objects, struct pysc_file *file)
 
 /* The first number that is not spent here. */
 static int
-most_files(void)
+most_files(const struct pysc_objects *objects)
 {
-    struct rlimit limit;
+    uint32_t share = pysc_descriptors(objects) / 4;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return 0;
-    return limit.rlim_cur / 4 < HOST_FDS ? (int)(limit.rlim_cur / 4) : HOST_FDS;
+    return share < HOST_FDS ? (int)share : HOST_FDS;
 }
 
 /* Whether a descriptor is of what was looked at: something else may have taken the name since. */
@@ -95,7 +92,7 @@ open_host(struct pysc_objects *objects, const struct pysc_dentry *dentry, int fl
     enter_host(objects, cache->super, PYSC_SUPER_NAMES);
     fd = openat(cache->tree, *path ? path : ".", flags | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
     leave_host(objects);
-    if (fd < 0 || (fd < most_files() && is_of(fd, &dentry->attributes)))
+    if (fd < 0 || (fd < most_files(objects) && is_of(fd, &dentry->attributes)))
         return fd;
     close(fd);
     return -1;

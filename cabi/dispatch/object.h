@@ -111,6 +111,7 @@ struct pysc_objects {
     uint32_t revoked; /* grows when descriptors that guests have are nothing any more */
     uint64_t memory_most; /* bytes that may be used for guests; 0: any number */
     uint32_t memory_state; /* PYSC_MEMORY_*; the watchdog's */
+    uint32_t descriptors; /* pysc_descriptors() */
 };
 
 struct pysc_dentry *pysc_dentry_at(struct pysc_objects *objects, uint32_t index);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 
 static const struct {
@@ -35,7 +36,26 @@ pysc_objects_new(void)
     struct pysc_objects *objects = mmap(NULL, sizeof *objects, PROT_READ | PROT_WRITE,
                                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-    return objects == MAP_FAILED ? NULL : objects;
+    if (objects == MAP_FAILED)
+        return NULL;
+    pysc_descriptors_ask(objects);
+    return objects;
+}
+
+uint32_t
+pysc_descriptors(const struct pysc_objects *objects)
+{
+    return objects->descriptors;
+}
+
+void
+pysc_descriptors_ask(struct pysc_objects *objects)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        limit.rlim_cur = 0;
+    objects->descriptors = limit.rlim_cur < INT32_MAX ? (uint32_t)limit.rlim_cur : INT32_MAX;
 }
 
 static struct pysc_header *

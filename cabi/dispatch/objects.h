@@ -227,6 +227,12 @@ void pysc_objects_free(struct pysc_objects *objects);
 void pysc_memory_limit(struct pysc_objects *objects, uint64_t most);
 uint32_t pysc_memory_state(const struct pysc_objects *objects);
 
+/* How many of the host's descriptors this process may have (RLIMIT_NOFILE), as it was when that was asked for last: once
+ * when there are objects, and again by who raises it.  Under the sentry's filter nothing changes it, and where the host's
+ * administrator does (prlimit(1)) opening more fails, or fewer are used. */
+uint32_t pysc_descriptors(const struct pysc_objects *objects);
+void pysc_descriptors_ask(struct pysc_objects *objects);
+
 /* The index of a new, zeroed object, or -ENFILE, or -ENOMEM if memory is out. */
 int64_t pysc_object_new(struct pysc_objects *objects, uint32_t kind);
 /* Free an object and its memory; an index that names none is ignored. */

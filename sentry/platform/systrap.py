@@ -56,6 +56,7 @@ def _raise_limit() -> None:
     """Take all descriptors that we may have: each guest process costs three."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    objects.ask_descriptors()
 
 
 def _proc_file(name: str) -> HostFd:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pysc.cabi import objects
 from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import E2BIG, EFAULT, ENAMETOOLONG
 from pysc.sentry.kernel.scheduler import park
@@ -229,11 +230,16 @@ def test_fork_bomb(compile_guest: Compile, monkeypatch: pytest.MonkeyPatch) -> N
     before = len(os.listdir("/proc/self/fd"))
     kernel.platform.start()
     few = (before + 60, limits[1])
-    monkeypatch.setattr(Systrap, "start", lambda _platform: resource.setrlimit(resource.RLIMIT_NOFILE, few))
+
+    def limit(pair: tuple[int, int]) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, pair)
+        objects.ask_descriptors()
+
+    monkeypatch.setattr(Systrap, "start", lambda _platform: limit(few))
     try:
         assert kernel.run(program, [b"bomb"]) == 0, kernel.output
     finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        limit(limits)
     assert len(os.listdir("/proc/self/fd")) <= before
 
 

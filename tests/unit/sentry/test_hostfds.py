@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Iterator
 
 import pytest
 
+from pysc.cabi import objects
 from pysc.cabi.linux.errors import ENFILE
 from pysc.sentry.fs.tmpfs import Tmpfs
 from pysc.sentry.hostfds import Held, Of, close, hold, is_for_process
@@ -14,13 +16,17 @@ from tests.support.vfs_world import World
 
 
 @pytest.fixture(autouse=True)
-def limit(monkeypatch: pytest.MonkeyPatch) -> int:
+def limit() -> Iterator[int]:
     """As few descriptors as leave no more than one for a file."""
     first = os.open("/", os.O_RDONLY)
     os.close(first)
-    limit = 2 * (first + 1)
-    monkeypatch.setattr(resource, "getrlimit", lambda _resource: (limit, limit))
-    return limit
+    few = 2 * (first + 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
+    objects.ask_descriptors()
+    yield few
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    objects.ask_descriptors()
 
 
 def test_files(limit: int) -> None:
