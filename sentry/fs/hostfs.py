@@ -15,6 +15,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakValueDictionary
 
+from msgspec.structs import replace
+
 from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import EIO, ENFILE, ENOENT, EPERM
 from pysc.cabi.linux.fcntl import RENAME_EXCHANGE, RENAME_NOREPLACE
@@ -25,12 +27,14 @@ from pysc.sentry.fs.dcache import Dcache, Lower
 from pysc.sentry.fs.hostinode import HostInode, Place
 from pysc.sentry.fs.hostregular import HostRegular
 from pysc.sentry.fs.inode import (
+    Changes,
     Entry,
     Filesystem,
     FsStatistics,
     Inode,
     Owner,
     anonymous_device,
+    clock,
 )
 from pysc.sentry.fs.superblock import Superblock
 from pysc.sentry.fs.tree import Tree
@@ -164,13 +168,15 @@ class HostLink(HostInode):
 class HostDirectory(HostInode):
     """Invariant: ``listing``, if there is one, has every name (exclusive mounts only)."""
 
-    __slots__ = ("_changes", "listing")
+    __slots__ = ("_changes", "_is_removed", "listing")
 
     def __init__(self, fs: HostFilesystem, attributes: HostAttributes) -> None:
         super().__init__(fs, attributes)
         self.listing: dict[bytes, Entry] | None = None
         self._changes = 0
         """Names that came or went."""
+        self._is_removed = False
+        """A guest has removed it: it is not on the host any more, and not under another name either."""
 
     def below(self, name: bytes) -> bytes:
         """Return the path of a name in it."""
@@ -277,6 +283,28 @@ class HostDirectory(HostInode):
         target.stale = inode is not target  # an overlay of the host's may number the names of one file apart
         return inode
 
+    async def set_attributes(self, changes: Changes) -> None:
+        if not self._is_removed:
+            await super().set_attributes(changes)
+            return
+        # Only who has it open here will ever see what it has.
+        there, given = self.host, changes
+        self.update(
+            replace(
+                there,
+                mode=there.mode if given.mode is None else there.mode & S_IFMT | given.mode,
+                uid=there.uid if given.uid is None else given.uid,
+                gid=there.gid if given.gid is None else given.gid,
+                atime=there.atime if given.atime is None else given.atime,
+                mtime=there.mtime if given.mtime is None else given.mtime,
+                ctime=clock(),
+            )
+        )
+
+    def removed(self) -> None:
+        super().removed()
+        self._is_removed = True
+
     async def unlink(self, name: bytes, child: Inode) -> None:
         await self._remove(name, child, is_directory=False)
 
@@ -285,18 +313,23 @@ class HostDirectory(HostInode):
 
     async def _remove(self, name: bytes, child: Inode, *, is_directory: bool) -> None:
         assert isinstance(child, HostInode)
+        await child.before_removal()
         host_file = child.host
         await self._ask(gofer.Unlink(self.file(), name, is_directory, host_file.dev, host_file.ino), child)
         self._removed(name, child)
+        child.removed()
 
     async def rename(self, name: bytes, child: Inode, target: Inode, new_name: bytes, replaced: Inode | None) -> None:
         assert isinstance(target, HostDirectory)
         assert isinstance(child, HostInode)
         flags = 0 if replaced is not None else RENAME_NOREPLACE
+        if isinstance(replaced, HostInode):
+            await replaced.before_removal()
         await self._rename(name, child, target, new_name, flags if not self.fs.revalidates else 0)
         self._removed(name, child)
         if isinstance(replaced, HostInode):
             target._removed(new_name, replaced)
+            replaced.removed()
         child.put(Place(target, new_name))
         target._note(new_name, child)
 

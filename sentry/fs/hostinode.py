@@ -129,6 +129,7 @@ class HostInode(Inode):
             self.update(attributes)
             return True
         self.lose(Place(directory, name))
+        self.lost()
         return False
 
     def withdraw(self) -> None:
@@ -168,6 +169,16 @@ class HostInode(Inode):
         """It is no longer found at ``place``."""
         if place in self.places:
             self.places.remove(place)
+
+    async def before_removal(self) -> None:
+        """A name of it is about to go, maybe the last one."""
+
+    def removed(self) -> None:
+        """A guest has removed a name of it, maybe the last one."""
+        self.lost()
+
+    def lost(self) -> None:
+        """A name of it has gone, maybe the last one: what is kept for who opens it next is of no use then."""
 
     async def attributes(self) -> Attributes:
         if self.stale or self.fs.revalidates:

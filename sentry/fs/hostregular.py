@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
@@ -32,9 +33,11 @@ class HostRegular(HostInode):
 
     Invariant: ``users`` descriptions have it open, ``writers`` of them for writing.  While ``write_fd`` is open it
     serves reads, too: on overlayfs a descriptor from before the first open for writing shows the old file.
+    ``read_fd`` is the gofer's if ``_changeable``: what the sentry opens below the tree is of a read-only mount, by
+    which the host lets nobody change anything.
     """
 
-    __slots__ = ("_busy", "_data", "_refuses", "_replaced", "read_fd", "users", "write_fd", "writers")
+    __slots__ = ("_busy", "_changeable", "_data", "_refuses", "_replaced", "read_fd", "users", "write_fd", "writers")
 
     def __init__(self, fs: HostFilesystem, attributes: HostAttributes) -> None:
         super().__init__(fs, attributes)
@@ -45,6 +48,7 @@ class HostRegular(HostInode):
         self._refuses = False  # RWF_NOWAIT, as does all that has no disk, and overlayfs
         self.read_fd = NONE
         self.write_fd = NONE
+        self._changeable = False
         self.users = 0
         self.writers = 0
         self._busy = 0
@@ -97,7 +101,7 @@ class HostRegular(HostInode):
 
     async def _open_data(self, write: bool) -> None:
         if write and self.write_fd < 0:
-            self._set_write_fd(self._own(await self.fs.tree.open_write(self.path(), self.host)))
+            self._set_write_fd(await self._open_by_gofer(write=True))
         elif self.write_fd < 0 and self.read_fd < 0:
             await self._open_reader()
 
@@ -118,6 +122,31 @@ class HostRegular(HostInode):
 
     async def _read_by_new(self) -> None:
         self._set_read_fd(self._own(await self.fs.tree.open_read(self.path(), self.host, self.superblock)))
+
+    async def _open_by_gofer(self, *, write: bool) -> HostFd:
+        return self._own(await self.fs.tree.open_by_gofer(self.path(), self.host, write=write))
+
+    async def before_removal(self) -> None:
+        # Who has it open may change it without a name, too; if that cannot be had, they hear of it when they try.
+        if self.users and len(self.places) < 2 and self.write_fd < 0 and not self._changeable:
+            with suppress(LinuxError):
+                await self._with_hold(self._read_by_changeable())
+
+    async def _read_by_changeable(self) -> None:
+        fd = await self._open_by_gofer(write=False)
+        if self.write_fd >= 0:
+            self.fs.tree.close(fd, self.superblock)
+            return
+        if self.read_fd >= 0:
+            self._replace(self.read_fd)
+        self.read_fd = fd
+        self._changeable = True
+        self._data.set_host(fd, fd)
+
+    def lost(self) -> None:
+        if not self.places and not self.users:
+            self.fs.idle.pop(self, None)
+            self.close_idle()
 
     def _own(self, fd: HostFd) -> HostFd:
         """Return a descriptor that was opened by a name of this file's; else it is closed.
@@ -171,6 +200,7 @@ class HostRegular(HostInode):
             self.fs.tree.close(fd, self.superblock)
         else:
             self.read_fd = fd
+            self._changeable = self.fs.tree.fd < 0
             self._data.set_host(self.fd, fd)
 
     def close_data(self, write: bool) -> None:
@@ -264,16 +294,17 @@ class HostRegular(HostInode):
             self.stale = True  # somebody may have asked meanwhile
 
     async def set_attributes(self, changes: Changes) -> None:
-        if self.places or self.write_fd < 0:
+        fd = self.write_fd if self.write_fd >= 0 or not self._changeable else self.read_fd
+        if self.places or fd < 0:
             try:
                 await super().set_attributes(changes)
             except (ENOENT, ESTALE):  # the host has moved or replaced it
-                if self.write_fd < 0:
+                if fd < 0:
                     raise
             else:
                 return
-        request = gofer.SetOpenAttributes(self.fs.tree.mount, FileFd.lend(self.write_fd), as_request(changes))
-        self.made(await self.fs.tree.call(request))
+        request = gofer.SetOpenAttributes(self.fs.tree.mount, FileFd.lend(fd), as_request(changes))
+        self.made(await self._with_hold(self.fs.tree.call(request)))
 
     async def seek_data(self, offset: int, hole: bool) -> int:
         whence = os.SEEK_HOLE if hole else os.SEEK_DATA

@@ -174,8 +174,7 @@ class Tree:
         fd = await self._open_here(path, os.O_NONBLOCK, attributes, at)
         if fd is not None:
             return fd
-        opened = await self.call(gofer.Open(self.file(path, attributes), os.O_RDONLY))
-        return self.hold(opened.file.take(), attributes)
+        return await self.open_by_gofer(path, attributes, write=False)
 
     async def _open_here(self, path: bytes, flags: int, attributes: HostAttributes, at: Superblock) -> HostFd | None:
         """Open below the tree; None: the gofer is to be asked."""
@@ -192,10 +191,10 @@ class Tree:
                 raise refusal from None
             return None
 
-    async def open_write(self, path: bytes, attributes: HostAttributes) -> HostFd:
-        """Open a regular file for reading and writing; the caller owns the descriptor."""
-        opened = await self.call(gofer.Open(self.file(path, attributes), os.O_RDWR))
-        return self.hold(opened.file.take(), attributes, writable=True)
+    async def open_by_gofer(self, path: bytes, attributes: HostAttributes, *, write: bool) -> HostFd:
+        """Open a file where it can be changed: for reading, and writing if asked; the caller owns the descriptor."""
+        opened = await self.call(gofer.Open(self.file(path, attributes), os.O_RDWR if write else os.O_RDONLY))
+        return self.hold(opened.file.take(), attributes, writable=write)
 
     async def entries(self, path: bytes, attributes: HostAttributes, at: Superblock) -> list[Entry]:
         """Return all entries of a directory."""

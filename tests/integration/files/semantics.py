@@ -79,6 +79,15 @@ def data():
     print(os.fstat(fd).st_size)
 
 
+def change(fd):
+    """Change what can be changed by a descriptor for reading, and print it."""
+    attempt("mode", os.fchmod, fd, 0o640)
+    attempt("owner", os.fchown, fd, 5, 6)
+    attempt("times", os.utime, fd, ns=(1_000_000_001, 2_000_000_002))
+    there = os.fstat(fd)
+    print(oct(there.st_mode), there.st_uid, there.st_gid, there.st_nlink, there.st_mtime_ns)
+
+
 def names():
     opened("a", os.O_CREAT)
     os.mkdir("d")
@@ -110,10 +119,29 @@ def names():
     print(os.fstat(fd).st_nlink, os.write(fd, b"gone"), os.pread(fd, 9, 0))
     os.fchmod(fd, 0o600)
     print(oct(os.fstat(fd).st_mode))
+    seen = mmap.mmap(fd, 4, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+    print(seen[:])
+    opened("c", os.O_CREAT)
+    fd = os.open("c", os.O_RDONLY)
+    os.unlink("c")
+    change(fd)
+    attempt("size by a reader", os.ftruncate, fd, 5)
+    opened("c", os.O_CREAT)
+    opened("f", os.O_CREAT)
+    fd = os.open("c", os.O_RDONLY)
+    os.rename("f", "c")
+    change(fd)
+    os.link("c", "f")
+    fd = os.open("c", os.O_RDONLY)
+    os.unlink("c")
+    change(fd)
+    print(oct(os.stat("f").st_mode))
     here = os.open(".", os.O_RDONLY)
     os.mkdir("deep")
+    fd = os.open("deep", os.O_RDONLY)
     os.chdir("deep")
     os.rmdir("../deep")
+    change(fd)
     attempt("in a removed directory", opened, "x", os.O_CREAT)
     attempt("list of it", os.listdir)
     attempt("cwd of it", os.getcwd)

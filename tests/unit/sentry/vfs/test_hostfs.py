@@ -13,12 +13,13 @@ import pytest
 from msgspec.structs import replace
 
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import E2BIG, EACCES, EBADMSG, EEXIST, EIO, ENAMETOOLONG, ENOENT, EROFS, ESTALE
+from pysc.cabi.linux.errors import E2BIG, EACCES, EBADMSG, EEXIST, EINVAL, EIO, ENAMETOOLONG, ENOENT, EROFS, ESTALE
 from pysc.cabi.linux.fcntl import O_CREAT, O_EXCL, O_RDWR
 from pysc.cabi.linux.stat import STAT
 from pysc.gofer import owners
 from pysc.gofer import tree as gofer_tree
 from pysc.gofer.handlers import handlers
+from pysc.sentry.fs import hostfs
 from pysc.sentry.fs.hostfs import HostFilesystem
 from pysc.sentry.fs.tmpfs import Tmpfs
 from pysc.sentry.fs.tree import Tree
@@ -54,6 +55,7 @@ class Gofer:
     def close(self) -> None:
         for mount in self.trees.mounts:
             os.close(mount.root)
+            os.close(mount.descriptors)
 
 
 class Mounts:
@@ -174,13 +176,13 @@ def test_a_file_is_not_taken_for_the_one_that_had_its_name(
     """It is replaced between the walk and the open; dispatch.py begins the call again (and the link is read again)."""
     world, _server = mounts.world(shared=True, direct=direct)
     (mounts.folder / "d/g").write_bytes(b"another")
-    name = "open_read" if flags == os.O_RDONLY else "open_write"
+    name = "open_read" if flags == os.O_RDONLY else "open_by_gofer"
     opened = getattr(Tree, name)
 
-    async def open_late(self: Tree, *args: Any) -> int:
+    async def open_late(self: Tree, *args: Any, **options: Any) -> int:
         if (mounts.folder / "d/g").exists():
             (mounts.folder / "d/g").rename(mounts.folder / "d/f")
-        return int(await opened(self, *args))
+        return int(await opened(self, *args, **options))
 
     monkeypatch.setattr(Tree, name, open_late)
     assert world.open(b"/d/f", flags) == -ESTALE.errno
@@ -332,6 +334,62 @@ def test_an_unlinked_file_can_be_changed(mounts: Mounts) -> None:
     assert world.read(fd) == b"te"
     world.call("fstat", fd, BUFFER)
     assert int.from_bytes(world.peek(8, BUFFER + 16), "little") == 0
+
+
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "rpc"])
+@pytest.mark.parametrize("replaced", [False, True], ids=["unlinked", "replaced"])
+def test_an_unlinked_file_that_is_open_for_reading_can_be_changed(mounts: Mounts, direct: bool, replaced: bool) -> None:
+    """By a descriptor of the gofer's: from before the name goes, and only if somebody has the file open."""
+    world, server = mounts.world(direct=direct)
+    fd = world.open(b"/d/f", 0)
+    world.put_file(b"/d/g", b"another")
+    server.asked.clear()
+    assert world.call(*(("rename", b"/d/g", b"/d/f") if replaced else ("unlink", b"/d/f"))) == 0
+    assert sum(isinstance(request, gofer.Open) for request in server.asked) == direct
+    assert world.call("fchmod", fd, 0o604) == 0
+    assert world.call("fchown", fd, NO_ID, NO_ID) == 0
+    assert world.call("ftruncate", fd, 2) == -EINVAL.errno
+    assert world.read(fd) == b"text"
+    world.call("fstat", fd, BUFFER)
+    assert int.from_bytes(world.peek(4, BUFFER + 24), "little") == 0o100604
+    server.asked.clear()
+    world.put_file(b"/d/h", b"closed")
+    world.call("unlink", b"/d/h")
+    assert not any(isinstance(request, gofer.Open) for request in server.asked)
+
+
+def open_files(folder: Path) -> list[str]:
+    """Return the names of this process's open files there, " (deleted)" behind those that have none."""
+    paths = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
+    targets = [os.readlink(path) for path in paths if os.path.lexists(path)]
+    return sorted(os.path.relpath(target, folder) for target in targets if target.startswith(f"{folder}/"))
+
+
+def test_what_nobody_has_open_does_not_outlive_its_name(mounts: Mounts) -> None:
+    """Descriptors are kept for the next open; of a file without a name they would only keep its blocks."""
+    world, _server = mounts.world()
+    world.get_file(b"/d/f")
+    world.put_file(b"/d/g", b"x")
+    world.put_file(b"/d/h", b"x")
+    assert open_files(mounts.folder) == ["d/f", "d/g", "d/h"]
+    world.call("unlink", b"/d/f")
+    world.call("rename", b"/d/g", b"/d/h")
+    assert open_files(mounts.folder) == ["d/h"]
+
+
+def test_the_longest_idle_loses_its_descriptor(mounts: Mounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hostfs, "IDLE_MAX", 2)
+    world, _server = mounts.world()
+    for name in (b"/d/a", b"/d/b", b"/d/c"):
+        world.put_file(name, b"x")
+    assert open_files(mounts.folder) == ["d/b", "d/c"]
+    world.get_file(b"/d/b")
+    fd = world.open(b"/d/c", 0)
+    world.put_file(b"/d/d", b"x")
+    world.put_file(b"/d/e", b"x")
+    assert open_files(mounts.folder) == ["d/c", "d/d", "d/e"]  # what is open counts for nothing
+    world.call("close", fd)
+    assert open_files(mounts.folder) == ["d/c", "d/e"]
 
 
 def test_other_names_of_a_file(mounts: Mounts) -> None:
