@@ -109,6 +109,10 @@ class Container:
         if self._terminal is not None:
             self._terminal.resize(rows, columns)
 
+    def targets(self) -> dict[int, bytes]:
+        """Return the mount points of what the gofer serves, by its numbers."""
+        return {0: b"/"} | {mount.gofer_mount: mount.target for mount in self._boot.mounts if mount.gofer_mount >= 0}
+
     # Files
     async def _root(self) -> Filesystem:
         root = self._boot.root

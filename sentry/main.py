@@ -36,12 +36,13 @@ from pysc.sentry.log import FdLog
 from pysc.sentry.net import unix_gc  # noqa: F401  # sockets name it in a function, since it knows them
 from pysc.sentry.platform.interface import Kind, PlatformError, Stall
 from pysc.sentry.platform.systrap import Systrap
+from pysc.sentry.silence import described
 from pysc.sentry.strace import Strace
 from pysc.sentry.syscalls.x86_64 import X86_64
 from pysc.urpc import report
 from pysc.urpc.blocking import Connection
 from pysc.urpc.codec import Codec
-from pysc.urpc.loop import Client, Server
+from pysc.urpc.loop import Client, Server, Silence
 from pysc.urpc.schema import sentry as schema
 from pysc.urpc.schema.gofer import GOFER
 
@@ -78,7 +79,7 @@ class Sentry:
         if flags.strace:
             self.kernel.strace = Strace(log.write, frozenset(flags.strace_syscalls) or None, flags.strace_log_size)
         scheduler = self.kernel.scheduler
-        self.gofer = Client(GOFER, self.platform, scheduler, Completion, build=BUILD)
+        self.gofer = Client(GOFER, self.platform, scheduler, Completion, build=BUILD, on_silence=self._on_silent_gofer)
         self.gofer.connect(socket.socket(fileno=boot.fds.gofer))
         self.container = Container(self.kernel, boot, self.gofer)
         self._ordinary = boot.ordinary
@@ -133,6 +134,9 @@ class Sentry:
         self.kernel.log.info(
             f"the loop was away for {stall.ns / 1e6:.0f} ms{waited}{where}, after: {names or 'no call'}"
         )
+
+    def _on_silent_gofer(self, silence: Silence) -> None:
+        self.kernel.log.warning(described(silence, self.container.targets()))
 
     # What the supervisor asks
     async def _on_start(self, _request: schema.Start) -> schema.Empty:

@@ -11,7 +11,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from pysc.cabi.linux.errors import EIO, ETOOMANYREFS, LinuxError
 from pysc.cabi.linux.poll import EPOLLIN
@@ -22,7 +22,10 @@ from pysc.urpc.wire import numbers, receive_frame, release, send_frame
 
 R = TypeVar("R")
 EPOLLOUT: Final = 0x4
-DRAIN_NS: Final = 5_000_000_000
+SECOND_NS: Final = 1_000_000_000
+DRAIN_NS: Final = 5 * SECOND_NS
+SILENCE_NS: Final = 5 * SECOND_NS
+"""A call that waits longer is told of."""
 MAX_QUEUE: Final = 1 << 20
 BATCH: Final = 64
 """Frames taken per turn of the loop, so that a flood leaves room for everything else."""
@@ -221,10 +224,33 @@ class Endpoint:
         self._queued = 0
 
 
+class _Call(NamedTuple):
+    request: Request[Any]
+    promise: Promise
+    since: int
+    """CLOCK_MONOTONIC, ns."""
+
+
+class Silence(NamedTuple):
+    """A call that has waited for long."""
+
+    request: Request[Any]
+    seconds: float
+    others: int
+    """So many more wait, too."""
+    connected: bool
+    """There is a peer."""
+
+
+def _tell(silence: Silence) -> None:
+    report("warning", f"no answer to {type(silence.request).__name__} for {silence.seconds:.0f} s")
+
+
 class Client:
     """Calls a server from coroutines of the kernel; survives its restart.
 
     What is asked while there is no peer waits for :meth:`connect`; what was asked and not answered has failed with EIO.
+    ``on_silence`` is told of the call that waits longest, once, when that takes too long.
     """
 
     __slots__ = (
@@ -233,9 +259,12 @@ class Client:
         "_endpoint",
         "_on_event",
         "_on_lost",
+        "_on_silence",
         "_promise",
         "_scheduler",
         "_service",
+        "_timer",
+        "_told",
         "_waiting",
         "_watcher",
     )
@@ -250,6 +279,7 @@ class Client:
         build: str = "",
         on_event: Callable[[Event], None] | None = None,
         on_lost: Callable[[str], None] | None = None,
+        on_silence: Callable[[Silence], None] = _tell,
     ) -> None:
         self._service = service
         self._watcher = watcher
@@ -258,9 +288,12 @@ class Client:
         self._build = build
         self._on_event = on_event
         self._on_lost = on_lost
+        self._on_silence = on_silence
         self._endpoint: _ClientEndpoint | None = None
-        self._asked: dict[int, Promise] = {}
-        self._waiting: deque[tuple[Request[Any], Promise]] = deque()
+        self._asked: dict[int, _Call] = {}
+        self._waiting: deque[_Call] = deque()
+        self._timer: Cancellable | None = None
+        self._told: _Call | None = None
 
     def connect(self, sock: socket.socket) -> None:
         """Talk to this peer from now on; a former one is dropped.  Takes the socket over."""
@@ -286,10 +319,12 @@ class Client:
 
     def start(self, request: Request[Any]) -> Promise:
         """Ask now, let somebody await the answer later; one that is dropped closes its descriptors."""
-        promise = self._promise()
-        self._waiting.append((request, promise))
+        call = _Call(request, self._promise(), time.monotonic_ns())
+        self._waiting.append(call)
+        if self._timer is None:
+            self._timer = self._scheduler.call_at(call.since + SILENCE_NS, self._look)
         self._pump()
-        return promise
+        return call.promise
 
     def tell(self, event: Event) -> None:
         """Send an event; lost if there is no peer."""
@@ -302,23 +337,43 @@ class Client:
             self._endpoint.close()
         self._lost("closed")
         while self._waiting:
-            self._waiting.popleft()[1].fail(EIO("closed"))
+            self._waiting.popleft().promise.fail(EIO("closed"))
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _pump(self) -> None:
         endpoint = self._endpoint
         while self._waiting and endpoint is not None and endpoint.codec.credits > 0 and not endpoint.congested:
-            request, promise = self._waiting.popleft()
+            call = self._waiting.popleft()
             try:
-                id_, frame = endpoint.codec.ask(request)
+                id_, frame = endpoint.codec.ask(call.request)
             except Exception as error:  # its caller's error or bug, and nobody else's whom this call may be pumping for
-                promise.fail(error)
+                call.promise.fail(error)
                 continue
-            self._asked[id_] = promise
+            self._asked[id_] = call
             endpoint.send(frame)
+
+    def _look(self) -> None:
+        """Look whether anything has waited for too long, as long as anything waits."""
+        self._timer = None
+        longest = next(iter(self._asked.values()), None) or (self._waiting[0] if self._waiting else None)
+        if longest is None:
+            return
+        now = time.monotonic_ns()
+        due = longest.since + SILENCE_NS
+        if due <= now:
+            due = now + SILENCE_NS
+            if longest is not self._told:
+                self._told = longest
+                waiting = len(self._asked) + len(self._waiting)
+                seconds = (now - longest.since) / SECOND_NS
+                self._on_silence(Silence(longest.request, seconds, waiting - 1, self._endpoint is not None))
+        self._timer = self._scheduler.call_at(due, self._look)
 
     def _received(self, received: Received) -> None:
         if isinstance(received, Answered):
-            promise = self._asked.pop(received.id)
+            promise = self._asked.pop(received.id).promise
             if received.error is None:
                 promise.resolve(received.value)
             else:
@@ -330,8 +385,8 @@ class Client:
     def _lost(self, reason: str) -> None:
         self._endpoint = None
         asked, self._asked = self._asked, {}
-        for promise in asked.values():
-            promise.fail(EIO(reason))
+        for call in asked.values():
+            call.promise.fail(EIO(reason))
 
     def _peer_lost(self, reason: str) -> None:
         report("warning", f"{self._service.name}: {reason}; {len(self._asked)} requests fail")

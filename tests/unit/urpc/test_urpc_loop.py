@@ -314,6 +314,32 @@ def test_the_others_go_on_while_a_server_is_silent(kernel: Loop) -> None:
     silent.sock.close()
 
 
+def test_long_waits_are_told_of_once(kernel: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that wait at a time only the longest: without a peer, and with one that is silent."""
+    monkeypatch.setattr(loop, "SILENCE_NS", 30_000_000)
+    told: list[loop.Silence] = []
+    client = loop.Client(SAMPLE, kernel, kernel.scheduler, Completion, on_silence=told.append)
+    for number in (1, 2):
+        client.start(Add(number, 0))
+    kernel.run_until(lambda: bool(told))
+    silent = Liar(client)
+    ticks: list[int] = []
+    kernel.scheduler.call_at(time.monotonic_ns() + 150_000_000, lambda: ticks.append(1))
+    kernel.run_until(lambda: bool(ticks))
+    assert [(silence.request, silence.others, silence.connected) for silence in told] == [(Add(1, 0), 1, False)]
+    assert 0.03 <= told[0].seconds < 5
+    silent.say(Type.REPLY, 0, SUM, [])
+    kernel.run_until(lambda: len(told) == 2)
+    assert (told[1].request, told[1].others, told[1].connected) == (Add(2, 0), 0, True)
+    silent.say(Type.REPLY, 1, SUM, [])
+    kernel.run_until(lambda: kernel.scheduler.deadline() is None)
+    client.start(Add(3, 0))
+    client.close()
+    assert kernel.scheduler.deadline() is None
+    assert len(told) == 2
+    silent.sock.close()
+
+
 def _receive_or_none(sock: socket.socket) -> bytes | None:
     try:
         return sock.recv(MAX_FRAME, socket.MSG_DONTWAIT)
