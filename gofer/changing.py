@@ -62,14 +62,14 @@ class Changing:
     def set_open_attributes(self, request: SetOpenAttributes) -> Made:
         """The same by descriptor.
 
-        It must be one of ours: we have capabilities over the inodes of descriptors that the sentry got elsewhere, its
-        standard output for example.
+        It must be one of a gofer's of this sandbox: we have capabilities over the inodes of descriptors that the sentry
+        got elsewhere, its standard output for example.
         """
         mount = self._mounts.writable(request.mount)
         changes, fd = request.changes, request.file.fileno()
         attributes = host.stat_at(fd)
-        if attributes.mnt_id not in mount.host_ids or not attributes.mnt_id:
-            raise EPERM("not opened by this gofer")
+        if not mount.has(fd, attributes):
+            raise EPERM("not opened by a gofer of this tree")
         _check_size(changes, stat.S_IFMT(attributes.mode))
         if changes.size is not None:
             mount.owners.resize(fd, changes.size)  # EINVAL unless it was opened for writing

@@ -1,6 +1,7 @@
 """The life of a gofer: make the trees, lock down, serve one sentry until it is gone.
 
-:func:`set_up` is called in new namespaces, before the process gives its root and privileges up; :func:`serve` last.
+:func:`set_up` or :func:`take_up` is called in new namespaces, before the process gives its root and privileges up;
+:func:`serve` last.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from pysc.cabi.build_id import BUILD
-from pysc.gofer import confinement, owners, tree
+from pysc.gofer import confinement, kept, owners, tree
 from pysc.gofer.handlers import handlers
 from pysc.gofer.mounts import ServedMount
 from pysc.urpc.blocking import serve as serve_peer
@@ -36,9 +37,23 @@ def set_up(
     if map_owners:
         tree.check_attributes(exports)
     made = tree.clone(exports, readable=trees and not map_owners) if private else tree.plain(exports)
-    for mount in made.mounts:
+    return _owned(made.mounts, map_owners), made.readable
+
+
+def leave(mounts: Sequence[ServedMount]) -> list[int]:
+    """Return the descriptors to leave for the next gofer (:mod:`pysc.gofer.kept`); the first is the caller's."""
+    return kept.leave(mounts)
+
+
+def take_up(left: Sequence[int], *, map_owners: bool = False) -> list[ServedMount]:
+    """Return what an earlier gofer has left, instead of :func:`set_up`; takes the descriptors over."""
+    return _owned(kept.take_up(left), map_owners)
+
+
+def _owned(mounts: list[ServedMount], map_owners: bool) -> list[ServedMount]:
+    for mount in mounts:
         mount.owners = owners.MAPPED if map_owners else owners.HOST
-    return made.mounts, made.readable
+    return mounts
 
 
 def serve(sock: socket.socket, mounts: Sequence[ServedMount], *, confined: bool = True) -> NoReturn:

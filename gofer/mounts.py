@@ -24,7 +24,7 @@ DEVICES: Final = (stat.S_IFCHR, stat.S_IFBLK)
 class ServedMount:
     """One tree: a directory descriptor (O_PATH, borrowed for the life of the process) and what may be done below it."""
 
-    __slots__ = ("hidden", "host_ids", "id", "owners", "path", "readonly", "root", "sockets")
+    __slots__ = ("descriptors", "hidden", "host_ids", "id", "owners", "path", "readonly", "root", "sockets", "source")
 
     def __init__(self, number: int, root: int, *, readonly: bool, path: bytes = b"", sockets: bool = False) -> None:
         self.id = number
@@ -39,7 +39,26 @@ class ServedMount:
         self.hidden: frozenset[int] = frozenset()
         """Mounts of the host below it that show its kernel: their roots are seen, what is in them is not."""
         self.host_ids = {host.stat_at(root).mnt_id}
-        """Mounts of the host that descriptors of this gofer come from: the tree's and those seen below it."""
+        """Mounts of the host that the tree is made of, so far as they are known: a gofer's descriptors are of these."""
+        self.source = b""
+        """Where it is on the host, if those mounts have other files, too: then that tells which are the tree's."""
+        self.descriptors = -1
+        """With ``source``: /proc/self/fd."""
+
+    def has(self, fd: int, attributes: HostAttributes) -> bool:
+        """Whether an open file, whose name may be gone, is one of the tree's."""
+        if not attributes.mnt_id or attributes.mnt_id not in self.host_ids:
+            return False
+        if not self.source:
+            return True
+        there = os.readlink(b"%d" % fd, dir_fd=self.descriptors)
+        itself = self.source if attributes.nlink else self.source + b" (deleted)"
+        return there == itself or there.startswith(self.source.rstrip(b"/") + b"/")
+
+
+def own_descriptors() -> int:
+    """Open the directory of this process's own descriptors, while there is a path to it."""
+    return os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 class Place:

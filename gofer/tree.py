@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol
+from contextlib import suppress
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -21,7 +22,7 @@ from pysc.cabi import confine, host
 from pysc.cabi.linux.errors import EOPNOTSUPP
 from pysc.cabi.linux.mount import MNT_DETACH, MS_BIND, MS_NODEV, MS_NOSUID, MS_RDONLY, MS_REC, MS_SLAVE
 from pysc.cabi.remedies import explained
-from pysc.gofer.mounts import ServedMount
+from pysc.gofer.mounts import ServedMount, own_descriptors
 
 OF_THE_HOST: Final = frozenset(
     b"proc sysfs cgroup cgroup2 devtmpfs devpts securityfs debugfs tracefs configfs bpf pstore efivarfs fusectl "
@@ -88,13 +89,15 @@ def check_attributes(exports: Iterable[Export]) -> None:
 def plain(exports: Sequence[Export]) -> Trees:
     """Open the sources as they are: for a gofer without a mount namespace of its own, which serves reads, too.
 
-    Nothing can be covered: the gofer itself keeps out of the host's own file systems.
+    Nothing can be covered: the gofer itself keeps out of the host's own file systems.  And what is on the same mounts
+    without being in the trees is told by its path.
 
     Raises:
         SetUpError: a source is on one.
     """
     mounts = []
-    hidden = frozenset(number for number, _point in _of_the_host(_mountinfo()))
+    there, descriptors = _mountinfo(), own_descriptors()
+    hidden = frozenset(found.number for found in there if found.kind in OF_THE_HOST)
     for number, export in enumerate(exports):
         above, name = os.path.split(export.source.rstrip(b"/"))
         is_directory = os.path.isdir(export.source)
@@ -103,6 +106,8 @@ def plain(exports: Sequence[Export]) -> Trees:
         if mount.host_ids & hidden:
             raise SetUpError(f"cannot serve {os.fsdecode(export.source)}: it is the host kernel's own file system")
         mount.hidden = hidden
+        mount.source, mount.descriptors = os.path.realpath(export.source), descriptors
+        _note_mounts(mount, mount.source, [found.point for found in there if found.kind not in OF_THE_HOST])
         mounts.append(mount)
     return Trees(mounts, {})
 
@@ -114,7 +119,8 @@ def clone(exports: Sequence[Export], *, readable: bool) -> Trees:
         SetUpError: a source is missing or refused, or the kernel has no detached mounts (Linux 5.14).
     """
     confine.mount(b"none", b"/", flags=MS_REC | MS_SLAVE)  # what we cover stays covered here only
-    hidden = [point for _number, point in _of_the_host(_mountinfo())]
+    there = _mountinfo()
+    hidden = [found.point for found in there if found.kind in OF_THE_HOST]
     scratch = _Scratch([export.source for export in exports])
     served: dict[int, ServedMount] = {}
     trees: dict[int, int] = {}
@@ -125,6 +131,7 @@ def clone(exports: Sequence[Export], *, readable: bool) -> Trees:
             place, path = _prepared(export.source, hidden, scratch)
             root = _detached(place, confine.MOUNT_ATTR_RDONLY if export.readonly else 0)
             served[number] = ServedMount(number, root, readonly=export.readonly, path=path)
+            _note_mounts(served[number], place, [found.point for found in there])
             if readable:
                 trees[number] = _detached(place, confine.MOUNT_ATTR_RDONLY)
         except OSError as error:
@@ -217,20 +224,33 @@ class _Scratch:
             confine.umount(self._place, MNT_DETACH)
 
 
-def _mountinfo() -> bytes:
+class _Mounted(NamedTuple):
+    number: int
+    point: bytes
+    kind: bytes
+
+
+def _mountinfo() -> list[_Mounted]:
+    """Return all mounts of this namespace (proc_pid_mountinfo(5))."""
     with open("/proc/self/mountinfo", "rb") as file:
-        return file.read()
-
-
-def _of_the_host(mountinfo: bytes) -> list[tuple[int, bytes]]:
-    """Return number and mount point of the host's own file systems (proc_pid_mountinfo(5))."""
-    points = []
-    for line in mountinfo.splitlines():
+        lines = file.read().splitlines()
+    mounted = []
+    for line in lines:
         before, _, after = line.partition(b" - ")
-        if after.split(b" ", 1)[0] in OF_THE_HOST:
-            fields = before.split(b" ")
-            points.append((int(fields[0]), _unescape(fields[4])))
-    return points
+        fields = before.split(b" ")
+        mounted.append(_Mounted(int(fields[0]), _unescape(fields[4]), after.split(b" ", 1)[0]))
+    return mounted
+
+
+def _note_mounts(mount: ServedMount, source: bytes, points: Iterable[bytes]) -> None:
+    """Find the numbers of all mounts of a tree: descriptors that come from there are the gofer's."""
+    below = source.rstrip(b"/") + b"/"
+    within = [point.removeprefix(below) for point in points if point.startswith(below)]
+    for path in (mount.path, *within):
+        with suppress(OSError):  # others may rename what is above a mount point, and put a link there
+            fd = host.open_beneath(mount.root, path, os.O_PATH)
+            mount.host_ids.add(host.stat_at(fd).mnt_id)
+            os.close(fd)
 
 
 def _unescape(path: bytes) -> bytes:

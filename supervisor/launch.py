@@ -6,6 +6,7 @@ which stays open as the place for last words (:func:`_last_words`)::
     child: unshared      spawner: mapped      (its ids)
     child: pid N         spawner: go          (pid 1 of the new namespace; the intermediate is reaped)
     gofer: trees + fds   spawner to sentry: trees + fds
+    gofer: left + fds    (what the spawner keeps for the next gofer, who gets it with "go")
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NoReturn
 
 import msgspec
@@ -28,6 +29,7 @@ from pysc.supervisor import daemon
 from pysc.supervisor.daemon import Identity, write_maps
 from pysc.supervisor.failure import Failure
 from pysc.supervisor.plan import Plan
+from pysc.urpc.fds import MAX_FDS
 from pysc.urpc.schema import sentry as sentry_schema
 from pysc.urpc.schema.log import line
 from pysc.urpc.schema.spawner import Role
@@ -61,6 +63,10 @@ class Starting:
         self.sync = sync
         self.identity = identity
         self.pidfd = -1
+        self.end: socket.socket | None = None
+        """Of the gofer's socket, its own: here it is seen when the sentry hangs up."""
+        self.reason = ""
+        """Why it was killed."""
         sync.settimeout(START_SECONDS)
 
     def hear(self, word: bytes, fds: int = 0) -> tuple[bytes, list[int]]:
@@ -70,9 +76,12 @@ class Starting:
             Failure: it said that it failed, died, or is silent.
         """
         try:
-            data, received, _, _ = socket.recv_fds(self.sync, WORD, fds)
+            data, received, flags, _ = socket.recv_fds(self.sync, WORD, fds, socket.MSG_CMSG_CLOEXEC)
         except OSError:
             raise Failure(f"the {self.role} is silent: run with --debug to see more") from None
+        if flags & socket.MSG_CTRUNC:
+            _close(received)
+            raise Failure(f"cannot take the descriptors of the {self.role}: raise ulimit -n")
         if data.startswith(b"fail "):
             raise Failure(_printable(data[5:]))
         if not data.startswith(word):
@@ -108,6 +117,8 @@ class Starting:
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+        if self.end is not None:  # with this, the sentry sees that the gofer is gone
+            self.end.close()
         return status, _printable(words.removeprefix(b"fail "))
 
 
@@ -152,6 +163,8 @@ class Launcher:
         self._donation = donation
         self._last_capability = daemon.last_capability()
         self._stderr = donation.log if donation.crashes_to_log else None
+        self._left: list[int] = []
+        """What the first gofer has left for the next ones."""
 
     def start(self, kuid: int) -> tuple[dict[Role, Starting], socket.socket]:
         """Start all three; return them and the supervisor's end of the sentry's control socket.
@@ -172,34 +185,31 @@ class Launcher:
             order = [children[Role.GOFER], children[Role.SENTRY], children[Role.NETSTACKD]]
             for child in order:
                 self._converse(child)
-            trees, fds = children[Role.GOFER].hear(b"trees", 253)
+            trees, fds = children[Role.GOFER].hear(b"trees", MAX_FDS)
             children[Role.SENTRY].say(b"trees " + trees, fds)
             _close(fds)
+            _, self._left = children[Role.GOFER].hear(b"left", MAX_FDS)
         except Failure:
             control.close()
             _abandon(children)
             raise
         finally:
-            for sock in (sentry_control, to_gofer, gofer_end, to_netstackd, netstackd_end):
+            for sock in (sentry_control, to_gofer, to_netstackd, netstackd_end):
                 sock.close()
             self._forget_donation()
         return children, control
 
     def restart_gofer(self, kuid: int) -> tuple[Starting, socket.socket]:
-        """Start a gofer in place of one that died; return it and the sentry's end of its socket.
+        """Start a gofer in place of one that died, for the same trees; return it and the sentry's end of its socket.
 
         Raises:
             Failure: it could not be started.
         """
         to_gofer, gofer_end = _pair()
+        child = self._fork_gofer(kuid, gofer_end)
         try:
-            child = self._fork_gofer(kuid, gofer_end)
-        finally:
-            gofer_end.close()
-        try:
-            self._converse(child)
-            _, fds = child.hear(b"trees", 253)
-            _close(fds)  # the sentry goes on with those it has: they show the same files
+            self._converse(child, self._left)
+            child.hear(b"trees")  # none: the sentry goes on with those it has
         except Failure:
             to_gofer.close()
             _abandon({Role.GOFER: child})
@@ -211,7 +221,7 @@ class Launcher:
         given = self._donation
         _close([fd for fd in given.descriptors() if fd != given.log or not given.crashes_to_log])
 
-    def _converse(self, child: Starting) -> None:
+    def _converse(self, child: Starting, left: Sequence[int] = ()) -> None:
         if not self._plan.unsafe_no_namespaces:
             child.hear(b"unshared")
             try:
@@ -228,10 +238,12 @@ class Launcher:
             child.pidfd = os.pidfd_open(child.pid)
         except OSError as error:
             raise Failure(f"pidfd_open(2): {error.strerror}; Linux 5.3 or newer is needed") from None
-        child.say(b"go")
+        child.say(b"go", left)
 
     def _fork_gofer(self, kuid: int, end: socket.socket) -> Starting:
-        return self._fork(Role.GOFER, self._identity(kuid, GOFER_CAPABILITIES, sandboxed=False), end)
+        child = self._fork(Role.GOFER, self._identity(kuid, GOFER_CAPABILITIES, sandboxed=False), end)
+        child.end = end
+        return child
 
     def _identity(self, kuid: int, capabilities: int, *, sandboxed: bool) -> Identity:
         namespaces = not self._plan.unsafe_no_namespaces
@@ -293,13 +305,13 @@ class Launcher:
                 if pid:
                     sync.send(b"pid %d" % pid)
                     os._exit(0)
-            _await(sync, b"go")
+            _, left = _await(sync, b"go", MAX_FDS)
             daemon.preload()
             match role:
                 case Role.SENTRY:
                     self._sentry(sync, who, *sockets)
                 case Role.GOFER:
-                    self._gofer(sync, who, *sockets)
+                    self._gofer(sync, who, left, *sockets)
                 case Role.NETSTACKD:
                     self._netstackd(sync, who, *sockets)
         except BaseException as error:
@@ -344,7 +356,7 @@ class Launcher:
         daemon.become(who, self._last_capability)
         # Its own /proc/self has become root's; lock_down() closes it again.
         confine.prctl(PR_SET_DUMPABLE, 1)
-        data, fds = _await(sync, b"trees", 253)
+        data, fds = _await(sync, b"trees", MAX_FDS)
         numbers = [int(number) for number in data.split()]
         descriptors = sentry_schema.Descriptors(
             gofer=gofer.detach(),
@@ -366,20 +378,27 @@ class Launcher:
         daemon.hold_lifeline(sync)
         main.serve(end)
 
-    def _gofer(self, sync: socket.socket, who: Identity, end: socket.socket) -> NoReturn:
+    def _gofer(self, sync: socket.socket, who: Identity, left: list[int], end: socket.socket) -> NoReturn:
         from pysc.gofer import main, tree
 
         direct, private = self._plan.boot.flags.file_access_direct, not self._plan.unsafe_no_namespaces
+        map_owners = self._plan.map_owners
+        trees: dict[int, int] = {}
         try:
-            mounts, trees = main.set_up(
-                self._plan.exports, trees=direct, private=private, map_owners=self._plan.map_owners
-            )
+            if left:
+                mounts = main.take_up(left, map_owners=map_owners)
+            else:
+                mounts, trees = main.set_up(self._plan.exports, trees=direct, private=private, map_owners=map_owners)
         except tree.SetUpError as error:
             raise Failure(str(error)) from None
         self._root(procfs=False)
         daemon.become(who, self._last_capability)
         socket.send_fds(sync, [b"trees " + b" ".join(b"%d" % number for number in trees)], list(trees.values()))
         _close(list(trees.values()))
+        if not left:
+            leaves = main.leave(mounts)
+            socket.send_fds(sync, [b"left"], leaves)
+            os.close(leaves[0])
         daemon.hold_lifeline(sync)
         main.serve(end, mounts)
 
@@ -392,7 +411,7 @@ def _open_guest() -> int:
 
 
 def _await(sync: socket.socket, word: bytes, fds: int = 0) -> tuple[bytes, list[int]]:
-    data, received, _, _ = socket.recv_fds(sync, WORD, fds)
+    data, received, _, _ = socket.recv_fds(sync, WORD, fds, socket.MSG_CMSG_CLOEXEC)
     if not data.startswith(word):
         sys.exit(1)  # the spawner gave up
     return data[len(word) + 1 :], list(received)
@@ -404,6 +423,6 @@ def _abandon(children: dict[Role, Starting]) -> None:
         child.reap()
 
 
-def _close(fds: list[int]) -> None:
+def _close(fds: Iterable[int]) -> None:
     for fd in fds:
         os.close(fd)

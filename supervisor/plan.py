@@ -27,7 +27,7 @@ _SWITCHES: Final = {
 }  # fmt: skip
 
 MAX_EXPORTS: Final = 250
-"""Their descriptors go in one message, which takes 253 (unix(7), SCM_MAX_FD)."""
+"""Their descriptors go in one message, with a description, and that takes 253 (unix(7), SCM_MAX_FD)."""
 
 _SILENT: Final = frozenset({
     "defaults", "bind", "rbind", "async", "sync", "dirsync", "diratime", "nodiratime", "relatime", "norelatime",

@@ -293,7 +293,7 @@ class SetAttributes(Request[Made], tag=32):
 
 
 class SetOpenAttributes(Request[Made], tag=33):
-    """The same for an open file, perhaps unlinked: one that this gofer opened.  EPERM: any other."""
+    """The same for an open file, perhaps unlinked: one that a gofer of this sandbox opened.  EPERM: any other."""
 
     mount: MountId
     file: FileFd

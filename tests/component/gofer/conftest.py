@@ -57,15 +57,28 @@ def _become_user(uid: int) -> None:
 
 
 def _serve(
-    sock: socket.socket, exports: Sequence[Export], *, trees: bool, files: int | None, user: int, map_owners: bool
+    sock: socket.socket,
+    exports: Sequence[Export],
+    *,
+    trees: bool,
+    files: int | None,
+    user: int,
+    map_owners: bool,
+    left: Sequence[int],
 ) -> None:
     if user:
         _become_user(user)
     confine.unshare(CLONE_NEWNS)
-    mounts, readable = main.set_up(exports, trees=trees, map_owners=map_owners)
+    readable: dict[int, int] = {}
+    if left:
+        mounts = main.take_up(left, map_owners=map_owners)
+    else:
+        mounts, readable = main.set_up(exports, trees=trees, map_owners=map_owners)
     confine.prctl(PR_SET_NO_NEW_PRIVS, 1)
+    leaves = main.leave(mounts)
     socket.send_fds(sock, [b"x"], list(readable.values()))
-    for fd in readable.values():
+    socket.send_fds(sock, [b"x"], leaves)
+    for fd in (leaves[0], *readable.values()):
         os.close(fd)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files or hard // 2, files or hard))
@@ -78,7 +91,7 @@ def requests(*made: Request[Any]) -> tuple[Request[Any], ...]:
 
 
 class Gofer:
-    """A gofer process, its client and the trees that it has handed out."""
+    """A gofer process, its client and the trees that it has handed out; ``left`` is for one that takes its place."""
 
     def __init__(
         self,
@@ -87,6 +100,7 @@ class Gofer:
         files: int | None = None,
         user: int = 0,
         map_owners: bool = False,
+        left: Sequence[int] = (),
         build: str = BUILD,
     ) -> None:
         self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -94,27 +108,34 @@ class Gofer:
         if not self.pid:
             try:
                 self.sock.close()
-                _serve(theirs, exports, trees=trees, files=files, user=user, map_owners=map_owners)
+                _serve(theirs, exports, trees=trees, files=files, user=user, map_owners=map_owners, left=left)
             except BaseException:
                 traceback.print_exc()
             finally:
                 os._exit(9)
         theirs.close()
         _, self.trees, _, _ = socket.recv_fds(self.sock, 1, len(exports))
+        _, self.left, _, _ = socket.recv_fds(self.sock, 1, len(exports) + 1)
         self.client = Client(self.sock, gofer.GOFER, build=build)
         self.call = self.client.call
 
     def wait_end(self) -> int:
         """Hang up; return how the process ended."""
         self.client.close()
-        for fd in self.trees:
+        for fd in (*self.trees, *self.left):
             os.close(fd)
-        self.trees = []
+        self.trees = self.left = []
         pid, self.pid = self.pid, 0
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if pid else 0
 
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kill it, and see it go."""
+        self.kill()
+        os.waitpid(self.pid, 0)
+        self.pid = 0
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 
 from pysc.cabi.linux.errors import EACCES, ENOENT, EPERM, EROFS, ESTALE, EXDEV
+from pysc.gofer import kept, tree
 from pysc.gofer.handlers import handlers
 from pysc.gofer.mounts import Mounts, ServedMount
 from pysc.gofer.owners import Owners
+from pysc.urpc.fds import FileFd
 from pysc.urpc.message import Request
 from pysc.urpc.schema import gofer
 from pysc.urpc.schema.gofer import File
-from tests.component.gofer.conftest import requests
+from tests.component.gofer.conftest import Export, requests
 from tests.component.gofer.test_gofer_changing import MUTATIONS
 
 ROOT = File(0, b"")
@@ -111,6 +113,41 @@ def test_two_mounts_of_one_directory(mount: ServedMount) -> None:
     ):
         with pytest.raises(EXDEV):
             table[type(request)](request)
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["directory", "file"])
+def test_descriptors_from_elsewhere_on_the_same_mount(tmp_path: Path, single: bool) -> None:
+    """Without clones the number of a mount does not say whether a file is in the tree (--unsafe-no-namespaces)."""
+    served = tmp_path / "served"
+    served.mkdir()
+    strangers = [tmp_path / "served (deleted)", tmp_path / "served2"]
+    if single:
+        strangers += [served / "other", served / "file (deleted)"]
+    for file in (served / "file", *strangers):
+        file.touch()
+    source = served / "file" if single else served
+    (mount,) = tree.plain([Export(os.fsencode(source))]).mounts
+    table = handlers([mount])
+    change = gofer.Changes(mode=0o640)
+
+    def changed(path: Path, *, unlink: bool = False) -> int:
+        with path.open("rb") as file:
+            if unlink:
+                path.unlink()
+            table[gofer.SetOpenAttributes](gofer.SetOpenAttributes(0, FileFd.lend(file.fileno()), change))
+            return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+
+    for stranger in strangers:
+        with pytest.raises(EPERM):
+            changed(stranger)
+    assert changed(served / "file") == 0o640
+    (served / "file").chmod(0o600)
+    assert changed(served / "file", unlink=True) == 0o640
+    description, *roots = kept.leave([mount])
+    (again,) = kept.take_up([description, *map(os.dup, roots)])
+    assert (again.source, again.host_ids) == (mount.source, mount.host_ids)
+    for fd in (mount.root, mount.descriptors, again.root, again.descriptors):
+        os.close(fd)
 
 
 def test_devices(root_user: None, mount: ServedMount, call: Call, tmp_path: Path) -> None:

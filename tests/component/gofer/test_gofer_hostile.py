@@ -308,7 +308,7 @@ def test_nothing_is_lost_by_a_restart(tmp_path: Path, start: Callable[..., Gofer
     os.waitpid(first.pid, 0)
     first.pid = 0
     os.pwrite(created.file.fileno(), b"still", 0)
-    second = start(Export(os.fsencode(tmp_path)))
+    second = start(Export(os.fsencode(tmp_path)), left=first.left)
     there = os.stat(tmp_path / "file")
     with second.call(gofer.Open(File(0, b"file", there.st_dev, there.st_ino), os.O_RDONLY)).file as file:
         assert os.pread(file.fileno(), 9, 0) == b"still"
