@@ -137,8 +137,13 @@ class Loop:
         self._callbacks[fd] = callback
         self._poll.register(fd, select.POLLIN)
 
+    def watch_end(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call back as long as the socket ``fd`` is at its end, whatever there is still to be read."""
+        self._callbacks[fd] = callback
+        self._poll.register(fd, 0)
+
     def unwatch(self, fd: int) -> None:
-        """Undo :meth:`watch`; unknown descriptors are fine."""
+        """Undo either; unknown descriptors are fine."""
         if self._callbacks.pop(fd, None) is not None:
             self._poll.unregister(fd)
 

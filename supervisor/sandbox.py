@@ -383,7 +383,8 @@ class Sandbox:
             else:
                 self._lost(reason)
         elif isinstance(event, protocol.Restarted):
-            self._log.warning(f"the gofer died and was restarted {event.reason}".rstrip())
+            reason = f": {event.reason}" if event.reason else ""
+            self._log.warning(f"the gofer died and was restarted{reason}")
             self._pidfds.append(event.daemon.pidfd.take())
             if self.state is not None:
                 self.state.daemons["gofer"] = event.daemon.pid

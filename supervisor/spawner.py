@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import socket
+import time
 from typing import Final
 
 import msgspec
@@ -30,6 +31,7 @@ from pysc.supervisor.failure import Failure
 from pysc.supervisor.launch import Donation, Launcher, Starting
 from pysc.supervisor.peer import Loop, Peer
 from pysc.supervisor.plan import Plan
+from pysc.supervisor.restarts import Restarts
 from pysc.supervisor.state import Store
 from pysc.urpc.codec import Asked
 from pysc.urpc.fds import EventFd, SocketFd
@@ -40,9 +42,10 @@ from pysc.urpc.schema.spawner import Role
 ORPHANS_SECONDS: Final = 5
 """How long guests that have lost their sentry may take to end."""
 MAX_RESTARTS: Final = 8
-"""A gofer that dies more often in one sandbox will not get better."""
+RESTARTS_SECONDS: Final = 60.0
+"""A gofer that dies more often within this time will not get better."""
 END_SECONDS: Final = 1.0
-"""How long the sentry's end may take once its sockets are closed."""
+"""How long the end of the sentry, or of the gofer, may take once its sockets are closed."""
 
 
 def run(sock: socket.socket) -> None:
@@ -86,7 +89,7 @@ class Spawner:
         self._joined: list[str] = []
         self._kuid = 0
         self._keep = False
-        self._restarts = 0
+        self._restarts = Restarts(MAX_RESTARTS, RESTARTS_SECONDS)
         self._done = False
         self._loop = Loop()
         self._peer = Peer(
@@ -154,10 +157,29 @@ class Spawner:
     def _watch(self, role: Role) -> None:
         child = self._children[role]
         self._loop.watch(child.pidfd, lambda: self._on_death(role, child))
+        if child.end is not None:
+            self._loop.watch_end(child.end.fileno(), lambda: self._on_cut_off(child))
+
+    def _unwatch(self, child: Starting) -> None:
+        self._loop.unwatch(child.pidfd)
+        if child.end is not None:
+            self._loop.unwatch(child.end.fileno())
+
+    def _on_cut_off(self, gofer: Starting) -> None:
+        """The sentry has hung up: because it ends, or because of what the gofer said.  A gofer ends by itself then."""
+        assert gofer.end is not None
+        self._loop.unwatch(gofer.end.fileno())
+        self._loop.after(END_SECONDS, lambda: self._end_gofer(gofer))
+
+    def _end_gofer(self, gofer: Starting) -> None:
+        if self._children.get(Role.GOFER) is gofer and self._sentry_lives():
+            gofer.reason = "it had been cut off, did not end, and was killed"
+            gofer.kill()
 
     def _on_death(self, role: Role, child: Starting) -> None:
-        self._loop.unwatch(child.pidfd)
+        self._unwatch(child)
         status, words = child.reap()
+        words = child.reason or words
         if self._children.get(role) is child:
             del self._children[role]
         if role is Role.GOFER and status == 0:  # it saw the sentry's end, or that the sentry has cut it off
@@ -170,8 +192,7 @@ class Spawner:
     def _replace_gofer(self, status: int, words: str) -> None:
         if not self._sentry_lives():
             return
-        if self._restarts < MAX_RESTARTS:
-            self._restarts += 1
+        if self._restarts.may(time.monotonic()):
             assert self._launcher is not None
             try:
                 with cgroups.inside(self._joined):
@@ -194,7 +215,7 @@ class Spawner:
 
     def _kill_all(self) -> None:
         for child in self._children.values():
-            self._loop.unwatch(child.pidfd)
+            self._unwatch(child)
             child.kill()
         for child in self._children.values():
             child.reap()

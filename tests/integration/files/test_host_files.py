@@ -6,6 +6,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import select
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -287,15 +289,24 @@ def test_what_is_no_file_any_more_is_not_read(
 PIDFD_GETFD = 438
 
 
-def cut_off(pid: int) -> None:
-    """Let a process find that its peers have hung up."""
+@contextmanager
+def sockets_of(pid: int) -> Iterator[list[socket.socket]]:
+    """The sockets of another process."""
     libc, pidfd = ctypes.CDLL(None, use_errno=True), os.pidfd_open(pid)
     paths = Path(f"/proc/{pid}/fd").iterdir()
-    held = [libc.syscall(PIDFD_GETFD, pidfd, int(path.name), 0) for path in paths if "socket:" in os.readlink(path)]
-    for fd in held:
-        with socket.socket(fileno=fd) as sock:
-            sock.shutdown(socket.SHUT_RDWR)
+    numbers = [int(path.name) for path in paths if "socket:" in os.readlink(path)]
+    held = [socket.socket(fileno=libc.syscall(PIDFD_GETFD, pidfd, number, 0)) for number in numbers]
     os.close(pidfd)
+    yield held
+    for sock in held:
+        sock.close()
+
+
+def cut_off(pid: int) -> None:
+    """Let a process find that its peers have hung up."""
+    with sockets_of(pid) as held:
+        for sock in held:
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_gofer_that_was_cut_off_is_replaced(bundle: Bundle, direct: list[str]) -> None:
@@ -319,6 +330,110 @@ $b mkdir first; $b mkdir second && echo made
             process.kill()
     assert (stdout, process.returncode) == (b"made\n", 0), stderr
     assert b"the gofer died and was restarted" in stderr
+
+
+HANGS = """
+b=/bin/busybox
+echo started; read go
+$b mkdir /volume/first; $b mkdir /volume/second && echo made
+"""
+
+
+def test_a_gofer_that_hangs_is_told_of_and_killed_once_it_is_cut_off(
+    bundle: Bundle, direct: list[str], tmp_path: Path
+) -> None:
+    """It says what no gofer should, and does not end when the sentry hangs up."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    bundle.bind(volume, "/volume", "rw")
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(bundle.command(HANGS, direct), **pipes) as process:
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline() == b"started\n"
+            gofer = gofer_of(process.pid)
+            assert gofer is not None
+            os.kill(gofer, signal.SIGSTOP)
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            assert select.select([process.stderr], [], [], 20)[0], "nothing is told"
+            told = process.stderr.readline().decode()
+            assert " of /volume/first has not been answered for 5 s: the gofer is connected and silent" in told
+            with sockets_of(gofer) as held:
+                for sock in held:
+                    sock.send(b"nonsense")
+            stdout, stderr = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert (stdout, process.returncode) == (b"made\n", 0), stderr
+    assert stderr.count(b"has not been answered") == 0
+    assert b"restarted: it had been cut off, did not end, and was killed" in stderr
+    assert not Path(f"/proc/{gofer}").exists()
+
+
+NAMELESS = r"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int main(void)
+{
+    const char *names[] = {"/tmp/written", "/tmp/read", "/volume/written", "/volume/read"};
+    int fds[4];
+    char byte;
+    for (int i = 0; i < 4; i++) {
+        close(open(names[i], O_RDWR | O_CREAT, 0600));
+        fds[i] = open(names[i], i & 1 ? O_RDONLY : O_RDWR);
+        unlink(names[i]);
+    }
+    puts("ready");
+    fflush(stdout);
+    if (read(0, &byte, 1) < 0)
+        return 1;
+    for (int i = 0; i < 4; i++) {
+        struct timespec times[2] = {{1, 2}, {3, 4}};
+        struct stat st;
+        printf("%d %d %d ", fchmod(fds[i], 0640), fchown(fds[i], 5, 6), ftruncate(fds[i], 100));
+        printf("%d", futimens(fds[i], times));
+        fstat(fds[i], &st);
+        printf(" %o %d %d %ld %ld %ld.%ld\n", (unsigned)st.st_mode, (int)st.st_uid, (int)st.st_gid, (long)st.st_nlink,
+               (long)st.st_size, (long)st.st_mtim.tv_sec, (long)st.st_mtim.tv_nsec);
+    }
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["same", "restarted"])
+def test_files_without_a_name_can_be_changed(
+    bundle: Bundle, direct: list[str], tmp_path: Path, restarted: bool
+) -> None:
+    """By whoever has them open, for writing or not, and by a gofer that has never seen them."""
+    source, volume = tmp_path / "nameless.c", tmp_path / "volume"
+    source.write_text(NAMELESS)
+    volume.mkdir()
+    shutil.copy(compile_guest(source, "static", tmp_path), bundle.root / "bin" / "nameless")
+    bundle.bind(volume, "/volume", "rw")
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(bundle.command("exec /bin/nameless", direct), **pipes) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            if restarted:
+                gofer = gofer_of(process.pid)
+                assert gofer is not None
+                os.kill(gofer, signal.SIGKILL)
+                deadline = time.monotonic() + 20
+                while gofer_of(process.pid) in (None, gofer) and time.monotonic() < deadline:
+                    time.sleep(0.02)
+            stdout, stderr = process.communicate(b"\n", timeout=20)
+        finally:
+            process.kill()
+    written, read = "0 0 0 0 100640 5 6 0 100 3.4", "0 0 -1 0 100640 5 6 0 0 3.4"
+    assert stdout.decode().splitlines() == [written, read] * 2, stderr
 
 
 def test_what_the_host_has_bound_inside(bundle: Bundle, direct: list[str], tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ class Sentry:
         self.codec = Codec(sentry.CONTROL, serves=True, build=BUILD)
         self.connection = Connection(control, self.codec)
         self.started = False
+        self.gofer = boot.fds.gofer
 
     def serve(self) -> NoReturn:
         arguments = [os.fsdecode(argument) for argument in self.boot.args]
@@ -86,6 +87,8 @@ class Sentry:
             kept = sentry.KeptList([sentry.Kept("trees", 1)], [77])
             self.connection.send(self.codec.answer(asked.id, kept))
             return
+        if isinstance(request, sentry.NewGofer):
+            self.gofer = request.socket.take()
         self.connection.send(self.codec.answer(asked.id, sentry.Empty()))
         if isinstance(request, sentry.Signal) and request.signo:
             self.say(f"signal {request.signo}\n")
@@ -147,6 +150,14 @@ def set_up(exports: Any, *, trees: bool, **_options: bool) -> tuple[Any, dict[in
     return None, {0: os.open("/", os.O_PATH)} if trees else {}
 
 
+def leave(_mounts: Any) -> list[int]:
+    return [os.memfd_create("left")]
+
+
+def take_up(_left: Any, **_options: bool) -> Any:
+    return None
+
+
 def module(name: str, **functions: Any) -> None:
     made = types.ModuleType(name)
     made.__dict__.update(functions)
@@ -181,7 +192,7 @@ if __name__ == "__main__":
     if arguments[0] == "real-gofer":
         del arguments[0]
     else:
-        module("pysc.gofer.main", serve=serve_files, set_up=set_up)
+        module("pysc.gofer.main", serve=serve_files, set_up=set_up, leave=leave, take_up=take_up)
     if arguments[0] == "as-nobody":
         del arguments[0]
         become_nobody()

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from pysc.supervisor.spawner import MAX_RESTARTS
 from tests.integration.supervisor.runtime import Runtime, eventually
 
 ROLES = ("supervisor", "spawner", "sentry", "netstackd")
@@ -77,6 +78,20 @@ def test_the_gofer_is_restarted(runtime: Runtime) -> None:
     assert process.returncode == 7
     assert errors.count("the gofer died and was restarted") == 2
     assert pids["gofer"] not in runtime.processes()
+
+
+def test_a_gofer_that_does_not_get_better_ends_the_sandbox(runtime: Runtime) -> None:
+    process, pids = running(runtime)
+    gofer = pids["gofer"]
+    for _ in range(MAX_RESTARTS):
+        os.kill(gofer, signal.SIGKILL)
+        eventually(lambda gofer=gofer: runtime.read_state("box")["daemons"]["gofer"] != gofer, "no new gofer")
+        gofer = runtime.read_state("box")["daemons"]["gofer"]
+    os.kill(gofer, signal.SIGKILL)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 128
+    assert errors.count("the gofer died and was restarted") == MAX_RESTARTS
+    assert errors.splitlines()[-1].startswith("pysc: the gofer was killed by SIGKILL")
 
 
 @pytest.mark.parametrize("delay", [0.05, 0.08, 0.11, 0.14, 0.17, 0.2, 0.25, 0.3])

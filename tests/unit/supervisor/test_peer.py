@@ -95,3 +95,21 @@ def test_timers_fire_once_in_order_and_can_be_cancelled() -> None:
     assert loop.run(lambda: len(fired) == 2, 5)
     assert fired == ["soon", "late"]
     assert not loop.run(lambda: len(fired) > 2, 0.03)
+
+
+def test_the_end_of_a_socket_is_seen_behind_what_is_still_to_be_read() -> None:
+    loop, ended = Loop(), []
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def end() -> None:
+        ended.append(1)
+        loop.unwatch(ours.fileno())
+
+    loop.watch_end(ours.fileno(), end)
+    theirs.send(b"somebody else's")
+    assert not loop.run(lambda: bool(ended), 0.02)
+    theirs.close()
+    assert loop.run(lambda: bool(ended), 5)
+    loop.catch_up()
+    assert ended == [1]
+    ours.close()
