@@ -14,6 +14,61 @@ static int lock(int fd, int command, int type, long start, long length)
     return result;
 }
 
+/* What keeps `fd` from a lock of its description. */
+static void ask(int fd, int type, long start, long length, pid_t whose)
+{
+    struct flock range = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+
+    TRY(fcntl(fd, F_OFD_GETLK, &range));
+    if (range.l_type != F_UNLCK)
+        say("held: type %d start %ld len %ld, by %s\n", range.l_type, (long)range.l_start, (long)range.l_len,
+            range.l_pid == -1 ? "a description" : range.l_pid == whose ? "that process" : "somebody else");
+}
+
+static void of_descriptions(void)
+{
+    int fd = open("g", O_RDWR | O_CREAT, 0600), other = open("g", O_RDWR), copy = dup(fd), last = open("g", O_RDWR), go[2];
+    struct flock range = {.l_type = F_WRLCK, .l_len = 1, .l_pid = 7};
+    char byte;
+
+    TRY(fcntl(fd, F_OFD_SETLK, &range));
+    TRY(fcntl(fd, F_OFD_GETLK, &range));
+    TRY(lock(fd, F_OFD_SETLK, F_WRLCK, 0, 10));
+    ask(copy, F_WRLCK, 0, 0, 0); /* its own is no obstacle */
+    ask(other, F_RDLCK, 5, 100, 0);
+    ask(other, F_RDLCK, 10, 100, 0);
+    TRY(lock(fd, F_SETLK, F_WRLCK, 5, 1)); /* the process is another owner */
+    lock(fd, F_GETLK, F_WRLCK, 5, 1);
+    close(open("g", O_RDONLY)); /* drops the locks of the process, not these */
+    TRY(lock(other, F_OFD_SETLK, F_RDLCK, 0, 1));
+    reap(CHILD(TRY(lock(fd, F_OFD_SETLK, F_UNLCK, 0, 5)))); /* it has the description, too; its end drops nothing */
+    TRY(lock(other, F_OFD_SETLK, F_WRLCK, 0, 5));
+    TRY(lock(other, F_OFD_SETLK, F_WRLCK, 0, 6));
+    TRY(lock(other, F_OFD_SETLK, F_UNLCK, 0, 0)); /* its own alone */
+    TRY(lock(other, F_OFD_SETLK, F_WRLCK, 5, 5));
+    pid_t child = CHILD(int own = open("g", O_RDWR); CHECK(lock(own, F_OFD_SETLKW, F_WRLCK, 5, 1) == 0));
+    nap(30);
+    int status;
+    say("still waiting: %d\n", waitpid(child, &status, WNOHANG) == 0);
+    TRY(lock(copy, F_OFD_SETLK, F_UNLCK, 0, 0));
+    say("then it came: %d\n", reap(child));
+    CHECK(pipe(go) == 0);
+    child = CHILD(lock(fd, F_SETLK, F_WRLCK, 3, 1); write(go[1], "x", 1); pause());
+    CHECK(read(go[0], &byte, 1) == 1);
+    ask(fd, F_WRLCK, 0, 10, child);
+    kill(child, SIGKILL);
+    reap(child);
+    TRY(lock(last, F_OFD_SETLK, F_WRLCK, 0, 1));
+    int again = dup(last);
+    close(last);
+    TRY(lock(fd, F_OFD_SETLK, F_WRLCK, 0, 1));
+    close(again);
+    TRY(lock(fd, F_OFD_SETLK, F_WRLCK, 0, 1));
+    TRY(lock(fd, F_OFD_SETLK, 9, 0, 1));
+    for (int number = 3; number < 20; number++)
+        close(number);
+}
+
 int main(void)
 {
     scratch();
@@ -74,5 +129,6 @@ int main(void)
     TRY(lock(open("f", O_RDONLY), F_SETLK, F_WRLCK, 0, 1));
     TRY(lock(other, F_SETLK, 9, 0, 1));
     TRY(lock(other, F_SETLK, F_WRLCK, -5, 1));
+    of_descriptions();
     return done();
 }

@@ -17,6 +17,7 @@ from pysc.cabi.linux.prctl import PR_SET_NO_NEW_PRIVS
 from pysc.gofer import confinement as gofer
 from pysc.netstackd import confinement as netstackd
 from pysc.sentry import confinement as sentry
+from pysc.supervisor import lockdown
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD = -100
@@ -28,6 +29,8 @@ NUMBERS = {
     "readlinkat": 267,
     "statx": 332,
     "io_uring_setup": 425,
+    "io_uring_enter": 426,
+    "io_uring_register": 427,
     "clone3": 435,
     "openat2": 437,
 }
@@ -55,12 +58,23 @@ def call(name: str, *arguments: object) -> int:
 
 
 @pytest.mark.parametrize("name", DAEMONS)
-def test_no_program_no_socket_no_ring(name: str) -> None:
+def test_no_program_no_socket(name: str) -> None:
     lock = DAEMONS[name].lock_down
     assert locked(lambda: call("execve", b"/bin/true", None, None), lock) == -signal.SIGSYS
     assert locked(lambda: call("socket", 1, 1, 0), lock) == errno.EACCES
-    assert locked(lambda: call("io_uring_setup", 8, None), lock) == errno.ENOSYS
     assert locked(lambda: call("clone3", None, 0), lock) == errno.ENOSYS
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [sentry.lock_down, gofer.lock_down, netstackd.lock_down, lockdown.lock_down, confine.refuse_io_uring],
+    ids=["sentry", "gofer", "netstackd", "supervisor", "spawner"],
+)
+@pytest.mark.parametrize("name", ["io_uring_setup", "io_uring_enter", "io_uring_register"])
+def test_no_ring(lock: Callable[[], None], name: str) -> None:
+    """Not even one from before: what a ring is told to do no filter sees."""
+    assert locked(lambda: call(name, 8, None), lock) == errno.ENOSYS
+    assert locked(lambda: call(name, -1, 1, 0, 0, None, 0), lock) == errno.ENOSYS
 
 
 @pytest.mark.parametrize("name", DAEMONS)

@@ -85,7 +85,8 @@ keyhole(const char *at)
                                   __NR_ptrace, __NR_kill, __NR_tgkill, __NR_prctl, __NR_seccomp, __NR_rt_sigaction,
                                   __NR_rt_sigprocmask, __NR_dup2, __NR_dup3, __NR_fcntl, __NR_ioctl, __NR_pwrite64,
                                   __NR_process_vm_writev, __NR_setrlimit, __NR_prlimit64,
-                                  __NR_userfaultfd, __NR_io_uring_setup, __NR_set_robust_list, __NR_mlock};
+                                  __NR_userfaultfd, __NR_io_uring_setup, __NR_io_uring_enter, __NR_io_uring_register,
+                                  __NR_set_robust_list, __NR_mlock};
     for (unsigned i = 0; i < sizeof never / sizeof *never; i++)
         CHECK(HOST(never[i], 0, 0, 0, 0, 0, 0) == -1);
     CHECK(HOST(0x40000000 + __NR_write, 1, buffer, 8) == -1);

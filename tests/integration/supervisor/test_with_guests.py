@@ -17,7 +17,10 @@ import pytest
 
 from pysc.cabi.bpf_reach import reach
 from pysc.supervisor.built_filters import built
+from tests.integration.supervisor.late import DAEMONS
 from tests.integration.supervisor.runtime import RealRuntime, eventually
+
+LATE = Path(__file__).parent / "late.py"
 
 
 def test_what_a_program_writes_and_its_status_come_out(real: RealRuntime) -> None:
@@ -263,6 +266,40 @@ def test_the_program_goes_on_when_the_gofer_dies(real: RealRuntime) -> None:
     eventually(lambda: real.read_state(container)["daemons"]["gofer"] != before, "no new gofer")
     out, _ = process.communicate("on\n", timeout=15)
     assert (process.returncode, out) == (0, "on\n")
+
+
+BROAD = r"""
+cd /tmp; umask 022
+printf 'a\377b' > file; cat file > copy; ln -s file link; ls -la /tmp /proc/self /proc/self/fd /sys >/dev/null
+mkfifo fifo; (echo through > fifo &); read x < fifo; cat /nowhere; cat "$(printf 'no\377such')"
+cat /proc/self/maps /proc/self/status /proc/meminfo /proc/mounts /proc/stat /proc/cpuinfo /proc/self/stat >/dev/null
+sleep 0.01 & wait; kill -9 999999; (kill -TERM $BASHPID); (ulimit -f 1; head -c 9999 /dev/zero > big)
+mv file d; rm -f copy link fifo d; mkdir -p a/b; rmdir a/b a; timeout 0.05 sleep 5
+touch /usr/x; chmod 600 /etc/hosts; stat -f / >/dev/null; df / >/dev/null; flock /tmp -c true; date >/dev/null
+[ -t 0 ]; stty; exec 3<>/dev/tcp/127.0.0.1/1; setsid true; nice true; ionice true; taskset 1 true; unshare -m true
+"""
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [[], ["--fastpath=off", "--file-access-direct=off"], ["--strace"], ["--overlay"], ["--debug", "--log-format=json"]],
+    ids=" ".join,
+)
+def test_daemons_import_nothing_once_they_are_locked_down(real: RealRuntime, flags: list[str]) -> None:
+    """No module, no codec: in a sandbox that was taken over nothing could be imported but by mistake of ours."""
+    log = real.place / "log"
+    command = [sys.executable, "-P", str(LATE), "--root", str(real.state), f"--log={log}", *flags, "do", "--"]
+    for late in ("", "1"):
+        log.write_bytes(b"")
+        done = subprocess.run(
+            [*command, "/bin/bash", "-c", "true" if late else BROAD + "echo done"],
+            env=real.environment() | ({"PYSC_LATE": late} if late else {}),
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        told = {line for line in log.read_text(errors="replace").splitlines() if line.startswith("late import")}
+        assert told == {f"late import of the {daemon}: colorsys" for daemon in DAEMONS if late}
+    assert done.stdout.endswith(b"done\n") or late
 
 
 def test_pause_and_resume(real: RealRuntime) -> None:
