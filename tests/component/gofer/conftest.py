@@ -61,7 +61,7 @@ def _serve(
     exports: Sequence[Export],
     *,
     trees: bool,
-    files: int | None,
+    free: int | None,
     user: int,
     map_owners: bool,
     left: Sequence[int],
@@ -81,8 +81,16 @@ def _serve(
     for fd in (leaves[0], *readable.values()):
         os.close(fd)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files or hard // 2, files or hard))
+    limit = (hard // 2, hard) if free is None else (_leaving(free),) * 2
+    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
     main.serve(sock, mounts)
+
+
+def _leaving(free: int) -> int:
+    """Return the limit that leaves so many free descriptors."""
+    listed = os.listdir("/proc/self/fd")  # with the one that this took
+    taken = {int(name) for name in listed if os.path.lexists(f"/proc/self/fd/{name}")}
+    return next(limit for limit in range(free, 1 << 20) if limit - sum(number < limit for number in taken) == free)
 
 
 def requests(*made: Request[Any]) -> tuple[Request[Any], ...]:
@@ -97,7 +105,7 @@ class Gofer:
         self,
         *exports: Export,
         trees: bool = True,
-        files: int | None = None,
+        free: int | None = None,
         user: int = 0,
         map_owners: bool = False,
         left: Sequence[int] = (),
@@ -108,7 +116,7 @@ class Gofer:
         if not self.pid:
             try:
                 self.sock.close()
-                _serve(theirs, exports, trees=trees, files=files, user=user, map_owners=map_owners, left=left)
+                _serve(theirs, exports, trees=trees, free=free, user=user, map_owners=map_owners, left=left)
             except BaseException:
                 traceback.print_exc()
             finally:
