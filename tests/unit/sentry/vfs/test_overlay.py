@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from pysc.cabi import objects
+from pysc.cabi._dispatch import lib
 from pysc.cabi.linux.errors import EPERM, EXDEV
+from pysc.sentry.fs.data import Data
 from pysc.sentry.fs.hostfs import HostFilesystem
 from pysc.sentry.fs.overlay import Overlay
+from pysc.sentry.fs.overlay_inode import OverlayFile
+from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.fs.tmpfs import Tmpfs
 from pysc.sentry.fs.tree import Tree
 from tests.support.vfs_world import BUFFER, World
@@ -123,3 +128,27 @@ def test_marks_cannot_be_seen_or_made(world: World) -> None:
         assert world.call("setxattr", b"/d", name, BUFFER, 1, 0) == -EPERM.errno
         assert world.call("removexattr", b"/d", name) == -EPERM.errno
     assert world.call("mknod", b"/w", 0o020000, 0) == -EPERM.errno
+
+
+def test_what_was_kept_of_the_lower_file_is_never_right_again() -> None:
+    """fstat(2) is answered with what was kept while versions add up to the same: however often the copy changes."""
+    shown, below, above = Data(), Data(), Data()
+    shown.set_other(below)
+    for _ in range(100):
+        below.touch()
+    shown.keep(bytes(144))
+    shown.set_other(above)
+    for _ in range(300):
+        assert lib.pysc_data_version(objects.OBJECTS, shown.c) not in (0, shown.c.kept_version)
+        above.touch()
+
+
+def test_what_was_kept_is_wrong_when_a_name_comes_or_goes(world: World) -> None:
+    """Also of a file that stays where it is, on the lower side, and whoever has asked for it while that was done."""
+    file = world.fds.get(world.open(b"/d/f"))
+    assert isinstance(file, RegularFile)
+    assert isinstance(file.inode, OverlayFile)
+    data = file.inode.data()
+    data.keep(bytes(144))
+    file.inode.relink(-1)
+    assert lib.pysc_data_version(objects.OBJECTS, data.c) != data.c.kept_version
