@@ -119,7 +119,7 @@ def test_what_a_component_never_imports(component: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("component", ["gofer", "sentry"])
+@pytest.mark.parametrize("component", ["gofer", "netstackd", "sentry"])
 def test_no_late_imports(component: str) -> None:
     """A daemon imports everything before it locks itself down: a first import in a function would fail there.
 
@@ -131,7 +131,9 @@ def test_no_late_imports(component: str) -> None:
         for name in [component, "urpc", "cabi"]
         for path in modules(name)
         for item in imports(path)
-        if item.inside_function and not loaded & {item.module, item.module.rpartition(".")[0]}
+        if item.inside_function
+        and not loaded & {item.module, item.module.rpartition(".")[0]}
+        and item.module != "pyseccomp"  # compiles a filter that an installation has not: at the daemon's import
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -146,7 +148,7 @@ def loaded_by(entry: Path) -> set[str]:
                 continue
             for name in (item.module, item.module.rpartition(".")[0]):
                 path = ROOT.joinpath(*name.split(".")[1:]).with_suffix(".py")
-                if name not in loaded:
+                if name and name not in loaded:  # what is at the top has no package
                     loaded.add(name)
                     if name.startswith("pysc.") and path.is_file():
                         left.append(path)
