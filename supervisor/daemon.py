@@ -11,6 +11,7 @@ Order, and each step has its reason:
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import select
@@ -33,10 +34,21 @@ from pysc.cabi.linux.mount import (
     MS_REMOUNT,
 )
 from pysc.cabi.linux.prctl import PR_CAPBSET_DROP, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG
-from pysc.cabi.linux.sched import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER, CLONE_NEWUTS
+from pysc.cabi.linux.sched import (
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWTIME,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+)
 from pysc.supervisor.failure import Failure
 
-NAMESPACES: Final = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
+NAMESPACES: Final = (
+    CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWTIME
+)
+"""Pid and time namespaces take in the children of who makes them, not itself."""
 
 SANDBOX_UID: Final = 65534
 """Who the sentry and netstackd are inside their user namespace."""
@@ -124,13 +136,18 @@ def _write(path: str, text: str) -> None:
 
 
 def enter_namespaces() -> None:
-    """Leave the caller's namespaces.
+    """Leave the caller's namespaces, that of time where the kernel has such (CONFIG_TIME_NS).
 
     Raises:
         Failure: they are not to be had; the text names the setting.
     """
     try:
-        confine.unshare(NAMESPACES)
+        try:
+            confine.unshare(NAMESPACES)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            confine.unshare(NAMESPACES & ~CLONE_NEWTIME)
     except OSError as error:
         raise Failure(f"this host gives no namespaces ({error.strerror}): {_remedy()}") from None
 

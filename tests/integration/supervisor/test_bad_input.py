@@ -277,6 +277,18 @@ def test_a_kernel_without_what_is_needed(runtime: Runtime, answers: str, words: 
     assert not runtime.processes()
 
 
+def test_a_kernel_without_time_namespaces(runtime: Runtime) -> None:
+    command = [
+        sys.executable, str(FILTERED), "unshare&0x80=EINVAL", "--",
+        *runtime.command("run", "-b", runtime.bundle("exit", "3"), "x"),
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, env=runtime.environment(), stdin=subprocess.DEVNULL,
+        text=True, capture_output=True, timeout=40, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (3, "")
+
+
 def test_a_bundle_that_the_caller_may_not_read(runtime: Runtime, root_user: None) -> None:
     bundle = runtime.bundle("exit", "0")
     bundle.chmod(0o700)

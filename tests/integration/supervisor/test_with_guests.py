@@ -241,6 +241,7 @@ def test_what_guests_have(real: RealRuntime, root_user: None) -> None:
         assert not any(guest["capabilities"].values())
         assert guest["uids"] == seen["sentry"]["uids"]
         assert guest["root"] == ["proc"]
+        assert guest["namespaces"] == seen["sentry"]["namespaces"]
         assert guest["allowed"] + guest["allowed_by_argument"] < 25
         score = int(Path(f"/proc/{guest['pid']}/oom_score_adj").read_text())
         assert score == int(Path(f"/proc/{process.pid}/oom_score_adj").read_text()) + 500
