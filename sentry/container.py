@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, cast
 
 from msgspec.structs import replace
 
-from pysc.cabi.linux.errors import EACCES, ELOOP, ENODEV, ENOENT, ENOTDIR, LinuxError
+from pysc.cabi.linux.errors import EACCES, EBUSY, ELOOP, ENODEV, ENOENT, ENOTDIR, LinuxError
 from pysc.cabi.linux.fcntl import AT_FDCWD
 from pysc.cabi.linux.mount import MS_NOATIME, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY
 from pysc.cabi.linux.resource import DEFAULT_LIMITS
 from pysc.cabi.linux.stat import PERMISSIONS, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 from pysc.sentry.fs.context import FsContext
+from pysc.sentry.fs.devfs import Devtmpfs
 from pysc.sentry.fs.hostfile import open_host_file
 from pysc.sentry.fs.hostfs import HostFilesystem
 from pysc.sentry.fs.hosttty import HostTerminal, open_console
 from pysc.sentry.fs.inode import Filesystem, Owner
-from pysc.sentry.fs.mounting import make, mount_at, parse_options
+from pysc.sentry.fs.mounting import bind_at, is_directory, make, mount_at, namespace_of, parse_options
 from pysc.sentry.fs.namei import make_directory, make_node
 from pysc.sentry.fs.open import open_exec
 from pysc.sentry.fs.overlay import Overlay
-from pysc.sentry.fs.path import MountNamespace, Path
+from pysc.sentry.fs.path import Dentry, MountNamespace, Path
 from pysc.sentry.fs.tmpfs import Tmpfs
 from pysc.sentry.fs.tree import Tree
 from pysc.sentry.fs.walk import DIRECTORY, FOLLOW, resolve
@@ -73,10 +76,14 @@ class Container:
         namespace = MountNamespace.of(await self._root(), 0, b"rootfs")
         setup = _setup_task(kernel, FsContext(namespace.root_path))
         for request in boot.mounts:
-            try:
+            with _mounting(request.target):
                 await self._mount(setup, request)
-            except LinuxError as error:
-                raise type(error)(f'mount "{_shown(request.target)}": {_said(error)}') from None
+        for path in boot.readonly_paths:
+            with _mounting(path):
+                await _protect(setup, path)
+        for path in boot.masked_paths:
+            with _mounting(path):
+                await self._mask(setup, path)
         context = FsContext(namespace.root_path, umask=boot.umask)
         context.cwd = await self._working_directory(setup)
         if boot.root.readonly:
@@ -156,6 +163,22 @@ class Container:
         place = await _mount_point(setup, request.target, fs.root.mode & S_IFMT)
         mount_at(fs, place, flags, request.source or request.type.encode())
 
+    async def _mask(self, setup: Task, path: bytes) -> None:
+        """Have an empty directory that nobody can write to there, or the null device, if it exists."""
+        place = await _existing(setup, path)
+        if place is None:
+            return
+        namespace = namespace_of(place)
+        if place == namespace.root_path:
+            raise EBUSY
+        budget = self._kernel.machine.budget
+        if is_directory(place):
+            mount_at(Tmpfs(budget, mode=0o755), place, MS_RDONLY, b"tmpfs")
+            return
+        fs = Devtmpfs(budget)
+        null = Dentry(b"/", None, fs.root).add(b"null", fs.root.children[b"null"])
+        namespace.attach(namespace.new_mount(fs, null, 0, fs.name), place)
+
     async def _filesystem(self, request: MountRequest) -> Filesystem:
         if request.gofer_mount >= 0:
             return await HostFilesystem.attach(
@@ -220,6 +243,31 @@ class Container:
             return [open_console(self._terminal, namespace, owner)] * 3
         kernel = self._kernel
         return [open_host_file(duplicate(fd), kernel.platform, owner, kernel.workers) for fd in self._stdio]
+
+
+@contextmanager
+def _mounting(target: bytes) -> Iterator[None]:
+    """Name the place in the errors of what is mounted there."""
+    try:
+        yield
+    except LinuxError as error:
+        raise type(error)(f'mount "{_shown(target)}": {_said(error)}') from None
+
+
+async def _existing(setup: Task, path: bytes) -> Path | None:
+    try:
+        return await resolve(setup, AT_FDCWD, path)
+    except (ENOENT, ENOTDIR):
+        return None
+
+
+async def _protect(setup: Task, path: bytes) -> None:
+    """Let nothing be changed there, if it exists."""
+    place = await _existing(setup, path)
+    if place is None:
+        return
+    mount = place.mount if place.dentry is place.mount.root else bind_at(place, place, recursive=True)
+    mount.flags |= MS_RDONLY
 
 
 def _shown(path: bytes) -> str:

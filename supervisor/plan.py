@@ -116,6 +116,8 @@ def make(
         window=window,
         root=sentry.Root(spec.rootfs.readonly, overlay and not spec.rootfs.readonly, options.file_access == "shared"),
         mounts=mounts,
+        masked_paths=_paths(spec.linux.masked_paths if spec.linux else None),
+        readonly_paths=_paths(spec.linux.readonly_paths if spec.linux else None),
         memory_limit=max(0, memory.limit or 0) if memory else 0,
         cpus=0,
         flags=sentry.Flags(
@@ -154,6 +156,10 @@ def _existing(path: str, *, directory: bool = False) -> bytes:
     if not directory and not (stat.S_ISDIR(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode)):
         raise Failure(f"{what} {path} is a device: only files and directories can be mounted")
     return os.fsencode(path)
+
+
+def _paths(paths: list[str] | None) -> tuple[bytes, ...]:
+    return tuple(os.fsencode(path) for path in paths or ())
 
 
 def _capabilities(process: Process) -> sentry.Capabilities:

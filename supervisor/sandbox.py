@@ -27,7 +27,7 @@ from pysc.supervisor.lockdown import lock_down
 from pysc.supervisor.log import Log
 from pysc.supervisor.peer import Loop, Peer
 from pysc.supervisor.plan import Plan
-from pysc.supervisor.spec import Hooks, Spec
+from pysc.supervisor.spec import Hooks, Spec, left_out
 from pysc.supervisor.state import Health, State, Status, Store, new
 from pysc.urpc.fds import RegularFd, SocketFd, StdioFd
 from pysc.urpc.message import Event
@@ -158,6 +158,8 @@ class Sandbox:
         hooks.run("createRuntime", wanted.create_runtime, state)
         hooks.run("createContainer", wanted.create_container, state)
         self.set_status("created")
+        for line in left_out(spec):  # not earlier: of a log with a failure in it, engines want to read nothing else
+            self._log.warning(line)
 
     def _reserve(self) -> None:
         """Tell the spawner what is about to be made, so that it goes even if this process is killed right then."""

@@ -178,7 +178,9 @@ class Linux(Part, frozen=True):
     cgroups_path: str = ""
     resources: Resources | None = None
     rootfs_propagation: str = ""
-    seccomp: msgspec.Raw | None = None
+    seccomp: dict[str, Any] | None = None
+    devices: list[Any] | None = None
+    sysctl: dict[str, str] | None = None
     masked_paths: list[str] | None = None
     readonly_paths: list[str] | None = None
 
@@ -262,6 +264,11 @@ def _check(spec: Spec) -> None:
         raise Failure(f"linux.resources.memory.limit: {limit} bytes are too few, pysc itself needs {LEAST_MEMORY}")
     for mount in spec.mounts or ():
         _check_mount(mount)
+    linux = spec.linux or Linux()
+    for name, paths in (("maskedPaths", linux.masked_paths), ("readonlyPaths", linux.readonly_paths)):
+        for place in paths or ():
+            if not place.startswith("/"):
+                raise Failure(f"linux.{name}: {place!r} must be absolute")
     for hook in _all_hooks(spec):
         if not hook.path.startswith("/"):
             raise Failure(f"path of hook {hook.path!r} must be absolute")
@@ -272,11 +279,27 @@ def _check(spec: Spec) -> None:
         raise Failure(f"linux.cgroupsPath has more than {MAX_CGROUPS_PATH} bytes or {MAX_CGROUPS} parts")
 
 
+def left_out(spec: Spec) -> Iterator[str]:
+    """Return a line for each thing that it asks for and does not get.
+
+    It would act on what the program can do to the host's kernel, which it never reaches.
+    """
+    linux = spec.linux or Linux()
+    if spec.command.apparmor_profile:
+        yield f"process.apparmorProfile {spec.command.apparmor_profile!r} is ignored"
+    for name, value in (("seccomp", linux.seccomp), ("devices", linux.devices), ("sysctl", linux.sysctl)):
+        if value:
+            yield f"linux.{name} is ignored"
+    if "shared" in linux.rootfs_propagation:
+        yield f"linux.rootfsPropagation {linux.rootfs_propagation!r} is ignored: no mount inside shows outside"
+
+
 def _strings(spec: Spec) -> Iterator[str]:
     """Return what becomes a path, a name or an argument."""
     process, linux = spec.command, spec.linux or Linux()
     yield from (process.cwd, spec.rootfs.path, spec.hostname, spec.domainname, linux.cgroups_path)
     yield from (*(process.args or ()), *(process.env or ()))
+    yield from (*(linux.masked_paths or ()), *(linux.readonly_paths or ()))
     for mount in spec.mounts or ():
         yield from (mount.destination, mount.source, mount.type, *(mount.options or ()))
     for hook in _all_hooks(spec):

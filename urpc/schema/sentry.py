@@ -129,6 +129,10 @@ class Boot(msgspec.Struct, frozen=True):
     """Rows and columns of the terminal; (0, 0): ask the descriptor."""
     root: Root
     mounts: tuple[Mount, ...]
+    masked_paths: tuple[bytes, ...]
+    """Where they exist, there is nothing to read; as of :attr:`readonly_paths`, links are not resolved yet."""
+    readonly_paths: tuple[bytes, ...]
+    """Where they exist, nothing can be changed below them."""
     memory_limit: int
     """Bytes that the sandbox may use, 0 for no limit: what /proc/meminfo tells, half of it for tmpfs."""
     cpus: int

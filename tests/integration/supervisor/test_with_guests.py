@@ -191,9 +191,77 @@ def test_mounts_below_links_that_lead_nowhere_stay_inside(real: RealRuntime, nee
     )
 
 
+@pytest.mark.parametrize("fastpath", ["on", "off"])
+def test_paths_are_masked_and_protected(real: RealRuntime, need: Callable[[str], str], fastpath: str) -> None:
+    """Whatever they are: files and directories of the root, its link, a mount's, a mount, and nothing at all."""
+    script = """
+        cat /secret /link /proc/version; ls -A /hidden; echo x >/secret && echo written; touch /hidden/new
+        cat /kept/file /kept/mount/file; echo x >/kept/file; touch /kept/mount/new && echo made
+        echo x >/proc/sys/kernel/hostname; touch /mounted/new; touch /new && ls /new
+    """
+    linux = {
+        "maskedPaths": ["/secret", "/link", "/hidden", "/proc/version", "/absent", "/secret/absent", "/hidden/inner"],
+        "readonlyPaths": ["/kept", "/proc/sys", "/mounted", "/absent"],
+    }
+    mounts = [
+        {"destination": "/proc", "type": "proc"},
+        {"destination": "/mounted", "type": "tmpfs"},
+        {"destination": "/kept/mount", "type": "bind", "source": "inner", "options": ["bind", "rw"]},
+    ]
+    bundle = busybox_bundle(real, need, script, linux=linux, mounts=mounts)
+    for path in ("secret", "target", "hidden/inner/file", "kept/file", "../inner/file"):
+        (bundle / "rootfs" / path).parent.mkdir(parents=True, exist_ok=True)
+        (bundle / "rootfs" / path).write_text(f"content of {path}\n")
+    (bundle / "rootfs" / "link").symlink_to("target")
+    real.flags = [f"--fastpath={fastpath}"]
+    done = real.run("run", "-b", bundle, "box")
+    assert done.stdout == "written\ncontent of kept/file\ncontent of ../inner/file\nmade\n/new\n"
+    assert done.stderr.splitlines() == [
+        "touch: /hidden/new: Read-only file system",
+        "/bin/sh: can't create /kept/file: Read-only file system",
+        "/bin/sh: can't create /proc/sys/kernel/hostname: Read-only file system",
+        "touch: /mounted/new: Read-only file system",
+    ]
+    assert (bundle / "rootfs" / "secret").read_text() == "content of secret\n"
+    assert (bundle / "inner" / "new").exists()
+
+
+def test_the_paths_that_engines_name(real: RealRuntime, need: Callable[[str], str]) -> None:
+    linux = {
+        "maskedPaths": [
+            "/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+            "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap",
+        ],
+        "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+    }  # fmt: skip
+    mounts = [{"destination": f"/{kind}", "type": f"{kind}fs".replace("procfs", "proc")} for kind in ("proc", "sys")]
+    script = "stat -c %t:%T:%a /proc/kcore /sys/firmware; echo b >/proc/sysrq-trigger; cat /proc/mounts"
+    done = real.run("run", "-b", busybox_bundle(real, need, script, linux=linux, mounts=mounts), "box")
+    assert done.stderr.endswith("can't create /proc/sysrq-trigger: Read-only file system\n")
+    null, firmware, *lines = done.stdout.splitlines()
+    assert (null, firmware) == ("1:3:666", "0:0:755")
+    shown = {line.split()[1]: line.split()[2:4] for line in lines}
+    assert {place: what for place, what in shown.items() if place.count("/") > 1} == {
+        **{place: ["proc", "ro"] for place in linux["readonlyPaths"]},
+        **{f"/proc/{name}": ["devtmpfs", "rw"] for name in ("kcore", "keys", "latency_stats", "timer_list")},
+        "/sys/firmware": ["tmpfs", "ro"],
+    }
+
+
+def test_what_a_specification_does_not_get_is_a_warning(real: RealRuntime, need: Callable[[str], str]) -> None:
+    asked: dict[str, Any] = {"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}}
+    bundle = busybox_bundle(real, need, "", **asked)
+    log = real.place / "log"
+    real.flags = [f"--log={log}", "--log-format=json"]
+    assert real.run("run", "-b", bundle, "box").returncode == 0
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["msg"] for line in lines if line["level"] == "warning"] == ["linux.seccomp is ignored"]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"linux": {"maskedPaths": ["/.."]}}, 'mount "/..": device or resource busy'),
         ({"mounts": [{"destination": "/m", "type": "tmpfs", "options": ["size=x"]}]}, 'mount "/m": invalid argument: bad size x'),  # noqa: E501
         ({"mounts": [{"destination": "/bin/sh/x", "type": "tmpfs"}]}, 'mount "/bin/sh/x": not a directory'),
         ({"process": {"args": ["sh"], "cwd": "/bin/sh"}}, 'working directory "/bin/sh": not a directory'),

@@ -127,6 +127,35 @@ def test_flags_reach_the_sentry(tmp_path: Path) -> None:
     assert make(tmp_path, GlobalOptions(map_owners=True)).map_owners
 
 
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    asked = {
+        "process": {"args": ["sh"], "apparmorProfile": "docker-default"},
+        "linux": {
+            "seccomp": {"defaultAction": "SCMP_ACT_ERRNO"},
+            "devices": [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}],
+            "sysctl": {"net.ipv4.ip_forward": "1"},
+            "rootfsPropagation": "rshared",
+        },
+    }
+    assert list(spec.left_out(spec.load(bundle(tmp_path, **asked)))) == [
+        "process.apparmorProfile 'docker-default' is ignored",
+        "linux.seccomp is ignored",
+        "linux.devices is ignored",
+        "linux.sysctl is ignored",
+        "linux.rootfsPropagation 'rshared' is ignored: no mount inside shows outside",
+    ]
+    nothing = {"seccomp": None, "devices": [], "sysctl": {}, "rootfsPropagation": "rslave"}
+    assert not list(spec.left_out(spec.load(bundle(tmp_path, linux=nothing))))
+
+
+def test_paths_that_are_masked_or_protected(tmp_path: Path) -> None:
+    boot = make(tmp_path, linux={"maskedPaths": ["/proc/kcore"], "readonlyPaths": ["/proc/sys", "/é"]}).boot
+    assert (boot.masked_paths, boot.readonly_paths) == ((b"/proc/kcore",), (b"/proc/sys", "/é".encode()))
+    for name in ("maskedPaths", "readonlyPaths"):
+        with pytest.raises(Failure, match=f"linux.{name}: 'proc' must be absolute"):
+            make(tmp_path, linux={name: ["proc"]})
+
+
 KEYS = ["process", "args", "root", "path", "mounts", "destination", "linux", "hooks", "cwd", "env", "user"]
 LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
 CONFIGS = st.recursive(
