@@ -72,6 +72,7 @@ class Sentry:
         report.send_to(log.told)
         fastpath = flags.fastpath and not flags.strace
         self.platform = Systrap(fastpath=fastpath, guest=_read_all(boot.fds.guest), oom_score_adj=boot.oom_score_adj)
+        self.platform.count_in(boot.fds.counters)
         self.platform.start()
         self.kernel = Kernel(self.platform, X86_64, log, machine=Machine(boot.memory_limit, boot.cpus))
         self.kernel.workers = WorkerClient(self.platform, self.kernel.scheduler)

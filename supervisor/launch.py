@@ -46,12 +46,13 @@ class Donation(msgspec.Struct, frozen=True):
 
     stdio: tuple[int, int, int]
     log: int
+    counters: int
     crashes_to_log: bool
     """Tracebacks of daemons may be written to the log."""
 
     def descriptors(self) -> set[int]:
         """All of them."""
-        return {*self.stdio, self.log}
+        return {*self.stdio, self.log, self.counters}
 
 
 class Starting:
@@ -365,6 +366,7 @@ class Launcher:
             stdio=self._donation.stdio,
             log=self._donation.log,
             guest=guest,
+            counters=self._donation.counters,
             spawner=sync.fileno(),
         )
         daemon.hold_lifeline(control)

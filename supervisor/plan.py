@@ -60,7 +60,9 @@ class Plan(msgspec.Struct, frozen=True):
     map_owners: bool
 
 
-NO_DESCRIPTORS: Final = sentry.Descriptors(gofer=-1, netstack=-1, trees={}, stdio=(-1, -1, -1), log=-1, guest=-1)
+NO_DESCRIPTORS: Final = sentry.Descriptors(
+    gofer=-1, netstack=-1, trees={}, stdio=(-1, -1, -1), log=-1, guest=-1, counters=-1
+)
 
 
 def make(

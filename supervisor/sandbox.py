@@ -19,7 +19,7 @@ from pysc.cabi.build_id import BUILD
 from pysc.cabi.linux.errors import LinuxError
 from pysc.cabi.linux.prctl import PR_SET_CHILD_SUBREAPER
 from pysc.cabi.remedies import explained
-from pysc.supervisor import cgroups, hooks, names, prefork, reaping
+from pysc.supervisor import cgroups, counters, hooks, names, prefork, reaping
 from pysc.supervisor.console import Terminal
 from pysc.supervisor.daemon import warn_of_cores
 from pysc.supervisor.failure import Failure
@@ -33,6 +33,7 @@ from pysc.urpc.fds import RegularFd, SocketFd, StdioFd
 from pysc.urpc.message import Event
 from pysc.urpc.schema import sentry
 from pysc.urpc.schema import spawner as protocol
+from pysc.urpc.schema.supervisor import Counted
 
 START_SECONDS: Final = 30
 END_SECONDS: Final = 10
@@ -72,6 +73,7 @@ class Sandbox:
         self._terminal = terminal
         self._window = plan.boot.window
         self._sentry: Peer | None = None
+        self._counters: RegularFd | None = None
         self._ready = False
         self._failed = ""
         self._death = ""
@@ -169,6 +171,7 @@ class Sandbox:
     def _launch_request(self, kuid: int) -> protocol.Launch:
         try:
             plan = os.memfd_create("plan", os.MFD_CLOEXEC)
+            page, self._counters = counters.make()
         except OSError as error:
             raise Failure(f"memfd_create(2): {error.strerror}; Linux 3.17 or newer is needed") from None
         with open(plan, "wb", closefd=False) as file:
@@ -179,6 +182,7 @@ class Sandbox:
             cgroups=[os.fsencode(directory) for directory in self._cgroups.joined],
             stdio=[StdioFd.lend(fd) for fd in self._stdio],
             log=StdioFd.lend(self._log.fd),
+            counters=page,
             terminal=self._terminal is not None,
             crashes_to_log=self._log.to_file or self._plan.boot.flags.debug,
         )
@@ -280,6 +284,11 @@ class Sandbox:
         """The sentry; :meth:`create` must have succeeded."""
         assert self._sentry is not None
         return self._sentry
+
+    def counters(self) -> Counted:
+        """Return what the sentry has counted; :meth:`create` must have succeeded."""
+        assert self._counters is not None
+        return counters.read(self._counters)
 
     def set_health(self, health: Health) -> None:
         """Show a health in the state."""

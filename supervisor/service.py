@@ -52,6 +52,8 @@ class Service:
             sandbox.sentry.ask(sentry.Processes(), lambda value, error: control.answer(asked, value, error))
         elif isinstance(request, protocol.HostDescriptors):
             sandbox.sentry.ask(sentry.HostDescriptors(), lambda value, error: control.answer(asked, value, error))
+        elif isinstance(request, protocol.Counters):
+            control.answer(asked, sandbox.counters())
         else:
             self._freeze(asked)
 

@@ -135,7 +135,7 @@ class Spawner:
             file.seek(0)
             plan = msgspec.msgpack.decode(file.read(), type=Plan)
         first, second, third = (fd.take() for fd in request.stdio)
-        donation = Donation((first, second, third), request.log.take(), request.crashes_to_log)
+        donation = Donation((first, second, third), request.log.take(), request.counters.take(), request.crashes_to_log)
         if request.terminal:
             self._terminal = Terminal(first)
         if request.crashes_to_log:

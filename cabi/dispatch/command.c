@@ -45,7 +45,7 @@ pysc_flush(struct pysc_engine *engine, uint32_t number)
     __atomic_store_n(&slot->turn, PYSC_TURN_GUEST, __ATOMIC_SEQ_CST);
     if (!__atomic_load_n(&slot->sleeping, __ATOMIC_SEQ_CST))
         return 0;
-    engine->counters.wakes++;
+    engine->counters->wakes++;
     syscall(SYS_futex, &slot->turn, FUTEX_WAKE, 1, NULL, NULL, 0);
     return 0;
 }

@@ -42,6 +42,8 @@ int64_t pysc_engine_share(struct pysc_engine *engine, int32_t file);
 uint32_t pysc_engine_descriptors(const struct pysc_engine *engine, int32_t *files, uint32_t max);
 
 struct pysc_counters *pysc_engine_counters(struct pysc_engine *engine);
+/* From now on keep them in the file (borrowed), a page that others may read; once. */
+int64_t pysc_engine_count_in(struct pysc_engine *engine, int32_t file);
 
 /* A stopped thread of process `pid` is going to be told to make the thread `child`, in its space or in a new one, which
  * has been added as stopped: until either reports, or the child's process speaks, the host lets it. */

@@ -41,6 +41,7 @@ pysc_engine_new(void)
     engine->quick_enough = QUICK_ENOUGH;
     engine->crowded_for = CROWDED_NS;
     engine->listener = -1;
+    engine->counters = &engine->uncounted;
     engine->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (engine->epoll < 0) {
         munmap(engine, sizeof *engine);
@@ -56,6 +57,8 @@ pysc_engine_free(struct pysc_engine *engine)
         pysc_space_remove(engine, i);
     if (engine->shared)
         munmap(engine->shared, sizeof *engine->shared);
+    if (engine->counters != &engine->uncounted)
+        munmap(engine->counters, sizeof *engine->counters);
     close(engine->epoll);
     munmap(engine, sizeof *engine);
 }
@@ -63,7 +66,18 @@ pysc_engine_free(struct pysc_engine *engine)
 struct pysc_counters *
 pysc_engine_counters(struct pysc_engine *engine)
 {
-    return &engine->counters;
+    return engine->counters;
+}
+
+int64_t
+pysc_engine_count_in(struct pysc_engine *engine, int32_t file)
+{
+    void *page = mmap(NULL, sizeof *engine->counters, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+
+    if (page == MAP_FAILED)
+        return -errno;
+    engine->counters = page;
+    return 0;
 }
 
 int64_t

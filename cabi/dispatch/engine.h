@@ -137,7 +137,7 @@ struct pysc_engine {
     uint32_t good_spins;
     int64_t lost, crowded_for, crowded_until; /* ns: spun while others had the core; do not spin until then */
     uint32_t spin_cycles;
-    struct pysc_counters counters;
+    struct pysc_counters *counters, uncounted; /* the second: while nobody has given a page for the first */
     uint32_t told;     /* Python is being told of moves, and has not heard of them yet */
     uint32_t bearing; /* the first thread that has been told to clone: number + 1; a notification comes soon */
     int32_t listener;

@@ -55,7 +55,7 @@ take_turn(struct pysc_engine *engine, uint32_t number, struct batch *batch)
     if (!take_report(thread, event))
         event->kind = 0; /* the guest half is not ours any more: Python kills the space */
     event->id = number;
-    engine->counters.reports++;
+    engine->counters->reports++;
     end_bearing(engine, number);
     end_birth(engine, number);
     thread->state = STATE_STOPPED;
@@ -72,7 +72,7 @@ take_turn(struct pysc_engine *engine, uint32_t number, struct batch *batch)
         batch->n++;
     }
     if (!(settled & SETTLED_FOR_PYTHON) && event->kind == PYSC_KIND_SYSCALL && serve_call(engine, number, event)) {
-        engine->counters.served++;
+        engine->counters->served++;
         return;
     }
     if (event->kind != PYSC_MOVED)
@@ -85,7 +85,7 @@ take_all_roused(struct pysc_engine *engine, struct batch *batch)
 {
     while (engine->objects && engine->objects->n_roused && batch->max - batch->n >= 2) {
         if (take_roused(engine, &batch->events[batch->n]))
-            engine->counters.served++;
+            engine->counters->served++;
         else
             batch->n++;
     }

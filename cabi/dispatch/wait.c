@@ -120,7 +120,7 @@ place(struct pysc_engine *engine, int near)
 static void
 note_gain(struct pysc_engine *engine)
 {
-    engine->counters.spins++;
+    engine->counters->spins++;
     if (++engine->good_spins == PAID)
         engine->quick_enough = QUICK_ENOUGH;
     engine->lost -= GAINED_NS;
@@ -134,7 +134,7 @@ note_gain(struct pysc_engine *engine)
 static void
 note_vain(struct pysc_engine *engine, int64_t now, int64_t took)
 {
-    engine->counters.vain++;
+    engine->counters->vain++;
     if (engine->good_spins < PAID && engine->quick_enough < QUICK_MOST)
         engine->quick_enough *= 2;
     if (took < LOST_NS)
@@ -152,14 +152,14 @@ note_vain(struct pysc_engine *engine, int64_t now, int64_t took)
 static int
 spin(struct pysc_engine *engine, int64_t now, int64_t until, struct batch *batch)
 {
-    uint64_t reports = engine->counters.reports;
+    uint64_t reports = engine->counters->reports;
     int64_t before;
 
     do {
         before = now;
         for (int i = 0; i < 32; i++) {
             scan_hot(engine, batch);
-            if (engine->counters.reports != reports) {
+            if (engine->counters->reports != reports) {
                 note_gain(engine);
                 return 1;
             }
@@ -204,7 +204,7 @@ sleep_until(struct pysc_engine *engine, int64_t timeout_ns, struct batch *batch)
 {
     int failed;
 
-    engine->counters.sleeps++;
+    engine->counters->sleeps++;
     if (engine->dense)
         engine->quick = 0; /* while reports are rare each is slept for: that says nothing of how close they come */
     engine->dense = 0;
@@ -259,11 +259,11 @@ pysc_wait(struct pysc_engine *engine, int64_t timeout_ns, struct pysc_event *eve
     if (batch.n)
         timeout_ns = 0;
     do {
-        uint64_t reports = engine->counters.reports;
+        uint64_t reports = engine->counters->reports;
         int64_t now = now_ns();
 
         failed = wait_once(engine, now, deadline, &batch);
-        if (engine->counters.reports != reports)
+        if (engine->counters->reports != reports)
             note_arrival(engine, now);
     } while (batch.n == 0 && !failed && timeout_ns != 0 && (timeout_ns < 0 || now_ns() < deadline));
     note_turn(engine);

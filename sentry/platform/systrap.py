@@ -171,6 +171,17 @@ class Systrap:
             raise PlatformError("cannot make a guest process: raise ulimit -n, or ulimit -f") from None
         self._watch_over()
 
+    def count_in(self, page: int) -> None:
+        """Keep the counters in a page of a file, which is closed.
+
+        Raises:
+            PlatformError: it cannot be mapped.
+        """
+        failed = lib.pysc_engine_count_in(self.engine, page)
+        os.close(page)
+        if failed:
+            raise PlatformError(f"cannot map a page: {os.strerror(-failed)}")
+
     def _share(self) -> None:
         """Map the page that guests can only read: sealed once it is mapped for writing here."""
         import fcntl

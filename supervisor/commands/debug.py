@@ -12,7 +12,8 @@ from pysc.supervisor.failure import Failure, UsageError
 from pysc.supervisor.flags import Help
 from pysc.supervisor.log import Log
 from pysc.supervisor.options import GlobalOptions, state_root
-from pysc.supervisor.state import Store
+from pysc.supervisor.remote import answered
+from pysc.supervisor.state import State, Store
 from pysc.urpc.blocking import Disconnected
 from pysc.urpc.schema import supervisor as protocol
 
@@ -21,19 +22,34 @@ class Options(msgspec.Struct, frozen=True):
     """Flags of debug."""
 
     confinement: Annotated[bool, Help("show what each process of the sandbox has and may do")] = False
+    counters: Annotated[bool, Help("show what its kernel has counted of calls and waits")] = False
     format: Annotated[Literal["table", "json"], Help("how to print", aliases=("f",))] = "table"
 
 
 def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -> int:
     """Print what is asked for about ``ID``."""
-    if not own.confinement:
-        raise UsageError("say what to show: --confinement")
-    from pysc.supervisor import confinement
-
+    if own.confinement == own.counters:
+        raise UsageError("say what to show: --confinement or --counters")
+    (container,) = arguments
     store = Store(state_root(options))
-    state = store.load(arguments[0])
+    state = store.load(container)
     if not state.pid:
         raise Failure("container not running")
+    if own.counters:
+        with answered(container):
+            return _show_counters(ask(store.control(container), protocol.Counters()), own.format)
+    return _show_confinement(store, state, own.format, log)
+
+
+def _show_counters(counted: protocol.Counted, how: str) -> int:
+    values = msgspec.structs.asdict(counted)
+    print(_json(values) if how == "json" else "\n".join(f"{name:8} {value:>16}" for name, value in values.items()))
+    return 0
+
+
+def _show_confinement(store: Store, state: State, how: str, log: Log) -> int:
+    from pysc.supervisor import confinement
+
     processes = []
     daemons = [("supervisor", state.pid), *state.daemons.items()]
     for role, pid in [*daemons, *confinement.guests(state.daemons.get("sentry", 0))]:
@@ -44,7 +60,7 @@ def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -
                 continue  # it has ended meanwhile
             log.warning(f"cannot look at the {role} (pid {pid}): {error.strerror}")
     try:
-        held = ask(store.control(arguments[0]), protocol.HostDescriptors())
+        held = ask(store.control(state.id), protocol.HostDescriptors())
     except (LinuxError, Disconnected) as error:
         log.warning(f"the sentry does not say what its descriptors are: {error}")
     else:
@@ -52,8 +68,9 @@ def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -
             if process.role == "sentry":
                 process.held = {kept.kind: kept.count for kept in held.kinds}
                 process.unknown = held.unknown
-    if own.format == "json":
-        print(msgspec.json.format(msgspec.json.encode(processes), indent=2).decode())
-    else:
-        print(confinement.show(processes))
+    print(_json(processes) if how == "json" else confinement.show(processes))
     return 0
+
+
+def _json(value: object) -> str:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()

@@ -99,6 +99,8 @@ class Descriptors(msgspec.Struct, frozen=True):
     """Append lines here, each by one write(2)."""
     guest: int
     """The guest half's executable (``pysc.cabi/guest.elf``): the root is empty, so it is run by execveat(2)."""
+    counters: int
+    """A page that the supervisor reads: struct pysc_counters."""
     spawner: int = -1
     """Where it was told how to start; last words go there, nothing is read."""
 

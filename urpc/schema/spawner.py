@@ -53,6 +53,8 @@ class Launch(Request[Launched], tag=1):
     """Directories of cgroups that the daemons join."""
     stdio: Annotated[list[StdioFd], Meta(min_length=3, max_length=3)]
     log: StdioFd
+    counters: RegularFd
+    """A page for the sentry to count in (``pysc.supervisor.counters``)."""
     terminal: bool
     """The first of ``stdio`` is a terminal that is to be restored if the supervisor is killed."""
     crashes_to_log: bool
@@ -99,6 +101,6 @@ SPAWNER: Final = Service(
     requests=(Launch, Finish),
     events=(Died, Restarted),
     client_events=(Keep, Reserve),
-    request_fds=5,
+    request_fds=6,
     reply_fds=4,
 )

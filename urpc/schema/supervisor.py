@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pysc.urpc.message import Request, Service
+from pysc.urpc.message import U64, Message, Request, Service
 from pysc.urpc.schema.sentry import KeptList, Pid, ProcessList, Signo, Target
 
 VERSION: Final = "1"
@@ -46,4 +46,26 @@ class HostDescriptors(Request[KeptList], tag=7):
     """Ask what the sentry's descriptors are of, as it says itself."""
 
 
-COMMANDS: Final = Service("supervisor", requests=(Start, Kill, Processes, Destroy, Pause, Resume, HostDescriptors))
+class Counted(Message):
+    """struct pysc_counters: what the sentry has to do with guests' calls."""
+
+    reports: U64
+    """That guests have made, system calls for the most part."""
+    served: U64
+    """Of these, answered by fast paths."""
+    spins: U64
+    """That ended with a report."""
+    vain: U64
+    """Spins that did not."""
+    sleeps: U64
+    wakes: U64
+    """Threads of guests that had to be woken."""
+
+
+class Counters(Request[Counted], tag=8):
+    """Ask what the dispatcher has counted; the sentry is not asked."""
+
+
+COMMANDS: Final = Service(
+    "supervisor", requests=(Start, Kill, Processes, Destroy, Pause, Resume, HostDescriptors, Counters)
+)

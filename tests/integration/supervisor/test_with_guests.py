@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -320,6 +321,35 @@ def test_what_guests_have(real: RealRuntime, root_user: None) -> None:
     text = real.run("debug", "--confinement", container).stdout
     assert text.count("guest (pid ") <= len(guests)
     process.terminate()
+    process.communicate(timeout=15)
+
+
+@pytest.mark.parametrize("flags", [[], ["--hardened"]], ids=" ".join)
+def test_what_the_dispatcher_counts(real: RealRuntime, flags: list[str]) -> None:
+    real.flags = flags
+    process = real.start("do", "--", "/bin/cat", stdin=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdin is not None
+
+    def counted() -> dict[str, int]:
+        shown: dict[str, int] = json.loads(real.run("debug", "--counters", "--format=json", container).stdout)
+        return shown
+
+    container, seen = f"do-{process.pid}", [{"reports": 0, "sleeps": 0}]
+    for _ in range(2):
+        process.stdin.write("line\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "line\n"
+        seen.append(counted())
+    for before, after in pairwise(seen):
+        assert before["reports"] < after["reports"]
+        assert before["sleeps"] < after["sleeps"]
+    assert seen[-1]["served"] <= seen[-1]["reports"]
+    sentry = real.read_state(container)["daemons"]["sentry"]
+    os.kill(sentry, signal.SIGSTOP)  # it is not asked
+    assert counted()["reports"] >= seen[-1]["reports"]
+    assert f"reports  {counted()['reports']:>16}\n" in real.run("debug", "--counters", container).stdout
+    os.kill(sentry, signal.SIGCONT)
     process.communicate(timeout=15)
 
 
