@@ -145,7 +145,10 @@ async def _create(task: Task, parent: Path, name: bytes, flags: int, mode: int) 
         inode = await directory.inode.create(name, mode & PERMISSIONS, owner)
     dentry = directory.add(name, inode)
     notify.created(directory, dentry)
-    return await open_inode(task, Path(parent.mount, dentry), flags & ~O_TRUNC)
+    file = await open_inode(task, Path(parent.mount, dentry), flags & ~O_TRUNC)
+    if isinstance(file, RegularFile):
+        file.created = True
+    return file
 
 
 async def _open_unnamed(task: Task, dirfd: int, path: bytes, flags: int, mode: int, how: int) -> FileDescription:

@@ -58,11 +58,13 @@ class _Position(Mutex):
 class RegularFile(FileDescription):
     """Invariant: :meth:`Inode.open_data` was awaited for it; release gives that back."""
 
-    __slots__ = ("_claim", "_position", "inode")
+    __slots__ = ("_claim", "_position", "created", "inode")
 
     def __init__(self, inode: Inode, flags: int, path: Path | None, index: int | None = None) -> None:
         super().__init__(flags, path, index)
         self.inode = inode
+        self.created = False
+        """Whether the file was made by this open (F_CREATED_QUERY)."""
         self._claim = 0
         self._position = _Position(self._c)
         data = inode.data()

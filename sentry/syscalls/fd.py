@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from pysc.cabi.linux.errors import EBADF, EINVAL, ENOTTY, EOPNOTSUPP, EPERM, answered_by_host
 from pysc.cabi.linux.fcntl import (
     F_ADD_SEALS,
+    F_CREATED_QUERY,
     F_DUPFD,
     F_DUPFD_CLOEXEC,
     F_DUPFD_QUERY,
@@ -148,6 +149,8 @@ async def fcntl(task: Task, fd: Fd, cmd: U32, arg: U64) -> int:
         return 0
     if cmd == F_DUPFD_QUERY:
         return int(task.fds.get_raw(arg & 0x7FFF_FFFF) is file)
+    if cmd == F_CREATED_QUERY:
+        return int(isinstance(file, RegularFile) and file.created)
     if cmd == F_GETLEASE:
         return F_UNLCK
     if cmd in (F_GETOWN, F_SETOWN, F_GETOWN_EX, F_SETOWN_EX, F_GETSIG, F_SETSIG):

@@ -1,5 +1,19 @@
 /* open: creation, exclusion, truncation, append, directories, links, O_PATH, O_TMPFILE, names, modes and umask. */
 #include "guest.h"
+#include <sys/utsname.h>
+
+#ifndef F_CREATED_QUERY
+#define F_CREATED_QUERY 1028
+#endif
+
+/* Linux has it since 6.12. */
+static int tells_who_created(void)
+{
+    struct utsname name;
+    int major, minor;
+    CHECK(uname(&name) == 0 && sscanf(name.release, "%d.%d", &major, &minor) == 2);
+    return major > 6 || (major == 6 && minor >= 12);
+}
 
 static void size(const char *path)
 {
@@ -19,6 +33,12 @@ int main(void)
     TRY(open("a", O_RDWR | O_CREAT | O_EXCL, 0666));
     CHECK(write(a, "0123456789", 10) == 10);
     int b = TRY(open("a", O_WRONLY | O_APPEND));
+    int again = open("a", O_RDWR | O_CREAT, 0666), twin = dup(a);
+    if (tells_who_created()) {
+        CHECK(fcntl(a, F_CREATED_QUERY) == 1 && fcntl(twin, F_CREATED_QUERY) == 1);
+        CHECK(fcntl(b, F_CREATED_QUERY) == 0 && fcntl(again, F_CREATED_QUERY) == 0);
+    }
+    CHECK(close(again) == 0 && close(twin) == 0);
     CHECK(lseek(b, 2, SEEK_SET) == 2 && write(b, "AB", 2) == 2);
     size("a");
     say("offset after an append %ld\n", (long)lseek(b, 0, SEEK_CUR));
