@@ -79,6 +79,10 @@ TCGETS: Final = 0x5401
 TCSETS: Final = 0x5402
 TCSETSW: Final = 0x5403
 TCSETSF: Final = 0x5404
+TCGETA: Final = 0x5405
+TCSETA: Final = 0x5406
+TCSETAW: Final = 0x5407
+TCSETAF: Final = 0x5408
 TCSBRK: Final = 0x5409
 TCXONC: Final = 0x540A
 TCFLSH: Final = 0x540B
@@ -130,5 +134,7 @@ TERMIOS: Final = Struct("<IIIIB19s")
 """struct termios of the kernel: iflag, oflag, cflag, lflag, line, cc."""
 TERMIOS2: Final = Struct("<IIIIB19sII")
 """struct termios2: with the speeds."""
+TERMIO: Final = Struct("<HHHHB8sx")
+"""struct termio, which was before: the low halves of the flags, and the first eight characters."""
 WINSIZE: Final = Struct("<HHHH")
 """struct winsize: rows, columns, and two pixel sizes that nobody uses."""

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
     from pysc.sentry.kernel.tty import Tty
 
-_GETS = {abi.TCGETS, abi.TCGETS2}
-_SETS = {abi.TCSETS, abi.TCSETSW, abi.TCSETSF, abi.TCSETS2, abi.TCSETSW2, abi.TCSETSF2}
+_TERMIO_SETS = {abi.TCSETA, abi.TCSETAW, abi.TCSETAF}
+_GETS = {abi.TCGETS, abi.TCGETS2, abi.TCGETA}
+_SETS = {abi.TCSETS, abi.TCSETSW, abi.TCSETSF, abi.TCSETS2, abi.TCSETSW2, abi.TCSETSF2} | _TERMIO_SETS
 
-_FLUSHING = {abi.TCSETSF, abi.TCSETSF2}
+_FLUSHING = {abi.TCSETSF, abi.TCSETSF2, abi.TCSETAF}
 _TERMIOS2 = {abi.TCGETS2, abi.TCSETS2, abi.TCSETSW2, abi.TCSETSF2}
 _CHANGING = _SETS | {abi.TCSBRK, abi.TCSBRKP, abi.TCXONC, abi.TCFLSH, abi.TIOCSPGRP}
 """What a background process group is stopped for."""
@@ -87,7 +88,7 @@ async def tty_ioctl(task: Task, tty: Tty, request: int, argument: int) -> int:
     """ioctl_tty(2), for either side of a pseudo-terminal.  ENOTTY for what is none of it."""
     discipline = tty.discipline
     if request in _GETS:
-        task.put(argument, _pack(discipline.termios, extended=request in _TERMIOS2))
+        task.put(argument, _pack(discipline.termios, request))
     elif request in _SETS:
         await _set_termios(task, tty, request, argument)
     elif request == abi.TIOCGWINSZ:
@@ -184,6 +185,12 @@ async def _set_termios(task: Task, tty: Tty, request: int, argument: int) -> Non
         iflag, oflag, cflag, lflag, line, cc, ispeed, ospeed = abi.TERMIOS2.unpack(
             await task.copy_in(argument, abi.TERMIOS2.size)
         )
+    elif request in _TERMIO_SETS:
+        *flags, line, cc = abi.TERMIO.unpack(await task.copy_in(argument, abi.TERMIO.size))
+        before = (old.iflag, old.oflag, old.cflag, old.lflag)
+        iflag, oflag, cflag, lflag = (high & ~0xFFFF | low for high, low in zip(before, flags, strict=True))
+        cc += old.cc[len(cc) :]
+        ispeed, ospeed = old.ispeed, old.ospeed
     else:
         iflag, oflag, cflag, lflag, line, cc = abi.TERMIOS.unpack(await task.copy_in(argument, abi.TERMIOS.size))
         ispeed, ospeed = old.ispeed, old.ospeed
@@ -193,9 +200,12 @@ async def _set_termios(task: Task, tty: Tty, request: int, argument: int) -> Non
     tty.set_termios(Termios(iflag, oflag, cflag, lflag, line, cc, ispeed, ospeed))
 
 
-def _pack(termios: Termios, *, extended: bool) -> bytes:
-    fields = (termios.iflag, termios.oflag, termios.cflag, termios.lflag, termios.line, termios.cc)
-    if extended:
+def _pack(termios: Termios, request: int) -> bytes:
+    flags = (termios.iflag, termios.oflag, termios.cflag, termios.lflag)
+    if request == abi.TCGETA:
+        return abi.TERMIO.pack(*(flag & 0xFFFF for flag in flags), termios.line, termios.cc[:8])
+    fields = (*flags, termios.line, termios.cc)
+    if request in _TERMIOS2:
         return abi.TERMIOS2.pack(*fields, termios.ispeed, termios.ospeed)
     return abi.TERMIOS.pack(*fields)
 

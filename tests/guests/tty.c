@@ -33,6 +33,26 @@ static void packet(const char *what)
     say("%s: ready %x, first %d: %.*s\n", what, ready.revents & (POLLIN | POLLPRI), bytes[0], (int)got - 1, bytes + 1);
 }
 
+/* What was before struct termios: half as many bits, eight characters. */
+static void old_modes(int terminal)
+{
+    struct termios before, after;
+    struct termio old;
+    CHECK(tcgetattr(terminal, &before) == 0 && ioctl(terminal, TCGETA, &old) == 0);
+    CHECK(old.c_lflag == (before.c_lflag & 0xffff) && old.c_iflag == (before.c_iflag & 0xffff));
+    CHECK(memcmp(old.c_cc, before.c_cc, sizeof old.c_cc) == 0);
+    TRY(ioctl(terminal, TCGETA, BAD));
+    old.c_lflag ^= ECHO;
+    old.c_cc[VERASE] = 'z';
+    CHECK(ioctl(terminal, TCSETAW, &old) == 0 && tcgetattr(terminal, &after) == 0);
+    CHECK(after.c_lflag == (before.c_lflag ^ ECHO) && after.c_oflag == before.c_oflag);
+    CHECK(after.c_cc[VERASE] == 'z' && after.c_cc[VSUSP] == before.c_cc[VSUSP]);
+    old.c_lflag ^= ECHO;
+    old.c_cc[VERASE] = before.c_cc[VERASE];
+    CHECK(ioctl(terminal, TCSETAF, &old) == 0 && tcgetattr(terminal, &after) == 0);
+    CHECK(after.c_lflag == before.c_lflag && memcmp(after.c_cc, before.c_cc, VEOL2 + 1) == 0);
+}
+
 static void packets(int terminal)
 {
     struct termios mode;
@@ -145,6 +165,7 @@ int main(void)
     TRY(stat(name, &at));
     CHECK(openpty(&master, &tty, name, NULL, NULL) == 0 && (slave = open(name, O_RDWR | O_NOCTTY)) >= 0);
     CHECK(stat(name, &at) == 0 && strcmp(ttyname(slave), name) == 0);
+    old_modes(slave);
     packets(slave);
     return done();
 }
