@@ -24,7 +24,7 @@ echo "processes:" && ps -ef
 endef
 export SHOW
 
-.PHONY: help run build test test-all check format bench bench-smoke docs inplace clean
+.PHONY: help run build test test-all conformance check format bench bench-smoke docs inplace clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -41,11 +41,15 @@ test: $(TOOLS) $(BUILT) ## run all tests in the default mode, the guest programs
 test-all: $(TOOLS) $(BUILT) ## run all tests in every mode: the product of fast paths and direct file access, on and off
 	$(PYTEST) --modes=all tests
 
+conformance: $(TOOLS) $(BUILT) ## run others' test suites: make conformance LTP=DIR CPYTHON=DIR
+	@test -n '$(LTP)$(CPYTHON)' || { echo 'say where there is one: LTP=DIR, CPYTHON=DIR'; exit 1; }
+	$(PYTEST) $(if $(LTP),--ltp '$(LTP)') $(if $(CPYTHON),--cpython '$(CPYTHON)') tests/conformance
+
 check: $(TOOLS) ## lint and type-check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy --explicit-package-bases benchmarks tests/support tests/typing
+	$(BIN)/mypy --explicit-package-bases benchmarks tests/conformance tests/support tests/typing
 
 format: $(TOOLS) ## let ruff reformat and repair
 	$(BIN)/ruff check --fix .
