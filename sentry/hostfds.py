@@ -39,7 +39,7 @@ class Of(Enum):
     LISTING = "listings"
     """A directory that was listed in part: listed again, as after a rewind."""
     MEMORY = "files in memory"
-    """The contents of an inode of the sentry's own: made of its bytes."""
+    """The contents of an inode of the sentry's own, or of a segment of shared memory: made of its bytes."""
     STACK = "stacks"
     """Of a program that begins: made by beginning again."""
     GUEST = "guest processes"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from pysc.cabi.linux import fcntl, mman, sched, signals
+from pysc.cabi.linux import fcntl, ipc, mman, sched, signals
 from pysc.cabi.linux.errors import BY_NUMBER, EBADF, LinuxError
 from pysc.sentry.kernel.scheduler import Interrupted, now
 
@@ -46,6 +46,16 @@ _WITH_BUFFERS: Final = frozenset(
     {"read", "write", "pread64", "pwrite64", "sendto", "recvfrom", "readlink", "readlinkat", "getcwd"}
 )
 """Their ``buf`` is shown, not only its address."""
+_IPC: Final = _names(ipc, "IPC_CREAT", "IPC_EXCL", "IPC_NOWAIT")
+_SHMAT: Final = _names(ipc, "SHM_RDONLY", "SHM_RND", "SHM_REMAP", "SHM_EXEC")
+_MSG: Final = _names(ipc, "IPC_NOWAIT", "MSG_NOERROR", "MSG_EXCEPT", "MSG_COPY")
+_COMMANDS: Final = {"shmctl": ipc.SHM_COMMANDS, "semctl": ipc.SEM_COMMANDS, "msgctl": ipc.MSG_COMMANDS}
+_CREATING: Final = {
+    "semflg": _IPC,
+    "msgflg": _IPC,
+    "shmflg": _names(ipc, "IPC_CREAT", "IPC_EXCL", "SHM_HUGETLB", "SHM_NORESERVE"),
+}
+"""Flags that have a mode in them, by the name of the argument of semget(2) and its kin."""
 _FLAGS: Final = {
     ("openat", "flags"): _OPEN,
     ("open", "flags"): _OPEN,
@@ -63,6 +73,9 @@ _FLAGS: Final = {
     ("fchownat", "flags"): _AT,
     ("unlinkat", "flags"): _AT,
     ("linkat", "flags"): _AT,
+    ("msgrcv", "msgflg"): _MSG,
+    ("msgsnd", "msgflg"): _MSG,
+    ("shmat", "shmflg"): _SHMAT,
 }
 
 
@@ -103,6 +116,22 @@ def _flags(names: dict[int, str]) -> Formatter:
         return "|".join([*words, hex(rest)] if rest or not words else words)
 
     return show
+
+
+def _flags_and_mode(names: dict[int, str]) -> Formatter:
+    def show(_task: Task, value: int) -> str:
+        words = [name for bit, name in names.items() if value & bit]
+        return "|".join([*words, f"{value & ~sum(bit for bit in names if value & bit):#05o}"])
+
+    return show
+
+
+def _key(_task: Task, value: int) -> str:
+    return f"{value & 0xFFFF_FFFF:#x}" if value else "IPC_PRIVATE"
+
+
+def _one_of(names: dict[int, str]) -> Formatter:
+    return lambda _task, value: names.get(value, str(value))
 
 
 def quote(data: bytes, most: int = _STRING_MAX) -> str:
@@ -261,6 +290,12 @@ def _formatters(row: Row) -> list[Formatter]:
             found.append(_flags(names))
         elif name in _FD_NAMES:
             found.append(_fd)
+        elif name in _CREATING:
+            found.append(_flags_and_mode(_CREATING[name]))
+        elif name == "cmd" and row.name in _COMMANDS:
+            found.append(_one_of(_COMMANDS[row.name]))
+        elif name == "key":
+            found.append(_key)
         elif name in _SIGNAL_NAMES:
             found.append(_signal)
         elif name in _MODE_NAMES:

@@ -7,7 +7,7 @@
  * A slot is one thread's.  `turn` says who may write to it: the guest half fills in a report and sets turn to
  * PYSC_TURN_SENTRY; the sentry fills in commands and sets it back.
  */
-#define PYSC_CHANNEL_VERSION 6
+#define PYSC_CHANNEL_VERSION 7
 #define PYSC_SLOTS 4096
 #define PYSC_DATA_SIZE 65536
 #define PYSC_DATA_ROOM 61440     /* for commands; paths that came as hints are above */
@@ -171,6 +171,7 @@ struct pysc_channel {
     uint64_t filter[PYSC_FILTER_LENGTH];
     uint64_t heap_end;           /* where it is now: for show */
     uint64_t heap_limit;         /* bytes; RLIMIT_DATA */
-    uint8_t padding[3528];
+    uint64_t attached_start, attached_end; /* calls that unmap what lies between are the sentry's: it counts there */
+    uint8_t padding[3512];
     struct pysc_slot slots[PYSC_SLOTS];
 };

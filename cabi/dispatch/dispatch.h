@@ -90,6 +90,9 @@ int32_t pysc_space_take_mapped(struct pysc_engine *engine, uint32_t space, struc
 /* The single thread of a space may map the description of that index again, privately, by `fd` (borrowed). */
 int64_t pysc_space_note_mapping(struct pysc_engine *engine, uint32_t space, uint32_t index, int32_t fd, int32_t may_execute);
 
+/* Calls of its threads that unmap, move or replace what lies between these addresses are Python's; 0, 0: none. */
+int64_t pysc_space_set_attached(struct pysc_engine *engine, uint32_t space, uint64_t start, uint64_t end);
+
 /* The dispositions that rt_sigaction(2) of a thread sets; negative: Python's alone. */
 int64_t pysc_thread_use_handlers(struct pysc_engine *engine, uint32_t thread, int64_t handlers);
 

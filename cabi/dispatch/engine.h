@@ -117,6 +117,7 @@ struct space {
     struct mapping mapping;
     struct pysc_mapped mapped[N_MAPPED]; /* what fast paths have mapped and Python has not heard of; dentries in use */
     uint32_t n_mapped;
+    uint64_t attached_start, attached_end; /* as its channel says */
 };
 
 struct pysc_engine {

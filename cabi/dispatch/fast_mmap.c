@@ -17,13 +17,14 @@
 
 /* Whether the mapping goes where nobody has to be asked; `length` is whole pages. */
 static int
-is_plain_place(uint64_t address, uint64_t length, uint64_t flags)
+is_plain_place(const struct space *space, uint64_t address, uint64_t length, uint64_t flags)
 {
     if (!length || length > PYSC_TASK_SIZE)
         return 0;
     if (!(flags & (MAP_FIXED | MAP_FIXED_NOREPLACE)))
         return address == 0;
-    return address % PAGE == 0 && address_ok(address, length);
+    return address % PAGE == 0 && address_ok(address, length) &&
+           (address >= space->attached_end || address + length <= space->attached_start);
 }
 
 /* Remember what maps shall call it. */
@@ -83,7 +84,7 @@ fast_mmap(struct call *call)
     space = space_of(call->engine, call->number);
     mapping = &space->mapping;
     if ((flags & ~(uint64_t)PASSED) || !(flags & MAP_PRIVATE) || (prot & ~(uint64_t)PROT_ALL) || a[1] > PYSC_TASK_SIZE ||
-        offset % PAGE || offset >> 62 || !is_plain_place(a[0], length, flags))
+        offset % PAGE || offset >> 62 || !is_plain_place(space, a[0], length, flags))
         return HAND_OVER;
     /* Alone: that the message has been taken shows when another call comes. */
     if (!is_alone(space) || space->sending || (!is_known(mapping, file) && !begin_mapping(call, space, file)) ||

@@ -94,6 +94,7 @@ pysc_space_new(struct pysc_engine *engine, struct pysc_space_ends *ends)
         engine->n_spaces++;
     space->slots = 0;
     space->announced = space->rings = 0;
+    space->attached_start = space->attached_end = 0;
     space->receiver = space->sending = space->awaited = space->next_place = 0;
     memset(space->kept, 0, sizeof space->kept);
     *ends = space->ends;
@@ -132,6 +133,18 @@ pysc_space_close_guest_ends(struct pysc_engine *engine, uint32_t number)
         return;
     close_end(&space->ends.memory);
     close_end(&space->ends.guest_socket);
+}
+
+int64_t
+pysc_space_set_attached(struct pysc_engine *engine, uint32_t number, uint64_t start, uint64_t end)
+{
+    struct space *space = space_at(engine, number);
+
+    if (!space)
+        return -ESRCH;
+    space->channel->attached_start = space->attached_start = start;
+    space->channel->attached_end = space->attached_end = end;
+    return 0;
 }
 
 int

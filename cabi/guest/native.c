@@ -5,6 +5,7 @@
 
 #include "guest.h"
 
+#define MAP_FIXED 0x10
 #define MAP_ANONYMOUS 0x20
 #define FUTEX_WAIT 0
 #define FUTEX_WAKE 1
@@ -155,23 +156,35 @@ gettimeofday(struct context *c, const uint64_t *a)
     return answer(c, range_ok(a[0], 16) && copy_bytes((void *)a[0], time, 16) == 0 ? 0 : -EFAULT);
 }
 
+/* Whether segments of shared memory may be attached there: who unmaps one tells the sentry. */
+static int
+attached(const struct pysc_channel *channel, uint64_t address, uint64_t size)
+{
+    const uint64_t start = channel->attached_start, end = channel->attached_end;
+
+    return address < end && (size > end || address + size > start);
+}
+
 static int
 memory(struct context *c, int64_t nr, const uint64_t *a)
 {
+    const struct pysc_channel *channel = c->r->channel;
     int ours = 0;
 
     switch (nr) {
     case __NR_mmap:
-        ours = (a[0] == 0 || above(a[0])) && !(a[2] & ~7UL) && (a[3] & MAP_ANONYMOUS) && !(a[3] & ~MEMORY_FLAGS);
+        ours = (a[0] == 0 || above(a[0])) && !(a[2] & ~7UL) && (a[3] & MAP_ANONYMOUS) && !(a[3] & ~MEMORY_FLAGS) &&
+               !((a[3] & MAP_FIXED) && attached(channel, a[0], a[1]));
         break;
     case __NR_mprotect:
         ours = above(a[0]) && !(a[2] & ~7UL);
         break;
     case __NR_munmap:
-        ours = above(a[0]);
+        ours = above(a[0]) && !attached(channel, a[0], a[1]);
         break;
     case __NR_mremap:
-        ours = above(a[0]) && !(a[3] & ~7UL) && (!(a[3] & 6) || above(a[4]));
+        ours = above(a[0]) && !(a[3] & ~7UL) && !attached(channel, a[0], a[1] ? a[1] : 1) &&
+               (!(a[3] & 6) || (above(a[4]) && !attached(channel, a[4], a[2])));
         break;
     case __NR_madvise:
         ours = above(a[0]) && (a[2] <= 4 || a[2] == 8 || a[2] == 14 || a[2] == 15);

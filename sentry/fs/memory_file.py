@@ -1,6 +1,6 @@
 """Contents of files that live in the sentry's memory: in their structure while small, then, or once mapped, a memfd.
 
-What is stored is charged to budgets in pages; ENOSPC when one is exhausted.
+Those of segments of shared memory, too.  What is stored is charged to budgets in pages; ENOSPC when one is exhausted.
 """
 
 from __future__ import annotations
@@ -139,6 +139,14 @@ class Contents:
         """Pages that the budget has for it."""
         value: int = self._c.charged
         return value
+
+    @property
+    def stored(self) -> int:
+        """Bytes of the pages that are there, those that were written by mappings, too."""
+        if self._fd >= 0:
+            return os.fstat(self._fd).st_blocks * 512
+        here: int = self._c.stored
+        return here.bit_count() * PAGE
 
     @property
     def seals(self) -> int:

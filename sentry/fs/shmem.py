@@ -1,4 +1,4 @@
-"""The tmpfs that nobody sees: memfds, shared anonymous and System V memory live there."""
+"""The tmpfs that nobody sees: memfds live there."""
 
 from __future__ import annotations
 

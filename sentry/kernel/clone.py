@@ -21,11 +21,13 @@ from pysc.cabi.linux.sched import (
     CLONE_PIDFD,
     CLONE_SETTLS,
     CLONE_SIGHAND,
+    CLONE_SYSVSEM,
     CLONE_THREAD,
     CLONE_VFORK,
     CLONE_VM,
     NEW_NAMESPACES,
 )
+from pysc.sentry.ipc.sem import UndoList
 from pysc.sentry.kernel.delivery import return_to_guest
 from pysc.sentry.kernel.exit import exit_task, reap
 from pysc.sentry.kernel.limits import watch_cpu
@@ -155,7 +157,7 @@ def _new_task(task: Task, tid: int, args: CloneArgs, thread: Thread) -> Task:
         memory.users += 1
     else:
         hear_of_mapped(task)
-        memory = task.memory.copy(thread.space)
+        memory = task.memory.copy(thread.space, task.group.tgid)
     if flags & CLONE_FS:
         fs = task.fs
         fs.users += 1
@@ -179,6 +181,9 @@ def _new_task(task: Task, tid: int, args: CloneArgs, thread: Thread) -> Task:
         child.handlers = task.handlers
     else:
         child.handlers = task.handlers.after_exec() if flags & CLONE_CLEAR_SIGHAND else task.handlers.copy()
+    if flags & CLONE_SYSVSEM:
+        task.undo = child.undo = task.undo or UndoList()
+        child.undo.users += 1
     if not flags & CLONE_VM or flags & CLONE_VFORK:
         child.altstack = task.altstack
     group.tasks[tid] = child

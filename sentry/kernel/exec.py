@@ -142,7 +142,7 @@ async def _become(task: Task, program: Program, thread: Thread) -> None:
     if task.fs.users > 1:
         task.fs.users -= 1
         task.fs = task.fs.copy()
-    old.leave()
+    old.leave(group.tgid)
     _adopt(task, program, thread)
     task.mask = mask
     for timer in group.posix_timers.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.signals import SIGCONT, SIGHUP, SIGKILL
+from pysc.sentry.ipc.sem import exit_sem
 from pysc.sentry.kernel.scheduler import now, yield_now
 from pysc.sentry.kernel.siginfo import SigInfo
 from pysc.sentry.kernel.task import Task, TaskState
@@ -100,7 +101,8 @@ def exit_task(task: Task, *, gone: bool = False, at_once: bool = False) -> None:
     shared = memory.users > 1
     if not shared and not memory.ended:
         note_usage(group, memory)
-    memory.leave()
+    memory.leave(group.tgid)
+    exit_sem(task)
     task.detach()
     if not gone and not memory.ended:
         thread = task.thread

@@ -13,6 +13,7 @@ import msgspec
 from pysc.cabi.linux.clock import SECOND
 from pysc.cabi.linux.errors import EAGAIN
 from pysc.sentry.chance import Secrets
+from pysc.sentry.ipc.namespace import IpcNamespace
 from pysc.sentry.kernel.machine import Machine
 from pysc.sentry.kernel.scheduler import Scheduler, now
 from pysc.sentry.kernel.scheduling import Scheduling
@@ -92,6 +93,7 @@ class Kernel:
         "frozen",
         "groups",
         "init",
+        "ipc",
         "log",
         "machine",
         "net",
@@ -135,6 +137,7 @@ class Kernel:
         self.settings: dict[object, bytes] = {}
         """What was written to files of /proc/sys that have no effect, by what stands for the file there."""
         self.net = NetNamespace()
+        self.ipc = IpcNamespace(self.machine.budget)
         self.processor = read_processor()
         self.scheduling = Scheduling(nice=os.getpriority(os.PRIO_PROCESS, 0))
         """Of programs that are started from outside: the host runs them, so with the niceness of its own."""

@@ -31,7 +31,7 @@ class Machine:
         """What all memory file systems are charged to: half of the machine's, or of what may be used."""
         lib.pysc_memory_limit(objects.OBJECTS, max(self.memory // 4, LEAST_FOR_KERNEL))
         self.shmem = Shmem(self.budget)
-        """Where memfds and shared memory without a name live."""
+        """Where memfds live."""
 
     @property
     def shared(self) -> int:

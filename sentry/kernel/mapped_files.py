@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pysc.cabi import host
 from pysc.cabi.linux.errors import LinuxError
@@ -13,7 +13,11 @@ from pysc.sentry.kernel.memory import Donated, Memory
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.file import FileDescription
+    from pysc.sentry.ipc.shm import Segment
     from pysc.sentry.kernel.task import Task
+
+SHMEM_DEVICE: Final = 1
+"""What shared memory is on, as maps show it."""
 
 
 def note_mapped(task: Task, memory: Memory, file: FileDescription, host_fd: int) -> None:
@@ -27,6 +31,13 @@ def note_mapped(task: Task, memory: Memory, file: FileDescription, host_fd: int)
     name = show(file.path, task.fs.root) if file.path is not None else b"/anonymous"
     inode = 0 if file.path is None else file.path.inode.ino
     memory.donated[identity] = Donated(name, 0, inode)
+
+
+def note_segment(memory: Memory, segment: Segment, host_fd: int) -> None:
+    """Remember a segment of shared memory that is mapped by a descriptor of the host's."""
+    if not memory_is_out():
+        name = b"/SYSV%08x (deleted)" % (segment.key & 0xFFFF_FFFF)
+        memory.donated[host.identity(host_fd)] = Donated(name, SHMEM_DEVICE, segment.id)
 
 
 def hear_of_mapped(task: Task) -> None:

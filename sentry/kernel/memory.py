@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pysc.sentry.ipc.shm import Attachments
+
 if TYPE_CHECKING:
     from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.platform.interface import Space
@@ -29,6 +31,7 @@ class Memory:
     __slots__ = (
         "arg_end",
         "arg_start",
+        "attached",
         "auxv",
         "brk_start",
         "donated",
@@ -65,12 +68,14 @@ class Memory:
         self.ended = False
         """The space was killed, or has ended by itself."""
         self.dumpable = True
+        self.attached = Attachments(space)
+        """Segments of shared memory, and where."""
         self.donated: dict[tuple[int, int], Donated] = {}
         """By (st_dev, st_ino) of the host: the files that maps name."""
         self.users = 1
 
-    def copy(self, space: Space) -> Memory:
-        """Return what a fork knows of ``space``, its copy of this one."""
+    def copy(self, space: Space, pid: int) -> Memory:
+        """Return what a fork by the process ``pid`` knows of ``space``, its copy of this one."""
         other = Memory(space, self.exe)
         for name in (
             "brk_start", "arg_start", "arg_end", "env_start", "env_end", "auxv", "stack_top",
@@ -78,14 +83,16 @@ class Memory:
         ):  # fmt: skip
             setattr(other, name, getattr(self, name))
         other.donated = dict(self.donated)
+        other.attached = self.attached.copy(space, pid)
         return other
 
-    def leave(self) -> bool:
-        """One user less; true when it was the last."""
+    def leave(self, pid: int) -> bool:
+        """One user less, of the process ``pid``; true when it was the last."""
         self.users -= 1
         if self.users:
             return False
         if self.exe is not None:
             self.exe.put()
             self.exe = None
+        self.attached.clear(pid)
         return True

@@ -15,6 +15,7 @@ from pysc.sentry.kernel.scheduling import Scheduling
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.context import FsContext
+    from pysc.sentry.ipc.sem import UndoList, Waiting
     from pysc.sentry.kernel.credentials import Credentials
     from pysc.sentry.kernel.kernel import Kernel
     from pysc.sentry.kernel.memory import Memory
@@ -63,6 +64,10 @@ class Record(msgspec.Struct):
     """When a call of several messages, each with a deadline, begins no further one."""
     messages: int = 0
     """Messages that were moved."""
+    waited: bool = False
+    """What it names was there, and it waited for that: if it is gone, it was removed meanwhile."""
+    operation: Waiting | None = None
+    """What it waits to be done with semaphores: that keeps its place, and may be done meanwhile."""
     done: int = 0
     """Bytes of the last message, or of all that is moved, that have been."""
     taken: bytes | Received | None = None
@@ -119,6 +124,7 @@ class Task:
         "thread",
         "tid",
         "timer_slack",
+        "undo",
         "vfork",
         "vfork_wait",
     )
@@ -184,6 +190,8 @@ class Task:
         """What this task, a vfork's parent, waits for."""
         self.personality = 0
         """What uname(2) shows, and the rest of personality(2), which is only kept."""
+        self.undo: UndoList | None = None
+        """What its end undoes of semaphores: shared with CLONE_SYSVSEM; None: nothing was ever noted."""
         self.scheduling = Scheduling()
         self.timer_slack = self.default_timer_slack = 50_000
 

@@ -370,6 +370,9 @@ class Space(Protocol):
         With 0, soon, if that will never be known.
         """
 
+    def set_attached(self, start: int, end: int) -> None:
+        """Let calls be the kernel's that unmap, move or replace what is mapped between two addresses; 0, 0: none is."""
+
     def kill(self) -> None:
         """End the space and all its threads at once: GONE follows for each."""
 

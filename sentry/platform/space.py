@@ -257,6 +257,11 @@ class SystrapSpace:
         self.memory_limit = limit
         self._apply(limit)
 
+    def set_attached(self, start: int, end: int) -> None:
+        """Let calls be the kernel's that unmap, move or replace what is mapped between two addresses; 0, 0: none is."""
+        if not self.dead:
+            lib.pysc_space_set_attached(self.platform.engine, self.number, start, end)
+
     @property
     def limited(self) -> bool:
         """Whether there is such a limit."""

@@ -1,6 +1,7 @@
 """Memory: mmap(2) and kin.  The host manages guest memory: what is allowed is made by the thread itself.
 
-Nothing here keeps a list of mappings.  Flags and advice that the keyhole lacks are emulated or refused.
+Nothing here keeps a list of mappings, but for segments of shared memory, which are told when they are unmapped.  Flags
+and advice that the keyhole lacks are emulated or refused.
 """
 
 from __future__ import annotations
@@ -117,7 +118,8 @@ async def mmap(
     if flags & abi.MAP_ANONYMOUS:
         if kind != abi.MAP_PRIVATE:
             task.memory.shares = True
-        return HostCall(NR_MMAP, (address, length, prot, _kept(flags), 0xFFFF_FFFF_FFFF_FFFF, 0))
+        call = HostCall(NR_MMAP, (address, length, prot, _kept(flags), 0xFFFF_FFFF_FFFF_FFFF, 0))
+        return await _replace(task, call, address, length) if flags & abi.MAP_FIXED else call
     return await _map_file(task, address, length, prot, _kept(flags), fd, offset)
 
 
@@ -169,6 +171,8 @@ async def _map_file(
     file = _file_to_map(task, length, prot, flags, fd, offset)
     file.get()
     hear_of_mapped(task)
+    replaces = bool(flags & abi.MAP_FIXED) and task.memory.attached.touch(address, address + length)
+    now = now or replaces
     try:
         host_fd = await file.mapping_fd(prot, flags)
         again = (file.index, file.path is None or not file.path.mount.flags & MS_NOEXEC)
@@ -178,22 +182,34 @@ async def _map_file(
         result = await task.thread.map_file(address, length, prot, flags, host_fd, offset)
         if result < 0:
             raise linux_error(-result)
+        if replaces:
+            task.memory.attached.cut(address, address + length, task.group.tgid)
         note_mapped(task, task.memory, file, host_fd)
     finally:
         file.put()
     return result
 
 
-def munmap(task: Task, address: Addr, length: Size) -> int | HostCall:
+async def _replace(task: Task, call: HostCall, start: int, length: int) -> int | HostCall:
+    """Return a call that unmaps a range; where segments are attached it is made now, and they are told."""
+    attached = task.memory.attached
+    if not attached.touch(start, start + length):
+        return call
+    result = await task.thread.host_call(call.nr, *call.args)
+    if result >= 0:
+        attached.cut(start, start + length, task.group.tgid)
+    return result
+
+
+async def munmap(task: Task, address: Addr, length: Size) -> int | HostCall:
     """Unmap.  EINVAL."""
-    del task
     if address % PAGE or not length or length > TASK_SIZE or address > TASK_SIZE - length:
         raise EINVAL
     end = page_up(address + length)
     address = max(address, LIMIT)
     if end <= address:
         return 0
-    return HostCall(NR_MUNMAP, (address, end - address))
+    return await _replace(task, HostCall(NR_MUNMAP, (address, end - address)), address, end - address)
 
 
 def mprotect(task: Task, address: Addr, length: Size, prot: U64) -> int | HostCall:
@@ -208,9 +224,8 @@ def mprotect(task: Task, address: Addr, length: Size, prot: U64) -> int | HostCa
     return HostCall(NR_MPROTECT, (address, page_up(length), prot & _PROT))
 
 
-def mremap(task: Task, old: Addr, old_size: Size, new_size: Size, flags: U64, new: Addr) -> HostCall:
+async def mremap(task: Task, old: Addr, old_size: Size, new_size: Size, flags: U64, new: Addr) -> int | HostCall:
     """Grow, shrink or move a mapping.  EINVAL, EFAULT, ENOMEM."""
-    del task
     known = abi.MREMAP_MAYMOVE | abi.MREMAP_FIXED | abi.MREMAP_DONTUNMAP
     if flags & ~known or old % PAGE or not new_size:
         raise EINVAL
@@ -220,7 +235,16 @@ def mremap(task: Task, old: Addr, old_size: Size, new_size: Size, flags: U64, ne
         new = 0
     elif new < LIMIT and (new or flags & abi.MREMAP_FIXED):
         raise EINVAL
-    return HostCall(NR_MREMAP, (old, old_size, new_size, flags, new))
+    call = HostCall(NR_MREMAP, (old, old_size, new_size, flags, new))
+    attached = task.memory.attached
+    old_size, new_size = page_up(min(old_size, TASK_SIZE)), page_up(min(new_size, TASK_SIZE))
+    if not (attached.touch(old, old + max(old_size, PAGE)) or (new and attached.touch(new, new + new_size))):
+        return call
+    result = await task.thread.host_call(call.nr, *call.args)
+    if result >= 0:
+        keeps = bool(flags & abi.MREMAP_DONTUNMAP) or not old_size
+        attached.move(old, old_size, result, new_size, task.group.tgid, keeps=keeps)
+    return result
 
 
 def madvise(task: Task, address: Addr, length: Size, advice: I32) -> int | HostCall:

@@ -28,6 +28,7 @@ from pysc.cabi.linux.sched import (
     NEW_NAMESPACES,
 )
 from pysc.cabi.linux.signals import NSIG, SIGCHLD
+from pysc.sentry.ipc.sem import exit_sem
 from pysc.sentry.kernel.clone import CloneArgs
 from pysc.sentry.kernel.clone import clone as make_task
 from pysc.sentry.kernel.ptrace import may_read
@@ -123,6 +124,8 @@ def unshare(task: Task, flags: U64) -> int:
     if flags & CLONE_FILES and task.fds.users > 1:
         shared, task.fds = task.fds, task.fds.copy()
         shared.leave(task)
+    if flags & CLONE_SYSVSEM:
+        exit_sem(task)
     return 0
 
 

@@ -210,8 +210,8 @@ GROWS: Final = frozenset(
     {
         "accept", "accept4", "clone", "clone3", "epoll_create", "epoll_create1", "eventfd", "eventfd2", "fork",
         "getdents", "getdents64", "inotify_add_watch", "inotify_init", "inotify_init1", "mq_timedsend", "pidfd_open",
-        "pipe", "pipe2", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "setgroups", "signalfd", "signalfd4", "socket",
-        "socketpair", "timer_create", "timerfd_create", "unshare", "vfork",
+        "pipe", "pipe2", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "setgroups", "shmat", "signalfd", "signalfd4",
+        "socket", "socketpair", "timer_create", "timerfd_create", "unshare", "vfork",
     }
 )  # fmt: skip
 """Calls after which the kernel keeps more than before, whatever they are asked: ENOMEM while memory is out."""

@@ -20,8 +20,8 @@ from tests.support.sources import ROOT
 
 PLAIN = {
     "None", "int", "bool", "bytes", "bytearray", "str", "float", "tuple", "list", "dict", "set", "frozenset", "type",
-    "collections.deque", "collections.OrderedDict", "itertools.count", "typing.Sequence", "typing.Mapping",
-    "weakref.WeakValueDictionary",
+    "array.array", "collections.deque", "collections.OrderedDict", "itertools.count", "typing.Mapping",
+    "typing.Sequence", "weakref.WeakValueDictionary",
     "fallback",  # the class of a named tuple
 }  # fmt: skip
 """And all classes of the sentry that are not transient, whose own slots are looked at, too."""
@@ -76,6 +76,8 @@ SLOTS = {
     "fs.proc.process.LinkEntry.follow": _TABLE,
     "fs.proc.process.ProcessText._entry": _TABLE,
     "fs.proc.process.MagicLink._entry": _TABLE,
+    "ipc.objects.IpcTable._keys": "its objects are of the class that the table is of",
+    "ipc.objects.IpcTable._objects": "its objects are of the class that the table is of",
     "kernel.kernel.Kernel.settings": "its keys are objects of such a table, one for each name",
     "kernel.kernel.Kernel.workers": "threads of this process; tests have none",
     "net.message.Message.data": "a message that is being sent; what is queued has bytes",

@@ -11,6 +11,7 @@ from pysc.cabi.linux.capability import CAP_SYS_ADMIN
 from pysc.cabi.linux.errors import EINVAL, EPERM
 from pysc.sentry.chance import identifier
 from pysc.sentry.fs.proc.base import Factory, Source, constant, folder, number, text
+from pysc.sentry.fs.proc.sysvipc import Limits
 from pysc.sentry.platform.interface import LIMIT
 
 if TYPE_CHECKING:
@@ -104,9 +105,10 @@ _KERNEL: Final[dict[bytes, Factory]] = {
     b"hung_task_timeout_secs": setting(0),
     b"io_uring_disabled": constant(b"2\n"),
     b"kptr_restrict": setting(1),
-    b"msgmax": setting(8192),
-    b"msgmnb": setting(16384),
-    b"msgmni": setting(32000),
+    b"msgmax": Limits("msgmax"),
+    b"msgmnb": Limits("msgmnb"),
+    b"msgmni": Limits("msgmni"),
+    b"msg_next_id": Limits("msg_next_id"),
     b"ngroups_max": constant(b"65536\n"),
     b"osrelease": text(lambda task: task.kernel.uts.release + b"\n"),
     b"ostype": text(lambda task: task.kernel.uts.sysname + b"\n"),
@@ -126,13 +128,15 @@ _KERNEL: Final[dict[bytes, Factory]] = {
     ),
     b"randomize_va_space": constant(b"2\n"),
     b"sched_child_runs_first": setting(0),
-    b"sem": words(b"32000\t1024000000\t500\t32000"),
+    b"sem": Limits("semmsl", "semmns", "semopm", "semmni"),
+    b"sem_next_id": Limits("sem_next_id"),
     b"seccomp": folder(
         {b"actions_avail": constant(b"kill_process kill_thread trap errno user_notif trace log allow\n")}
     ),
-    b"shmall": setting(18446744073692774399 >> 1),
-    b"shmmax": setting(18446744073692774399 >> 1),
-    b"shmmni": setting(4096),
+    b"shmall": Limits("shmall"),
+    b"shmmax": Limits("shmmax"),
+    b"shmmni": Limits("shmmni"),
+    b"shm_next_id": Limits("shm_next_id"),
     b"sysrq": setting(0),
     b"tainted": constant(b"0\n"),
     b"threads-max": setting(63000),

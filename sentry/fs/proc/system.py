@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from pysc.cabi.linux.clock import TICK
 from pysc.sentry.fs.proc.base import Factory, constant, folder, link, text
 from pysc.sentry.fs.proc.mounts import mounts_link
+from pysc.sentry.fs.proc.sysvipc import SYSVIPC
 from pysc.sentry.kernel.scheduler import now
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ SYSTEM: Final[dict[bytes, Factory]] = {
     b"stat": text(_stat),
     b"swaps": constant(b"Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"),
     b"sysrq-trigger": text(lambda _task: b"", lambda _task, _data: None, 0o200),
+    b"sysvipc": folder(SYSVIPC),
     b"timer_list": constant(b"", 0o400),
     b"uptime": text(_uptime),
     b"version": text(_version),

@@ -54,6 +54,7 @@ class FakeSpace:
         self.killed = False
         self.heap_end = 0
         self.hidden = (0, 0)
+        self.attached = (0, 0)
 
     async def begun(self) -> None:
         """It has always."""
@@ -69,6 +70,9 @@ class FakeSpace:
 
     def tell_peak(self, callback: Callable[[int], None]) -> None:
         callback(0)
+
+    def set_attached(self, start: int, end: int) -> None:
+        self.attached = (start, end)
 
     def kill(self) -> None:
         self.killed = True

@@ -1,0 +1,1 @@
+"""System V IPC (sysvipc(7)): shared memory, semaphores, message queues."""
