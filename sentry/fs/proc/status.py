@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PAGE_KIB: Final = 4
 _STATES: Final = {
+    b"D": b"D (disk sleep)",
     b"R": b"R (running)",
     b"S": b"S (sleeping)",
     b"T": b"T (stopped)",
@@ -32,6 +33,8 @@ def _state(reader: Task | None, task: Task) -> bytes:
         return b"T"
     if task.state is TaskState.GUEST and task.thread.waits:
         return b"S"
+    if task.state is TaskState.KERNEL and not (task.routine is not None and task.routine.parked):
+        return b"R" if task.vfork_wait is None else b"D"  # it is on its way into the wait, or out of it
     return str(task.state.value).encode()
 
 

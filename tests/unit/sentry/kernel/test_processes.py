@@ -23,6 +23,8 @@ from pysc.cabi.linux.sched import (
     WUNTRACED,
 )
 from pysc.cabi.linux.signals import SIG_IGN, SIGACTION, SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGTERM
+from pysc.sentry.fs.proc.status import _state
+from pysc.sentry.kernel.scheduler import Completion
 from pysc.sentry.kernel.task import Task
 from tests.unit.sentry.kernel.kernel_world import BASE, World
 
@@ -223,6 +225,23 @@ def test_init_ignores_what_it_does_not_handle(world: World) -> None:
     assert world.call(child, "kill", 1, SIGKILL) == 0
     assert not world.init.killed
     assert not world.init.group.pending.mask
+
+
+def test_who_is_in_a_call_but_does_not_wait_yet_runs(world: World) -> None:
+    child, copied = world.fork(world.init), Completion[None]()
+
+    async def copy_in(address: int, size: int) -> bytes:
+        await copied
+        return struct.pack("<qq", 100, 0)[:size]
+
+    child.thread.copy_in = copy_in  # type: ignore[assignment]
+    world.begin(child, "nanosleep", BASE, 0)
+    assert _state(world.init, child) == b"R"
+    copied.resolve(None)
+    world.settle()
+    assert _state(world.init, child) == b"S"
+    world.begin(world.init, "vfork")
+    assert _state(child, world.init) == b"D"
 
 
 def test_pdeathsig(world: World) -> None:

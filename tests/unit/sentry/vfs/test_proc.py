@@ -107,7 +107,7 @@ def test_status(world: World) -> None:
 
 def test_stat_has_52_fields(world: World) -> None:
     line = world.get_file(b"/proc/7/stat")
-    assert line.startswith(b"7 (sleeper) S 0 7 7 ")
+    assert line.startswith(b"7 (sleeper) R 0 7 7 ")
     assert len(line.rpartition(b")")[2].split()) == 50
 
 
