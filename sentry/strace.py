@@ -18,7 +18,9 @@ Formatter = Callable[["Task", int], str]
 
 _STRING_MAX: Final = 256
 _ESCAPES: Final = {0x22: '\\"', 0x5C: "\\\\", 0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t"}
-_FD_NAMES: Final = frozenset({"fd", "dirfd", "oldfd", "newfd", "olddirfd", "newdirfd", "epfd", "out_fd", "in_fd"})
+_FD_NAMES: Final = frozenset(
+    {"fd", "dirfd", "oldfd", "newfd", "olddirfd", "newdirfd", "epfd", "out_fd", "in_fd", "mqdes"}
+)
 _SIGNAL_NAMES: Final = frozenset({"signo", "signum", "sig"})
 _MODE_NAMES: Final = frozenset({"mode"})
 
@@ -43,9 +45,21 @@ _CODES: Final = {
 _CHILD_CODES: Final = {value: name for name, value in vars(signals).items() if name.startswith("CLD_")}
 _SEGV_CODES: Final = {value: name for name, value in vars(signals).items() if name.startswith("SEGV_")}
 _WITH_BUFFERS: Final = frozenset(
-    {"read", "write", "pread64", "pwrite64", "sendto", "recvfrom", "readlink", "readlinkat", "getcwd"}
+    {
+        "read",
+        "write",
+        "pread64",
+        "pwrite64",
+        "sendto",
+        "recvfrom",
+        "readlink",
+        "readlinkat",
+        "getcwd",
+        "mq_timedsend",
+        "mq_timedreceive",
+    }
 )
-"""Their ``buf`` is shown, not only its address."""
+"""Their ``buf`` or ``msg_ptr`` is shown, not only its address."""
 _IPC: Final = _names(ipc, "IPC_CREAT", "IPC_EXCL", "IPC_NOWAIT")
 _SHMAT: Final = _names(ipc, "SHM_RDONLY", "SHM_RND", "SHM_REMAP", "SHM_EXEC")
 _MSG: Final = _names(ipc, "IPC_NOWAIT", "MSG_NOERROR", "MSG_EXCEPT", "MSG_COPY")
@@ -59,6 +73,7 @@ _CREATING: Final = {
 _FLAGS: Final = {
     ("openat", "flags"): _OPEN,
     ("open", "flags"): _OPEN,
+    ("mq_open", "oflag"): _OPEN,
     ("pipe2", "flags"): _OPEN,
     ("dup3", "flags"): _OPEN,
     ("mmap", "prot"): _PROT,
@@ -300,7 +315,7 @@ def _formatters(row: Row) -> list[Formatter]:
             found.append(_signal)
         elif name in _MODE_NAMES:
             found.append(_mode)
-        elif name == "buf":
+        elif name in ("buf", "msg_ptr"):
             found.append(_buffer)
         else:
             found.append(_number)

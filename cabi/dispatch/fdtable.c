@@ -88,6 +88,12 @@ pysc_table_put(struct pysc_table *table, uint32_t fd, uint32_t file, int32_t clo
 }
 
 int64_t
+pysc_table_lowest(const struct pysc_table *table)
+{
+    return lowest_free(table, table->lowest);
+}
+
+int64_t
 pysc_table_install(struct pysc_table *table, uint32_t file, uint32_t lowest, uint32_t limit, int32_t cloexec)
 {
     uint32_t fd = lowest_free(table, lowest > table->lowest ? lowest : table->lowest);

@@ -275,6 +275,8 @@ void pysc_reads_watch(struct pysc_objects *objects, int32_t more);
 /* Descriptor tables.  References are the caller's: a number that is added takes over one, a removed one gives it up.
  * Indices of files are checked by nobody: callers pass what they hold. */
 int64_t pysc_table_get(const struct pysc_table *table, int64_t fd);
+/* The lowest free number, which may be beyond all limits. */
+int64_t pysc_table_lowest(const struct pysc_table *table);
 /* The lowest free number from `lowest` on, now for `file`; -EMFILE if there is none below `limit`; -ENOMEM. */
 int64_t pysc_table_install(struct pysc_table *table, uint32_t file, uint32_t lowest, uint32_t limit, int32_t cloexec);
 /* Give a free number, below 1 << 20. */

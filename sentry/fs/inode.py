@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pysc.sentry.fs.dcache import Dcache
     from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.fs.notify import Watcher
-    from pysc.sentry.fs.path import Path
+    from pysc.sentry.fs.path import Dentry, Path
     from pysc.sentry.fs.pipe import Pipe
     from pysc.sentry.kernel.locks import FileLocks
     from pysc.sentry.kernel.task import Task
@@ -157,6 +157,10 @@ class Filesystem:
 
     async def sync(self) -> None:
         """syncfs(2)."""
+
+    def root_dentry(self) -> Dentry | None:
+        """Return what all mounts have as their root; None: each makes its own."""
+        return None
 
     def options(self) -> bytes:
         """Return what /proc/mounts shows behind ``rw``: b"" or b",size=64k"."""

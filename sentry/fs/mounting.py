@@ -45,6 +45,12 @@ def _devtmpfs(kernel: Kernel, source: bytes, options: Options) -> Filesystem:
     return Devtmpfs(kernel.machine.budget)
 
 
+def _mqueue(kernel: Kernel, source: bytes, options: Options) -> Filesystem:
+    if options:
+        raise EINVAL("mqueue has no options")
+    return kernel.ipc.mqueue
+
+
 def _proc(kernel: Kernel, source: bytes, options: Options) -> Filesystem:
     return make_proc(kernel)
 
@@ -55,12 +61,13 @@ def _sysfs(kernel: Kernel, source: bytes, options: Options) -> Filesystem:
 
 types: Final[dict[bytes, Maker]] = {
     b"devtmpfs": _devtmpfs,
+    b"mqueue": _mqueue,
     b"proc": _proc,
     b"ramfs": _tmpfs,
     b"sysfs": _sysfs,
     b"tmpfs": _tmpfs,
 }
-"""By name.  Modules with other types (devpts, mqueue …) add theirs."""
+"""By name.  Modules with other types (devpts …) add theirs."""
 
 
 def make(kernel: Kernel, kind: bytes, source: bytes = b"", options: Options | None = None) -> Filesystem:

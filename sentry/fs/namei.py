@@ -187,6 +187,11 @@ async def remove_file(task: Task, dirfd: int, path: bytes) -> None:
     last = await resolve_parent(task, dirfd, path)
     if not last.ordinary:
         raise EISDIR
+    await remove_last(task, last)
+
+
+async def remove_last(task: Task, last: Last) -> None:
+    """Remove the file at the end of a path, which has an ordinary name."""
     parent = last.dentry.inode
     async with parent.mutex:
         victim = await look_up_locked(last.dentry, last.name)

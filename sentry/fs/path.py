@@ -336,7 +336,7 @@ class MountNamespace:
     def new_mount(self, fs: Filesystem, root: Dentry | None, flags: int, source: bytes) -> Mount:
         """Return a mount to be attached; ``root`` None is the top of the file system.  ENOSPC: too many."""
         self.have_room(1)
-        return Mount(fs, Dentry(b"/", None, fs.root) if root is None else root, flags, source)
+        return Mount(fs, root or fs.root_dentry() or Dentry(b"/", None, fs.root), flags, source)
 
     def have_room(self, count: int) -> None:
         """ENOSPC: with ``count`` more there would be too many mounts."""

@@ -198,6 +198,7 @@ def _adopt(task: Task, program: Program, thread: Thread) -> None:
     if task.group.limit(RLIMIT_AS) != RLIM_INFINITY:
         limit_space(task.group, memory)
     task.group.did_exec = True
+    task.group.exec_id += 1
     task.group.threaded = False
     task.group.exit_signal = SIGCHLD
     task.attach(thread)

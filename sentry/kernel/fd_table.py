@@ -78,6 +78,11 @@ class FDTable:
             raise EBADF
         return referenced[index]
 
+    def check_room(self, limit: int) -> None:
+        """Refuse what would make something, before it does.  EMFILE: no number below ``limit`` is free."""
+        if lib.pysc_table_lowest(self._c) >= min(limit, FD_MAX):
+            raise EMFILE
+
     def install(self, file: FileDescription, limit: int, *, cloexec: bool = False, lowest: int = 0) -> int:
         """Give ``file`` the lowest free number from ``lowest`` on; takes a reference.  EMFILE at ``limit``."""
         if lowest >= limit:

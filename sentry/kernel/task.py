@@ -15,6 +15,7 @@ from pysc.sentry.kernel.scheduling import Scheduling
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.context import FsContext
+    from pysc.sentry.ipc.mqueue import Waiter
     from pysc.sentry.ipc.sem import UndoList, Waiting
     from pysc.sentry.kernel.credentials import Credentials
     from pysc.sentry.kernel.kernel import Kernel
@@ -68,6 +69,8 @@ class Record(msgspec.Struct):
     """What it names was there, and it waited for that: if it is gone, it was removed meanwhile."""
     operation: Waiting | None = None
     """What it waits to be done with semaphores: that keeps its place, and may be done meanwhile."""
+    waiter: Waiter | None = None
+    """The same of a POSIX message queue."""
     done: int = 0
     """Bytes of the last message, or of all that is moved, that have been."""
     taken: bytes | Received | None = None

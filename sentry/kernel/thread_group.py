@@ -38,6 +38,7 @@ class ThreadGroup:
         "cpu_limit",
         "dethreaded",
         "did_exec",
+        "exec_id",
         "exit_signal",
         "exit_status",
         "exit_waiters",
@@ -111,6 +112,8 @@ class ThreadGroup:
         """Whether its program has had more than one thread."""
         self.did_exec = False
         """Whether it has executed a program since its fork (setpgid(2))."""
+        self.exec_id = 0
+        """Another one with each program that it executes."""
         self.stop_pending = 0
         """The stop signal that its tasks are obeying; 0: none."""
         self.stopped = False

@@ -75,6 +75,7 @@ def _spec(own: Options, arguments: list[str], terminal: bool) -> Spec:
             Mount("/dev", "tmpfs", "tmpfs"),
             Mount("/dev/pts", "devpts", "devpts"),
             Mount("/dev/shm", "tmpfs", "shm", ["mode=1777"]),
+            Mount("/dev/mqueue", "mqueue", "mqueue"),
         ],
     )
 

@@ -76,8 +76,9 @@ class FdLink(PseudoInode):
             return shown
         if file.path is None:
             return b"anon_inode:[unknown]"
-        if file.path.mount.parent is None and file.path.mount.namespace is None:  # memfds: no path leads there
-            return b"/" + file.path.dentry.name + b" (deleted)"
+        if file.path.mount.parent is None and file.path.mount.namespace is None:  # no path leads there
+            dentry = file.path.dentry
+            return b"/" + dentry.name + (b" (deleted)" if dentry.deleted else b"")
         return display(file.path, task.fs.root)
 
     async def follow(self, task: Task) -> Path | None:

@@ -11,7 +11,7 @@ from pysc.cabi.linux.capability import CAP_SYS_ADMIN
 from pysc.cabi.linux.errors import EINVAL, EPERM
 from pysc.sentry.chance import identifier
 from pysc.sentry.fs.proc.base import Factory, Source, constant, folder, number, text
-from pysc.sentry.fs.proc.sysvipc import Limits
+from pysc.sentry.fs.proc.sysvipc import Limits, QueueLimit
 from pysc.sentry.platform.interface import LIMIT
 
 if TYPE_CHECKING:
@@ -76,11 +76,11 @@ _FS: Final[dict[bytes, Factory]] = {
     ),
     b"mqueue": folder(
         {
-            b"msg_default": setting(10),
-            b"msg_max": setting(10),
-            b"msgsize_default": setting(8192),
-            b"msgsize_max": setting(8192),
-            b"queues_max": setting(256),
+            b"msg_default": QueueLimit("msg_default"),
+            b"msg_max": QueueLimit("msg_max"),
+            b"msgsize_default": QueueLimit("msgsize_default"),
+            b"msgsize_max": QueueLimit("msgsize_max"),
+            b"queues_max": QueueLimit("queues_max"),
         }
     ),
     b"nr_open": setting(1048576),

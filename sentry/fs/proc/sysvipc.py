@@ -1,4 +1,4 @@
-"""/proc/sysvipc (proc_sysvipc(5)), and the limits of it all in /proc/sys/kernel."""
+"""/proc/sysvipc (proc_sysvipc(5)), the limits of it all in /proc/sys/kernel, and those of /proc/sys/fs/mqueue."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pysc.cabi.linux.errors import EINVAL
 from pysc.cabi.linux.ipc import IPCMNI, SEMOPM
 from pysc.cabi.linux.limits import INT_MAX, PAGE
+from pysc.cabi.linux.mqueue import HARD_MSGMAX, MIN_MSGSIZEMAX
 from pysc.sentry.fs.proc.base import Factory, Source, number
+from pysc.sentry.ipc.mqueue import MSGSIZE_MOST
 from pysc.sentry.kernel.scheduler import yield_now
 
 if TYPE_CHECKING:
@@ -71,6 +73,31 @@ def _holder(ipc: IpcNamespace, name: str) -> tuple[object, str]:
     kind: Any = getattr(ipc, name[:3])
     attribute = OF_TABLES.get(name[3:])
     return (kind, name) if attribute is None else (kind.table, attribute)
+
+
+QUEUE_BOUNDS: Final = {
+    "msg_default": (1, HARD_MSGMAX),
+    "msg_max": (1, HARD_MSGMAX),
+    "msgsize_default": (MIN_MSGSIZEMAX, MSGSIZE_MOST),
+    "msgsize_max": (MIN_MSGSIZEMAX, MSGSIZE_MOST),
+    "queues_max": (0, INT_MAX),
+}
+
+
+class QueueLimit(Source):
+    """A limit of POSIX message queues (mq_overview(7))."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        super().__init__(writable=True)
+        self._name = name
+
+    def text(self, reader: Task) -> bytes:
+        return b"%d\n" % getattr(reader.kernel.ipc.mqueue.limits, self._name)
+
+    def change(self, writer: Task, data: bytes) -> None:
+        setattr(writer.kernel.ipc.mqueue.limits, self._name, number(data, *QUEUE_BOUNDS[self._name]))
 
 
 class Listing(Source):

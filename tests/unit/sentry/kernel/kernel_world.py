@@ -18,6 +18,7 @@ from pysc.sentry.kernel.kernel import Kernel
 from pysc.sentry.kernel.scheduler import now
 from pysc.sentry.kernel.task import Task
 from pysc.sentry.platform.interface import Access, Event, Image, Kind, Registers, SignalFrame
+from pysc.sentry.syscalls.buffers import PUT_MAX
 from pysc.sentry.syscalls.x86_64 import X86_64
 
 ALL_CAPS = (1 << 41) - 1
@@ -135,6 +136,7 @@ class FakeThread:
 
     def put(self, address: int, data: bytes) -> None:
         self._puts.append((address, bytes(data)))
+        assert sum(len(put) for _address, put in self._puts) <= PUT_MAX
 
     # Host calls
     async def host_call(self, nr: int, *args: int) -> int:
