@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 PAIR: Final = Struct("<ii")
 
 
+def check_room(task: Task) -> None:
+    """Whether there is a number for a description, before what makes or changes a file does.  EMFILE."""
+    task.fds.check_room(task.group.limit(RLIMIT_NOFILE))
+
+
 def install(task: Task, file: FileDescription, *, cloexec: bool) -> int:
     """Give a new description a number; it is released if there is none.  EMFILE."""
     file.get()

@@ -23,7 +23,6 @@ from pysc.cabi.linux.errors import (
 )
 from pysc.cabi.linux.fcntl import O_ACCMODE, O_CLOEXEC, O_CREAT, O_EXCL, O_NONBLOCK
 from pysc.cabi.linux.limits import NAME_MAX
-from pysc.cabi.linux.resource import RLIMIT_NOFILE
 from pysc.cabi.linux.signals import NSIG
 from pysc.cabi.linux.stat import PERMISSIONS
 from pysc.cabi.objects import memory_is_short
@@ -37,7 +36,7 @@ from pysc.sentry.fs.walk import Last, look_up_locked
 from pysc.sentry.ipc.mqueue import Notification, QueueFile, Waiter
 from pysc.sentry.kernel.scheduler import Interrupted, Reason, now, park
 from pysc.sentry.syscalls.buffers import PUT_MAX
-from pysc.sentry.syscalls.descriptors import install
+from pysc.sentry.syscalls.descriptors import check_room, install
 from pysc.sentry.syscalls.socket import socket_of
 from pysc.sentry.syscalls.table import U32, Addr, Fd, Mode, Path, Size
 from pysc.sentry.syscalls.waiting import timespec_ns
@@ -62,7 +61,7 @@ async def mq_open(task: Task, name: Path, oflag: U32, mode: Mode, attr: Addr) ->
         wanted = (sizes[0], sizes[1])
     if not name:
         raise ENOENT
-    task.fds.check_room(task.group.limit(RLIMIT_NOFILE))
+    check_room(task)
     mqueue = task.kernel.ipc.mqueue
     root = mqueue.top.root
     async with root.inode.mutex:

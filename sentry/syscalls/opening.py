@@ -38,7 +38,7 @@ from pysc.sentry.fs.path import Dentry
 from pysc.sentry.fs.path import Path as Place
 from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.fs.tmpfs import TmpfsFile
-from pysc.sentry.syscalls.descriptors import install
+from pysc.sentry.syscalls.descriptors import check_room, install
 from pysc.sentry.syscalls.table import U32, Addr, Fd, Mode, Path, Size
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ MEMFD_NAME_MAX: Final = 249
 
 async def openat(task: Task, dirfd: Fd, path: Path, flags: U32, mode: Mode) -> int:
     """openat(2): flags that it does not know are ignored."""
+    if path:
+        check_room(task)
     file = await open_at(task, dirfd, path, flags & OPEN_FLAGS, mode)
     return install(task, file, cloexec=bool(flags & O_CLOEXEC))
 
@@ -83,6 +85,8 @@ async def openat2(task: Task, dirfd: Fd, path: Path, how: Addr, size: Size) -> i
         raise EINVAL
     if resolve & RESOLVE_CACHED and flags & (O_TRUNC | O_CREAT | O_TMPFILE_BIT):
         raise EAGAIN
+    if path:
+        check_room(task)
     file = await open_at(task, dirfd, path, flags, mode, resolve)
     return install(task, file, cloexec=bool(flags & O_CLOEXEC))
 

@@ -1,5 +1,6 @@
 /* open: creation, exclusion, truncation, append, directories, links, O_PATH, O_TMPFILE, names, modes and umask. */
 #include "guest.h"
+#include <sys/resource.h>
 #include <sys/utsname.h>
 
 #ifndef F_CREATED_QUERY
@@ -54,6 +55,17 @@ int main(void)
     size("a");
     CHECK(mkdir("d", 0777) == 0);
     size("d");
+    struct rlimit files, few;
+    CHECK(getrlimit(RLIMIT_NOFILE, &files) == 0);
+    few.rlim_max = files.rlim_max, few.rlim_cur = c + 1; /* no number is left */
+    CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    TRY(open("new", O_RDWR | O_CREAT, 0666));
+    TRY(open("a", O_WRONLY | O_TRUNC));
+    TRY(open("nothing", O_RDONLY));
+    TRY(open("", O_RDONLY));
+    CHECK(setrlimit(RLIMIT_NOFILE, &files) == 0);
+    TRY(access("new", F_OK));
+    size("a");
     TRY(open("d", O_WRONLY));
     TRY(open("d", O_RDONLY | O_CREAT, 0600));
     TRY(open("a", O_RDONLY | O_DIRECTORY));
