@@ -13,6 +13,7 @@ from pysc.sentry.fs.tmpfs import Tmpfs
 from pysc.sentry.kernel.credentials import Credentials
 from pysc.sentry.kernel.dispatch import on_event
 from pysc.sentry.kernel.exec import start_program
+from pysc.sentry.kernel.exit import exit_task
 from pysc.sentry.kernel.fd_table import FDTable
 from pysc.sentry.kernel.kernel import Kernel
 from pysc.sentry.kernel.scheduler import now
@@ -283,6 +284,11 @@ class World:
         self.namespace = MountNamespace.of(self.fs)
         self.add_program(b"init", INIT_ELF)
         self.init = self.start([b"/init"], Credentials.of(uid, uid, caps=caps))
+
+    def close(self) -> None:
+        """End what has not ended: programs hold descriptors of this process."""
+        for task in list(self.kernel.tasks.values()):
+            exit_task(task, gone=True, at_once=True)
 
     def add_program(self, name: bytes, contents: bytes, mode: int = 0o755) -> None:
         async def make() -> None:
