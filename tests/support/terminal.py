@@ -87,7 +87,9 @@ class Terminal:
         return list(termios.tcgetattr(self._master))
 
     def _read(self, seconds: float) -> bool:
-        if seconds <= 0 or not select.select([self._master], [], [], seconds)[0]:
+        poll = select.poll()  # select(2) knows no descriptor beyond 1023
+        poll.register(self._master, select.POLLIN)
+        if seconds <= 0 or not poll.poll(1000 * seconds):
             return False
         try:
             data = os.read(self._master, 65536)
