@@ -54,12 +54,13 @@ def fork_spawner() -> tuple[int, socket.socket]:
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     gc.freeze()
+    supervisor = os.getpid()  # the child may run only when this has been killed
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
             ours.close()
-            run(theirs)
+            run(theirs, supervisor)
             status = 0
         except OSError as error:
             status = error.errno or status  # the supervisor says what it means

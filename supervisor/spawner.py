@@ -48,9 +48,8 @@ END_SECONDS: Final = 1.0
 """How long the end of the sentry, or of the gofer, may take once its sockets are closed."""
 
 
-def run(sock: socket.socket) -> None:
-    """Be a spawner, in a process that was forked for it, until the supervisor finishes or is gone."""
-    supervisor = os.getppid()
+def run(sock: socket.socket, supervisor: int) -> None:
+    """Be a spawner, in a process that was forked for it by ``supervisor``, until that finishes or is gone."""
     os.setsid()
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
