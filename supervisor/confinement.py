@@ -10,6 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 import msgspec
@@ -175,7 +176,8 @@ def read_filters(pid: int) -> tuple[list[bytes], str]:
         return [], os.strerror(error.errno) if error.errno else str(error)
     finally:
         if attached:
-            ptrace_detach(pid, 0)
+            with suppress(PtraceError):  # it has ended meanwhile
+                ptrace_detach(pid, 0)
 
 
 def show(processes: list[Confinement]) -> str:
