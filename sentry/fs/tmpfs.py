@@ -235,6 +235,18 @@ class TmpfsInode(Inode):
         self.ctime = clock()
 
 
+async def entries_of(children: Mapping[bytes, Inode]) -> list[Entry]:
+    """Return the entries of a directory that is in memory, and let others have their turn meanwhile."""
+    left = list(children.items())
+    found = []
+    for start in range(0, len(left), ENTRIES_AT_ONCE):
+        if start:
+            await yield_now()
+        part = left[start : start + ENTRIES_AT_ONCE]
+        found += [Entry(name, child.ino, child.mode & S_IFMT) for name, child in part]
+    return found
+
+
 class TmpfsDirectory(TmpfsInode):
     """Invariant: no key of ``children`` is empty, ``.``, ``..`` or holds a slash; the walk saw to it."""
 
@@ -265,14 +277,7 @@ class TmpfsDirectory(TmpfsInode):
             raise ENOENT from None
 
     async def entries(self) -> list[Entry]:
-        children = list(self.children.items())
-        found = []
-        for start in range(0, len(children), ENTRIES_AT_ONCE):
-            if start:
-                await yield_now()
-            part = children[start : start + ENTRIES_AT_ONCE]
-            found += [Entry(name, child.ino, child.mode & S_IFMT) for name, child in part]
-        return found
+        return await entries_of(self.children)
 
     def insert(self, name: bytes, child: TmpfsInode) -> TmpfsInode:
         """Add a name for a new inode."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from heapq import heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -27,17 +27,15 @@ from pysc.cabi.objects import memory_is_short
 from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.inode import Attributes, Changes, Entry, Filesystem, Inode, Owner, clock
 from pysc.sentry.fs.path import Dentry, Mount, Path
-from pysc.sentry.fs.tmpfs import ENTRIES_AT_ONCE
-from pysc.sentry.kernel.scheduler import WaitQueue, current_owner, yield_now
+from pysc.sentry.fs.tmpfs import entries_of
+from pysc.sentry.ipc.objects import MESSAGE_MOST
+from pysc.sentry.kernel.scheduler import WaitQueue, current_owner
 from pysc.sentry.kernel.siginfo import SigInfo
 from pysc.sentry.kernel.signals import send_signal
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
     from pysc.sentry.kernel.thread_group import ThreadGroup
-
-MSGSIZE_MOST: Final = 1 << 20
-"""Bytes of a message, for the privileged, and what msgsize_max may be: each is copied at once.  Linux has 16 MiB."""
 
 
 class Limits(msgspec.Struct):
@@ -57,7 +55,7 @@ class Limits(msgspec.Struct):
             maxmsg, msgsize = wanted
         most = (self.msg_max, self.msgsize_max)
         if task.creds.has_capability(CAP_SYS_RESOURCE):
-            most = (abi.HARD_MSGMAX, MSGSIZE_MOST)
+            most = (abi.HARD_MSGMAX, MESSAGE_MOST)
         if not 0 < maxmsg <= most[0] or not 0 < msgsize <= most[1]:
             raise EINVAL
         return maxmsg, msgsize
@@ -331,13 +329,7 @@ class QueueDirectory(_MqueueInode):
             raise ENOENT from None
 
     async def entries(self) -> list[Entry]:
-        children = list(self.children.items())
-        found = []
-        for start in range(0, len(children), ENTRIES_AT_ONCE):
-            if start:
-                await yield_now()
-            found += [Entry(name, queue.ino, S_IFREG) for name, queue in children[start : start + ENTRIES_AT_ONCE]]
-        return found
+        return await entries_of(self.children)
 
     async def create(self, name: bytes, mode: int, owner: Owner) -> Inode:
         return self.make(await current_owner(), name, mode, owner, None)

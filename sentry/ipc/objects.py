@@ -6,14 +6,15 @@ import time
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from pysc.cabi.linux.capability import CAP_IPC_OWNER, CAP_SYS_ADMIN
-from pysc.cabi.linux.clock import CLOCK_REALTIME_COARSE
+from pysc.cabi.linux.clock import CLOCK_REALTIME_COARSE, SECOND
 from pysc.cabi.linux.errors import EACCES, EEXIST, EIDRM, EINVAL, ENOENT, ENOMEM, ENOSPC, EPERM
 from pysc.cabi.linux.ipc import IPC_CREAT, IPC_EXCL, IPC_PERM, IPC_PRIVATE, IPC_SEQUENCES, IPCMNI
 from pysc.cabi.objects import memory_is_short
 from pysc.sentry.kernel.credentials import NO_ID
+from pysc.sentry.kernel.scheduler import yield_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from pysc.sentry.kernel.credentials import Credentials
     from pysc.sentry.kernel.task import Record
@@ -24,13 +25,17 @@ PERMISSIONS: Final = 0o777
 READ: Final = 0o444
 WRITE: Final = 0o222
 EXECUTE: Final = 0o111
+MESSAGE_MOST: Final = 1 << 20
+"""Bytes of a message, System V's or POSIX's, for the privileged, too: each is copied at once.  Linux has more."""
+AT_ONCE: Final = 256
+"""Objects that are looked at between two yields."""
 TURN_LEAST: Final = 64
 """Indices that are gone through, at least, before one is used again."""
 
 
 def seconds() -> int:
     """Return the time that objects remember, by the clock of time(2)."""
-    return time.clock_gettime_ns(CLOCK_REALTIME_COARSE) // 1_000_000_000
+    return time.clock_gettime_ns(CLOCK_REALTIME_COARSE) // SECOND
 
 
 class IpcObject:
@@ -48,6 +53,10 @@ class IpcObject:
         self.ctime = seconds()
         """When it was made, or changed by IPC_SET and its kin."""
         self.removed = False
+
+    def status(self) -> bytes:
+        """Return what IPC_STAT tells of it."""
+        raise NotImplementedError
 
     def permissions(self) -> bytes:
         """Return its struct ipc64_perm."""
@@ -104,6 +113,13 @@ class IpcTable(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         return iter(list(self._objects.values()))
+
+    async def walk(self) -> AsyncIterator[T]:
+        """Iterate all, and let others have their turn meanwhile."""
+        for count, known in enumerate(self, 1):
+            yield known
+            if count % AT_ONCE == 0:
+                await yield_now()
 
     @property
     def highest(self) -> int:

@@ -11,8 +11,9 @@ from pysc.cabi.linux.limits import INT_MAX
 from pysc.cabi.objects import memory_is_short
 from pysc.sentry.ipc.msg import Message, MessageQueue, Receiver, Wanted
 from pysc.sentry.ipc.objects import READ, WRITE
-from pysc.sentry.kernel.scheduler import Interrupted, park, yield_now
+from pysc.sentry.kernel.scheduler import Interrupted, park
 from pysc.sentry.syscalls.buffers import PUT_MAX
+from pysc.sentry.syscalls.ipc import obtain_own, put_status
 from pysc.sentry.syscalls.table import I32, I64, U32, Addr, Restart, Size, restarts
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 TYPE_SIZE: Final = 8
 """Of the long that a struct msgbuf begins with."""
-AT_ONCE: Final = 256
-"""Queues that are looked at between two yields."""
 
 
 def msgget(task: Task, key: I32, msgflg: U32) -> int:
@@ -106,15 +105,11 @@ async def msgctl(task: Task, msqid: I32, cmd: I32, buf: Addr) -> int:
     if cmd in (abi.IPC_INFO, abi.MSG_INFO):
         return await _info(task, msg, buf, used=cmd == abi.MSG_INFO)
     if cmd in (abi.IPC_STAT, abi.MSG_STAT, abi.MSG_STAT_ANY):
-        queue = msg.table.obtain(msqid) if cmd == abi.IPC_STAT else msg.table.at(msqid)
-        if cmd != abi.MSG_STAT_ANY:
-            queue.check(task.creds, READ)
-        task.put(buf, queue.status())
-        return 0 if cmd == abi.IPC_STAT else queue.id
+        by_id, anybody = cmd == abi.IPC_STAT, cmd == abi.MSG_STAT_ANY
+        return put_status(task, msg.table, msqid, buf, by_id=by_id, anybody=anybody)
     if cmd in (abi.IPC_SET, abi.IPC_RMID):
-        status = await task.copy_in(buf, abi.MSQID_DS.size) if cmd == abi.IPC_SET else b""
-        queue = msg.table.obtain(msqid)
-        queue.check_owner(task.creds)
+        size = abi.MSQID_DS.size if cmd == abi.IPC_SET else 0
+        queue, status = await obtain_own(task, msg.table, msqid, buf, size)
         if cmd == abi.IPC_SET:
             _set(task, msg, queue, status)
         else:
@@ -137,11 +132,9 @@ async def _info(task: Task, msg: MessageQueues, address: int, *, used: bool) -> 
     pool, messages, size = limit * abi.MSGMNB // 1024, abi.MSGMNB, abi.MSGMNB
     if used:
         pool, messages, size = len(msg.table), 0, 0
-        for count, queue in enumerate(msg.table, 1):
+        async for queue in msg.table.walk():
             messages += len(queue.messages)
             size += queue.cbytes
-            if count % AT_ONCE == 0:
-                await yield_now()
     sizes = (msg.msgmax, msg.msgmnb, limit, abi.MSGSSZ)
     task.put(address, abi.MSGINFO.pack(pool, min(messages, INT_MAX), *sizes, min(size, INT_MAX), abi.MSGSEG))
     return msg.table.highest

@@ -49,9 +49,13 @@ MEMFD_NAME_MAX: Final = 249
 
 async def openat(task: Task, dirfd: Fd, path: Path, flags: U32, mode: Mode) -> int:
     """openat(2): flags that it does not know are ignored."""
+    return await _open(task, dirfd, path, flags & OPEN_FLAGS, mode)
+
+
+async def _open(task: Task, dirfd: int, path: bytes, flags: int, mode: int, how: int = 0) -> int:
     if path:
         check_room(task)
-    file = await open_at(task, dirfd, path, flags & OPEN_FLAGS, mode)
+    file = await open_at(task, dirfd, path, flags, mode, how)
     return install(task, file, cloexec=bool(flags & O_CLOEXEC))
 
 
@@ -85,10 +89,7 @@ async def openat2(task: Task, dirfd: Fd, path: Path, how: Addr, size: Size) -> i
         raise EINVAL
     if resolve & RESOLVE_CACHED and flags & (O_TRUNC | O_CREAT | O_TMPFILE_BIT):
         raise EAGAIN
-    if path:
-        check_room(task)
-    file = await open_at(task, dirfd, path, flags, mode, resolve)
-    return install(task, file, cloexec=bool(flags & O_CLOEXEC))
+    return await _open(task, dirfd, path, flags, mode, resolve)
 
 
 async def memfd_create(task: Task, name: Addr, flags: U32) -> int:

@@ -11,6 +11,7 @@ from pysc.cabi.linux.errors import E2BIG, EAGAIN, EFBIG, EINTR, EINVAL, ERANGE, 
 from pysc.sentry.ipc.objects import READ, WRITE
 from pysc.sentry.ipc.sem import VALUE_SIZE, Operations, SemaphoreSet, UndoList, Waiting
 from pysc.sentry.kernel.scheduler import Interrupted, Reason, park
+from pysc.sentry.syscalls.ipc import obtain_own, put_status
 from pysc.sentry.syscalls.table import I32, U32, U64, Addr
 from pysc.sentry.syscalls.waiting import timespec_ns
 
@@ -95,11 +96,8 @@ async def semctl(task: Task, semid: I32, semnum: I32, cmd: I32, arg: U64) -> int
     if cmd in (abi.IPC_INFO, abi.SEM_INFO):
         return _info(task, sem, arg, used=cmd == abi.SEM_INFO)
     if cmd in (abi.IPC_STAT, abi.SEM_STAT, abi.SEM_STAT_ANY):
-        known = sem.table.obtain(semid) if cmd == abi.IPC_STAT else sem.table.at(semid)
-        if cmd != abi.SEM_STAT_ANY:
-            known.check(task.creds, READ)
-        task.put(arg, known.status())
-        return 0 if cmd == abi.IPC_STAT else known.id
+        by_id, anybody = cmd == abi.IPC_STAT, cmd == abi.SEM_STAT_ANY
+        return put_status(task, sem.table, semid, arg, by_id=by_id, anybody=anybody)
     if cmd == abi.SETVAL:
         value = (arg & 0xFFFF_FFFF ^ 1 << 31) - (1 << 31)
         if not 0 <= value <= abi.SEMVMX:
@@ -125,9 +123,8 @@ async def semctl(task: Task, semid: I32, semnum: I32, cmd: I32, arg: U64) -> int
             return known.pids[semnum]
         return known.count_waiting(semnum, for_zero=cmd == abi.GETZCNT)
     if cmd in (abi.IPC_SET, abi.IPC_RMID):
-        status = await task.copy_in(arg, abi.SEMID_DS.size) if cmd == abi.IPC_SET else b""
-        known = sem.table.obtain(semid)
-        known.check_owner(task.creds)
+        size = abi.SEMID_DS.size if cmd == abi.IPC_SET else 0
+        known, status = await obtain_own(task, sem.table, semid, arg, size)
         if cmd == abi.IPC_SET:
             known.set_permissions(status[: abi.IPC_PERM.size])
         else:

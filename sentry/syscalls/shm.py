@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pysc.cabi.linux import ipc as abi
 from pysc.cabi.linux import mman
@@ -13,17 +13,14 @@ from pysc.cabi.linux.resource import RLIMIT_MEMLOCK
 from pysc.sentry.ipc.objects import EXECUTE, READ, WRITE
 from pysc.sentry.ipc.shm import ATTACHED_MOST, Attachment, Segment
 from pysc.sentry.kernel.mapped_files import note_segment
-from pysc.sentry.kernel.scheduler import yield_now
 from pysc.sentry.loader.elf import page_up
 from pysc.sentry.platform.interface import LIMIT, TASK_SIZE
+from pysc.sentry.syscalls.ipc import obtain_own, put_status
 from pysc.sentry.syscalls.memory import NR_MUNMAP
 from pysc.sentry.syscalls.table import I32, U32, Addr, Size
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
-
-AT_ONCE: Final = 256
-"""Segments that are looked at between two yields."""
 
 
 def shmget(task: Task, key: I32, size: Size, shmflg: U32) -> int:
@@ -110,22 +107,16 @@ async def shmctl(task: Task, shmid: I32, cmd: I32, buf: Addr) -> int:
         return shm.table.highest
     if cmd == abi.SHM_INFO:
         stored = 0
-        for count, segment in enumerate(shm.table, 1):
+        async for segment in shm.table.walk():
             stored += segment.contents.stored
-            if count % AT_ONCE == 0:
-                await yield_now()
         task.put(buf, abi.SHM_INFO_USED.pack(len(shm.table), shm.pages, stored // PAGE, 0, 0, 0))
         return shm.table.highest
     if cmd in (abi.IPC_STAT, abi.SHM_STAT, abi.SHM_STAT_ANY):
-        segment = shm.table.obtain(shmid) if cmd == abi.IPC_STAT else shm.table.at(shmid)
-        if cmd != abi.SHM_STAT_ANY:
-            segment.check(task.creds, READ)
-        task.put(buf, segment.status())
-        return 0 if cmd == abi.IPC_STAT else segment.id
+        by_id, anybody = cmd == abi.IPC_STAT, cmd == abi.SHM_STAT_ANY
+        return put_status(task, shm.table, shmid, buf, by_id=by_id, anybody=anybody)
     if cmd in (abi.IPC_SET, abi.IPC_RMID):
-        status = await task.copy_in(buf, abi.SHMID_DS.size) if cmd == abi.IPC_SET else b""
-        segment = shm.table.obtain(shmid)
-        segment.check_owner(task.creds)
+        size = abi.SHMID_DS.size if cmd == abi.IPC_SET else 0
+        segment, status = await obtain_own(task, shm.table, shmid, buf, size)
         if cmd == abi.IPC_SET:
             segment.set_permissions(status[: abi.IPC_PERM.size])
         else:

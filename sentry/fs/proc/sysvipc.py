@@ -9,8 +9,7 @@ from pysc.cabi.linux.ipc import IPCMNI, SEMOPM
 from pysc.cabi.linux.limits import INT_MAX, PAGE
 from pysc.cabi.linux.mqueue import HARD_MSGMAX, MIN_MSGSIZEMAX
 from pysc.sentry.fs.proc.base import Factory, Source, number
-from pysc.sentry.ipc.mqueue import MSGSIZE_MOST
-from pysc.sentry.kernel.scheduler import yield_now
+from pysc.sentry.ipc.objects import MESSAGE_MOST
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
     from pysc.sentry.ipc.shm import Segment
     from pysc.sentry.kernel.task import Task
 
-AT_ONCE: Final = 256
-"""Lines that are made between two yields."""
-MESSAGE_MOST: Final = 1 << 20
-"""Bytes, however many a guest would have one message be: each is copied at once."""
 BOUNDS: Final = {
     "msgmax": MESSAGE_MOST,
     "msgmnb": INT_MAX,
@@ -78,8 +73,8 @@ def _holder(ipc: IpcNamespace, name: str) -> tuple[object, str]:
 QUEUE_BOUNDS: Final = {
     "msg_default": (1, HARD_MSGMAX),
     "msg_max": (1, HARD_MSGMAX),
-    "msgsize_default": (MIN_MSGSIZEMAX, MSGSIZE_MOST),
-    "msgsize_max": (MIN_MSGSIZEMAX, MSGSIZE_MOST),
+    "msgsize_default": (MIN_MSGSIZEMAX, MESSAGE_MOST),
+    "msgsize_max": (MIN_MSGSIZEMAX, MESSAGE_MOST),
     "queues_max": (0, INT_MAX),
 }
 
@@ -119,12 +114,8 @@ class Listing(Source):
         return self._lines(reader.kernel.ipc)
 
     async def _lines(self, ipc: IpcNamespace) -> bytes:
-        lines = [self.head]
-        for count, one in enumerate(self.table(ipc), 1):
-            lines.append(self.line(one))
-            if count % AT_ONCE == 0:
-                await yield_now()
-        return b"".join(lines)
+        lines = [self.line(one) async for one in self.table(ipc).walk()]
+        return self.head + b"".join(lines)
 
 
 def _owners(one: IpcObject) -> tuple[int, int, int, int]:

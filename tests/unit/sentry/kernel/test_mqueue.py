@@ -14,7 +14,8 @@ from pysc.cabi.linux.fcntl import O_CREAT, O_NONBLOCK, O_RDWR
 from pysc.cabi.linux.resource import RLIMIT_MSGQUEUE, RLIMIT_SIGPENDING
 from pysc.cabi.linux.signals import SIGKILL, SIGRTMIN, SIGUSR1, sigmask
 from pysc.sentry.fs.mounting import make as make_filesystem
-from pysc.sentry.ipc.mqueue import MSGSIZE_MOST, Limits, Queue, QueueFile
+from pysc.sentry.ipc.mqueue import Limits, Queue, QueueFile
+from pysc.sentry.ipc.objects import MESSAGE_MOST
 from pysc.sentry.kernel.credentials import Credentials
 from pysc.sentry.kernel.delivery import freeze, thaw
 from pysc.sentry.kernel.pending import SigAction
@@ -219,10 +220,10 @@ def test_limits_are_for_the_unprivileged(world: World) -> None:
     assert open_(world, b"u", 4, 128, task=user) >= 0
     assert open_(world, b"v", task=user) == -ENOSPC.errno
     assert open_(world, b"v", 5, 129) >= 0
-    for sizes in ((abi.HARD_MSGMAX + 1, 1), (1, MSGSIZE_MOST + 1), (1, 1 << 62)):
+    for sizes in ((abi.HARD_MSGMAX + 1, 1), (1, MESSAGE_MOST + 1), (1, 1 << 62)):
         assert open_(world, b"w", *sizes) == -EINVAL.errno
     world.init.group.set_limit(RLIMIT_MSGQUEUE, 1 << 62, 1 << 62)
-    assert open_(world, b"w", abi.HARD_MSGMAX, MSGSIZE_MOST) >= 0
+    assert open_(world, b"w", abi.HARD_MSGMAX, MESSAGE_MOST) >= 0
 
 
 def test_what_is_written_to_proc_are_the_limits(world: World) -> None:
