@@ -13,18 +13,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
+from pysc.cabi.linux.clock import SECOND
 from pysc.cabi.linux.errors import EIO, ETOOMANYREFS, LinuxError
-from pysc.cabi.linux.poll import EPOLLIN
+from pysc.cabi.linux.poll import EPOLLIN, EPOLLOUT
 from pysc.urpc.codec import Answered, Asked, BadFrame, Codec, Frame, Received, Refused, Told
 from pysc.urpc.message import Event, Request, Service
 from pysc.urpc.report import report
 from pysc.urpc.wire import numbers, receive_frame, release, send_frame
 
 R = TypeVar("R")
-EPOLLOUT: Final = 0x4
-SECOND_NS: Final = 1_000_000_000
-DRAIN_NS: Final = 5 * SECOND_NS
-SILENCE_NS: Final = 5 * SECOND_NS
+DRAIN_NS: Final = 5 * SECOND
+SILENCE_NS: Final = 5 * SECOND
 """A call that waits longer is told of."""
 MAX_QUEUE: Final = 1 << 20
 BATCH: Final = 64
@@ -367,7 +366,7 @@ class Client:
             if longest is not self._told:
                 self._told = longest
                 waiting = len(self._asked) + len(self._waiting)
-                seconds = (now - longest.since) / SECOND_NS
+                seconds = (now - longest.since) / SECOND
                 self._on_silence(Silence(longest.request, seconds, waiting - 1, self._endpoint is not None))
         self._timer = self._scheduler.call_at(due, self._look)
 

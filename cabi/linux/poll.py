@@ -19,6 +19,7 @@ POLLMSG: Final = 0x400
 POLLRDHUP: Final = 0x2000
 
 EPOLLIN: Final = 0x1
+EPOLLOUT: Final = 0x4
 EPOLLEXCLUSIVE: Final = 1 << 28
 EPOLLWAKEUP: Final = 1 << 29
 EPOLLONESHOT: Final = 1 << 30

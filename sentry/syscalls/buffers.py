@@ -89,6 +89,14 @@ async def gather(task: Task, ranges: list[Range], offset: int, size: int, *, par
     return b"".join(parts)
 
 
+async def give(task: Task, address: int, data: bytes, *, spent: int = 0) -> None:
+    """Copy out what ends a call: with the reply, if there is room beside the ``spent`` bytes of it.  EFAULT."""
+    if len(data) <= PUT_MAX - spent:
+        task.put(address, data)
+    else:
+        await task.copy_out(address, data)
+
+
 async def scatter(task: Task, ranges: list[Range], offset: int, data: bytes, *, last: bool) -> int:
     """Copy ``data`` out to the ranges, and return how much they took; one range may go with the reply of a call.
 
@@ -98,8 +106,8 @@ async def scatter(task: Task, ranges: list[Range], offset: int, data: bytes, *, 
         return 0
     if len(ranges) == 1:
         address = ranges[0][0] + offset
-        if last and len(data) <= PUT_MAX:
-            task.put(address, data)
+        if last:
+            await give(task, address, data)
         else:
             await task.copy_out(address, data)
         return len(data)

@@ -35,7 +35,7 @@ from pysc.sentry.fs.permissions import MAY_EXEC, MAY_READ, MAY_WRITE, check
 from pysc.sentry.fs.walk import Last, look_up_locked
 from pysc.sentry.ipc.mqueue import Notification, QueueFile, Waiter
 from pysc.sentry.kernel.scheduler import Interrupted, Reason, now, park
-from pysc.sentry.syscalls.buffers import PUT_MAX
+from pysc.sentry.syscalls.buffers import give
 from pysc.sentry.syscalls.descriptors import check_room, install
 from pysc.sentry.syscalls.socket import socket_of
 from pysc.sentry.syscalls.table import U32, Addr, Fd, Mode, Path, Size
@@ -202,10 +202,8 @@ async def mq_timedreceive(
         data, priority = await _receive(task, mqdes, msg_len, await _end_of(task, abs_timeout))
     if msg_prio:
         task.put(msg_prio, priority.to_bytes(PRIORITY_SIZE, "little"))
-    if len(data) > PUT_MAX - PRIORITY_SIZE:
-        await task.copy_out(msg_ptr, data)
-    elif data:
-        task.put(msg_ptr, data)
+    if data:
+        await give(task, msg_ptr, data, spent=PRIORITY_SIZE)
     return len(data)
 
 

@@ -12,7 +12,7 @@ from pysc.cabi.objects import memory_is_short
 from pysc.sentry.ipc.msg import Message, MessageQueue, Receiver, Wanted
 from pysc.sentry.ipc.objects import READ, WRITE
 from pysc.sentry.kernel.scheduler import Interrupted, park
-from pysc.sentry.syscalls.buffers import PUT_MAX
+from pysc.sentry.syscalls.buffers import give
 from pysc.sentry.syscalls.ipc import obtain_own, put_status
 from pysc.sentry.syscalls.table import I32, I64, U32, Addr, Restart, Size, restarts
 
@@ -65,10 +65,7 @@ async def msgrcv(task: Task, msqid: I32, msgp: Addr, msgsz: Size, msgtyp: I64, m
     message = await _receive(task, queue, Wanted(msgtyp, msgflg, msgsz))
     data = message.data[:msgsz]
     buffer = message.type.to_bytes(TYPE_SIZE, "little") + data
-    if len(buffer) <= PUT_MAX:
-        task.put(msgp, buffer)
-    else:
-        await task.copy_out(msgp, buffer)
+    await give(task, msgp, buffer)
     return len(data)
 
 

@@ -31,7 +31,7 @@ from pysc.sentry.fs import notify
 from pysc.sentry.fs.path import Path as Place
 from pysc.sentry.fs.permissions import MAY_READ, MAY_WRITE, check, owns
 from pysc.sentry.fs.walk import FOLLOW, resolve
-from pysc.sentry.syscalls.buffers import PUT_MAX
+from pysc.sentry.syscalls.buffers import give
 from pysc.sentry.syscalls.table import U32, Addr, Fd, Path, Size
 
 if TYPE_CHECKING:
@@ -91,10 +91,7 @@ async def _answer(task: Task, address: int, size: int, data: bytes, too_long: ty
     if size:
         if len(data) > size:
             raise too_long
-        if len(data) <= PUT_MAX:
-            task.put(address, data)
-        else:
-            await task.copy_out(address, data)
+        await give(task, address, data)
     return len(data)
 
 
