@@ -97,12 +97,6 @@ class Waiter:
         self._waiters.pop(self, None)
 
 
-def exit_mqueue(task: Task) -> None:
-    """Let a task, at its end, wait no more."""
-    if task.record is not None and task.record.waiter is not None:
-        task.record.waiter.leave()
-
-
 class Notification(msgspec.Struct, frozen=True):
     """Who is told, once, that there is a message in the empty queue (mq_notify(3)), and how."""
 

@@ -72,6 +72,10 @@ class Waiting:
             return True
         return not value if self.for_zero else value > before
 
+    def leave(self) -> None:
+        """Wait no more."""
+        self.semaphores.forget(self)
+
     def end(self, result: int) -> None:
         """Let it return."""
         self.result = result
@@ -105,9 +109,7 @@ class UndoList:
 
 
 def exit_sem(task: Task) -> None:
-    """Let a task, at its end, wait for no semaphore any more, and undo what only it would undo (and unshare(2))."""
-    if task.record is not None and task.record.operation is not None:
-        task.record.operation.semaphores.forget(task.record.operation)
+    """Undo what only a task would undo that ends, or does not share that any more (unshare(2))."""
     if task.undo is not None:
         task.undo.leave(task.kernel, task.group.tgid)
         task.undo = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.signals import SIGCONT, SIGHUP, SIGKILL
-from pysc.sentry.ipc.mqueue import exit_mqueue
 from pysc.sentry.ipc.sem import exit_sem
 from pysc.sentry.kernel.scheduler import now, yield_now
 from pysc.sentry.kernel.siginfo import SigInfo
@@ -103,8 +102,10 @@ def exit_task(task: Task, *, gone: bool = False, at_once: bool = False) -> None:
     if not shared and not memory.ended:
         note_usage(group, memory)
     memory.leave(group.tgid)
+    place = task.take_place()
+    if place is not None:
+        place.leave()
     exit_sem(task)
-    exit_mqueue(task)
     task.detach()
     if not gone and not memory.ended:
         thread = task.thread

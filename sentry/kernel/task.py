@@ -67,10 +67,8 @@ class Record(msgspec.Struct):
     """Messages that were moved."""
     waited: bool = False
     """What it names was there, and it waited for that: if it is gone, it was removed meanwhile."""
-    operation: Waiting | None = None
-    """What it waits to be done with semaphores: that keeps its place, and may be done meanwhile."""
-    waiter: Waiter | None = None
-    """The same of a POSIX message queue."""
+    place: Waiting | Waiter | None = None
+    """Its place among those who wait for semaphores or a message queue, which it keeps, so that its turn may come."""
     done: int = 0
     """Bytes of the last message, or of all that is moved, that have been."""
     taken: bytes | Received | None = None
@@ -301,6 +299,14 @@ class Task:
         if self.record is None:
             self.record = Record()
         return self.record
+
+    def take_place(self) -> Waiting | Waiter | None:
+        """Return where the call waited before a freeze, if it did; it waits on by itself from here."""
+        record = self.record
+        if record is None:
+            return None
+        place, record.place = record.place, None
+        return place
 
     def resume(self) -> int:
         """Return the bytes that the call had moved before it was begun again; it counts them on by itself from here."""

@@ -125,15 +125,6 @@ async def _end_of(task: Task, address: int) -> int | None:
     return timespec_ns(await task.copy_in(address, TIMESPEC.size)) if address else None
 
 
-def _begun_before(task: Task) -> Waiter | None:
-    """Return what the call has waited by before it was begun again, after a freeze."""
-    record = task.record
-    if record is None:
-        return None
-    waiter, record.waiter = record.waiter, None
-    return waiter
-
-
 async def _wait(task: Task, waiter: Waiter) -> None:
     """Wait for one's turn, no longer than the record says.  ETIMEDOUT."""
     record = task.recorded()
@@ -150,7 +141,7 @@ async def _wait(task: Task, waiter: Waiter) -> None:
         if waiter.done:
             return
         if isinstance(error, Interrupted) and error.reason is Reason.FREEZE:
-            record.waiter = waiter
+            record.place = waiter
         else:
             waiter.leave()
         raise
@@ -158,8 +149,8 @@ async def _wait(task: Task, waiter: Waiter) -> None:
 
 async def mq_timedsend(task: Task, mqdes: Fd, msg_ptr: Addr, msg_len: Size, msg_prio: U32, abs_timeout: Addr) -> None:
     """Send a message, once there is room for it.  EAGAIN, EBADF, EINTR, EINVAL, EMSGSIZE, ETIMEDOUT, EFAULT, ENOMEM."""
-    waiter = _begun_before(task)
-    if waiter is not None:
+    waiter = task.take_place()
+    if isinstance(waiter, Waiter):  # begun again, where it has waited
         await _wait(task, waiter)
         return
     end = await _end_of(task, abs_timeout)
@@ -194,8 +185,8 @@ async def mq_timedreceive(
 
     EAGAIN, EBADF, EINTR, EINVAL, EMSGSIZE (there might be a longer one), ETIMEDOUT, EFAULT (the message is lost).
     """
-    waiter = _begun_before(task)
-    if waiter is not None:
+    waiter = task.take_place()
+    if isinstance(waiter, Waiter):  # begun again, where it has waited
         await _wait(task, waiter)
         data, priority = waiter.data, waiter.priority
     else:

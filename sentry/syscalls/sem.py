@@ -34,10 +34,9 @@ async def semop(task: Task, semid: I32, sops: Addr, nsops: U32) -> int:
 
 async def semtimedop(task: Task, semid: I32, sops: Addr, nsops: U32, timeout: Addr) -> int:
     """As semop(2), and wait no longer than a struct timespec says: EAGAIN."""
-    record = task.record
-    if record is not None and record.operation is not None:  # begun again, where it has waited
-        wanted, record.operation = record.operation, None
-        deadline = record.deadline
+    wanted = task.take_place()
+    if isinstance(wanted, Waiting):  # begun again, where it has waited
+        deadline = task.recorded().deadline
     else:
         relative = timespec_ns(await task.copy_in(timeout, TIMESPEC.size)) if timeout else None
         wanted = await _prepare(task, semid, sops, nsops)
@@ -79,13 +78,13 @@ async def _wait(task: Task, wanted: Waiting, deadline: int | None) -> None:
         if wanted.result is not None:  # it was done before
             return
         if interrupted.reason is Reason.FREEZE:
-            task.recorded().operation = wanted
+            task.recorded().place = wanted
             raise
-        wanted.semaphores.forget(wanted)
+        wanted.leave()
         if interrupted.reason is Reason.SIGNAL:  # never restarted, whatever the handler wants
             raise EINTR from None
         raise
-    wanted.semaphores.forget(wanted)
+    wanted.leave()
 
 
 async def semctl(task: Task, semid: I32, semnum: I32, cmd: I32, arg: U64) -> int:
