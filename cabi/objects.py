@@ -34,6 +34,7 @@ EPOLL: Final = lib.PYSC_OBJECT_EPOLL
 ITEM: Final = lib.PYSC_OBJECT_ITEM
 SUPER: Final = lib.PYSC_OBJECT_SUPER
 HANDLERS: Final = lib.PYSC_OBJECT_HANDLERS
+LOCKS: Final = lib.PYSC_OBJECT_LOCKS
 
 
 class Moved(Protocol):
@@ -63,6 +64,7 @@ free_epoll: Final = partial(lib.pysc_object_free, OBJECTS, EPOLL)
 free_item: Final = partial(lib.pysc_object_free, OBJECTS, ITEM)
 free_super: Final = partial(lib.pysc_object_free, OBJECTS, SUPER)
 free_handlers: Final = partial(lib.pysc_object_free, OBJECTS, HANDLERS)
+free_locks: Final = partial(lib.pysc_object_free, OBJECTS, LOCKS)
 
 
 def new(kind: int) -> int:

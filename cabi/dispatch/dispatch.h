@@ -123,6 +123,8 @@ struct pysc_access {
 };
 /* Where paths of a thread's calls start (a pysc_context; negative: none, so no path is looked at), and its rights. */
 int64_t pysc_thread_use_context(struct pysc_engine *engine, uint32_t thread, int64_t context);
+/* The number of its process, which locks tell. */
+int64_t pysc_thread_set_pid(struct pysc_engine *engine, uint32_t thread, int32_t pid);
 int64_t pysc_thread_set_access(struct pysc_engine *engine, uint32_t thread, const struct pysc_access *access);
 
 /* The mask of blocked signals, which the thread may change by itself while it is quiet: nothing is pending. */

@@ -80,6 +80,7 @@ struct thread {
     struct reference table;    /* of descriptors */
     struct reference context;  /* root and working directory */
     struct reference handlers; /* what signals do */
+    int32_t pid;               /* of its process: who takes a record lock */
     struct pysc_access access;
     struct pysc_limits limits;
     struct pending pending;

@@ -145,15 +145,17 @@ fast_lseek(struct call *call)
     return seek_regular(call, file, (int64_t)a[1], a[2]);
 }
 
-/* fsync(2), fdatasync(2) */
+/* fsync(2), fdatasync(2).  A directory that a fast path could open is in memory, or does not change. */
 static int
 fast_sync(struct call *call)
 {
     struct pysc_file *file;
 
-    if (!(file = file_at_fd(call, call->event->args[0])) || file->type != PYSC_FILE_REGULAR || file->flags & O_PATH_)
+    if (!(file = file_at_fd(call, call->event->args[0])) || file->flags & O_PATH_)
         return HAND_OVER;
-    return sync_regular(call, file);
+    if (file->type == PYSC_FILE_DIRECTORY && !file->faced)
+        return answer(call, 0);
+    return file->type == PYSC_FILE_REGULAR ? sync_regular(call, file) : HAND_OVER;
 }
 
 int
@@ -224,6 +226,17 @@ refer(const struct pysc_engine *engine, struct reference *reference, int64_t ind
 USE(table)
 USE(context)
 USE(handlers)
+
+int64_t
+pysc_thread_set_pid(struct pysc_engine *engine, uint32_t number, int32_t pid)
+{
+    struct thread *thread = thread_at(engine, number);
+
+    if (!thread)
+        return -ESRCH;
+    thread->pid = pid;
+    return 0;
+}
 
 int64_t
 pysc_thread_set_access(struct pysc_engine *engine, uint32_t number, const struct pysc_access *access)

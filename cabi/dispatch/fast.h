@@ -228,6 +228,8 @@ int fast_dup(struct call *call);
 int fast_dup2(struct call *call);
 int fast_dup3(struct call *call);
 int fast_fcntl(struct call *call);
+/* Set a record lock, or take it away: what `address` points to, a struct flock, says. */
+int lock_record(struct call *call, const struct pysc_file *file, uint64_t address, int of_description);
 int fast_ioctl(struct call *call);
 
 #endif

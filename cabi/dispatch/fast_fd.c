@@ -8,6 +8,8 @@
 #include <sys/ioctl.h>
 
 #define DUPFD_CLOEXEC 1030
+#define OFD_SETLK 37
+#define OFD_SETLKW 38
 #define SETTABLE (O_APPEND_ | O_NONBLOCK_ | O_ASYNC_ | O_DIRECT_ | O_NOATIME_)
 
 static int
@@ -154,6 +156,12 @@ fast_fcntl(struct call *call)
         return argument < call->table->limit ? duplicate(call, file, argument, 0) : HAND_OVER;
     case DUPFD_CLOEXEC:
         return argument < call->table->limit ? duplicate(call, file, argument, 1) : HAND_OVER;
+    case F_SETLK:
+    case F_SETLKW:
+        return lock_record(call, file, a[2], 0);
+    case OFD_SETLK:
+    case OFD_SETLKW:
+        return lock_record(call, file, a[2], 1);
     default:
         return HAND_OVER;
     }

@@ -98,7 +98,19 @@ open_host(struct pysc_objects *objects, const struct pysc_dentry *dentry, int fl
     return -1;
 }
 
-/* Of a file in memory, whose inode has the data; NULL if it is not that. */
+/* A description of a directory of Python's: what it lists is asked of Python. */
+static struct pysc_file *
+new_directory(struct pysc_objects *objects)
+{
+    int64_t file = pysc_object_new(objects, PYSC_OBJECT_FILE);
+
+    if (file < 0)
+        return NULL;
+    objects->files[file].type = PYSC_FILE_DIRECTORY;
+    return &objects->files[file];
+}
+
+/* Of a file in memory, whose inode has the data, or of a directory of Python's; NULL if it is neither. */
 static struct pysc_file *
 new_shown(struct pysc_objects *objects, const struct pysc_dentry *dentry)
 {
@@ -106,7 +118,11 @@ new_shown(struct pysc_objects *objects, const struct pysc_dentry *dentry)
     const struct pysc_data *data;
     int64_t file;
 
-    if (!inode || !inode->data || inode->withdrawn)
+    if (!inode || inode->withdrawn)
+        return NULL;
+    if (S_ISDIR(inode->mode))
+        return new_directory(objects);
+    if (!inode->data)
         return NULL;
     data = pysc_data_end(objects, inode->data - 1, inode->data_generation);
     if (!data || data->where != PYSC_DATA_MEMORY)
@@ -186,10 +202,8 @@ open_path(struct call *call, uint64_t dirfd, uint64_t path, uint32_t flags)
     may = is_permitted(&call->thread->access, &found.view, MAY_READ);
     if (may == 0)
         return answer(call, -EACCES);
-    /* Listings of merged directories, and what is above a root, are Python's. */
-    if (may < 0 || dentry->merged || pysc_is_top(call->objects, dentry) ||
-        context_of(call->objects, call->thread)->root == dentry->header.index + 1)
-        return HAND_OVER;
+    if (may < 0 || context_of(call->objects, call->thread)->root == dentry->header.index + 1)
+        return HAND_OVER; /* what is above a root is Python's */
     return open_dentry(call, found, flags);
 }
 
@@ -290,7 +304,7 @@ fast_getdents64(struct call *call)
     struct pysc_file *file;
     int64_t n;
 
-    if (!(file = file_at_fd(call, a[0])) || file->type != PYSC_FILE_DIRECTORY || file->faced ||
+    if (!(file = file_at_fd(call, a[0])) || file->type != PYSC_FILE_DIRECTORY || file->faced || !file->owns ||
         call->objects->reads_watched)
         return HAND_OVER;
     dentry = &call->objects->dentries[file->dentry - 1];
@@ -298,7 +312,7 @@ fast_getdents64(struct call *call)
     if (size > LISTING_MAX)
         size = LISTING_MAX;
     if (!pysc_is_in_tree(call->objects, dentry) || call->objects->dentries[dentry->parent].kind != DENTRY_PLAIN ||
-        dentry->merged || !address_ok(a[1], size) ||
+        dentry->merged || pysc_is_top(call->objects, dentry) || !address_ok(a[1], size) ||
         pysc_super_is_slow(call->objects, call->objects->dcaches[dentry->cache].super, PYSC_SUPER_NAMES))
         return HAND_OVER;
     if (data->file < 0)

@@ -19,6 +19,7 @@
 #define MAX_ROUSED 65536 /* each thread once */
 #define MAX_HANDLERS 65536
 #define MAX_CONTEXTS 65536
+#define MAX_LOCKS 1048576
 #define MAX_DCACHES 4096
 #define MAX_DENTRIES 1048576
 #define MAX_SUPERS 4096
@@ -97,6 +98,7 @@ struct pysc_objects {
     struct pysc_item items[MAX_ITEMS];
     struct pysc_handlers handlers[MAX_HANDLERS];
     struct pysc_super supers[MAX_SUPERS];
+    struct pysc_locks locks[MAX_LOCKS];
     struct pysc_pulse pulse;
     uint32_t buckets[DENTRY_BUCKETS]; /* index + 1 */
     struct crossing crossings[CROSSINGS];

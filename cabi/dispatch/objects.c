@@ -28,6 +28,7 @@ static const struct {
     [PYSC_OBJECT_ITEM] = {offsetof(struct pysc_objects, items), sizeof(struct pysc_item), MAX_ITEMS},
     [PYSC_OBJECT_SUPER] = {offsetof(struct pysc_objects, supers), sizeof(struct pysc_super), MAX_SUPERS},
     [PYSC_OBJECT_HANDLERS] = {offsetof(struct pysc_objects, handlers), sizeof(struct pysc_handlers), MAX_HANDLERS},
+    [PYSC_OBJECT_LOCKS] = {offsetof(struct pysc_objects, locks), sizeof(struct pysc_locks), MAX_LOCKS},
 };
 
 struct pysc_objects *
@@ -139,6 +140,8 @@ free_contents(struct pysc_objects *objects, struct pysc_header *header, uint32_t
         free(((struct pysc_data *)header)->small);
     } else if (kind == PYSC_OBJECT_PIPE) {
         free(((struct pysc_pipe *)header)->bytes);
+    } else if (kind == PYSC_OBJECT_LOCKS) {
+        free(((struct pysc_locks *)header)->records);
     } else if (kind == PYSC_OBJECT_FILE) {
         if (((struct pysc_file *)header)->dentry)
             pysc_dentry_leave(objects, ((struct pysc_file *)header)->dentry - 1);
@@ -285,6 +288,12 @@ struct pysc_dentry *
 pysc_dentry_at(struct pysc_objects *objects, uint32_t index)
 {
     return (struct pysc_dentry *)find(objects, PYSC_OBJECT_DENTRY, index);
+}
+
+struct pysc_locks *
+pysc_locks_at(struct pysc_objects *objects, uint32_t index)
+{
+    return (struct pysc_locks *)find(objects, PYSC_OBJECT_LOCKS, index);
 }
 
 struct pysc_handlers *

@@ -20,7 +20,8 @@ struct pysc_objects;
 #define PYSC_OBJECT_ITEM 11
 #define PYSC_OBJECT_HANDLERS 12
 #define PYSC_OBJECT_SUPER 13
-#define PYSC_OBJECT_KINDS 14
+#define PYSC_OBJECT_LOCKS 14
+#define PYSC_OBJECT_KINDS 15
 
 struct pysc_header {
     uint32_t lock;
@@ -68,6 +69,8 @@ struct pysc_file {
     uint32_t era;        /* of the dentry then: another one means that it is another place now */
     uint32_t owns;       /* `object` is this one's alone */
     uint32_t moving;     /* Python waits with the offset in its hands (f_pos_lock) */
+    uint32_t locks;      /* its inode's, where nobody else sees them: index + 1 */
+    uint32_t locks_generation;
 };
 
 /* Where the bytes of a regular file are. */
@@ -195,6 +198,25 @@ struct pysc_handlers {
     struct pysc_action actions[64]; /* by signal - 1 */
 };
 
+/* A record lock (fcntl(2)): bytes `start` to `end`, both included. */
+#define PYSC_LOCK_END 0x7fffffffffffffff /* to the end of the file, however long it grows */
+struct pysc_lock {
+    uint64_t owner; /* pysc_lock_owner() */
+    uint64_t start, end;
+    int32_t pid; /* who took it; -1 for a description */
+    uint32_t exclusive;
+};
+
+/* Those of an inode, by their start.  Those of one owner do not overlap, equal ones do not touch; no two conflict. */
+#define PYSC_LOCKS_MAX 65536 /* no more are taken; to give some up may cut others in two */
+struct pysc_locks {
+    struct pysc_header header;
+    uint32_t n, room;
+    uint32_t awaited; /* somebody waits for a change, and Python is to tell them */
+    uint32_t spare;
+    struct pysc_lock *records;
+};
+
 /* An epoll instance: its ready list. */
 struct pysc_epoll {
     struct pysc_header header;
@@ -250,12 +272,26 @@ struct pysc_budget *pysc_budget_at(struct pysc_objects *objects, uint32_t index)
 struct pysc_epoll *pysc_epoll_at(struct pysc_objects *objects, uint32_t index);
 struct pysc_item *pysc_item_at(struct pysc_objects *objects, uint32_t index);
 struct pysc_handlers *pysc_handlers_at(struct pysc_objects *objects, uint32_t index);
+struct pysc_locks *pysc_locks_at(struct pysc_objects *objects, uint32_t index);
 
 /* The index of a copy, or -ENFILE; of what is ignored only, the rest is default, if `renewed`. */
 int64_t pysc_handlers_copy(struct pysc_objects *objects, const struct pysc_handlers *handlers, int32_t renewed);
 /* The signals that are ignored, or those that have a handler: a bit each. */
 uint64_t pysc_handlers_ignored(const struct pysc_handlers *handlers);
 uint64_t pysc_handlers_caught(const struct pysc_handlers *handlers);
+
+/* Who has record locks: a descriptor table (POSIX locks), or a description (its own locks). */
+uint64_t pysc_table_lock_owner(const struct pysc_table *table);
+uint64_t pysc_file_lock_owner(const struct pysc_file *file);
+/* The first lock of another owner's that stands in the way of `wanted`, or -1. */
+int64_t pysc_locks_conflict(const struct pysc_locks *locks, const struct pysc_lock *wanted);
+/* Cut the range of `given` out of what its owner has, and put it there if it is to be kept, which the caller knows to
+ * conflict with nothing.  0; -ENOLCK: there are too many. */
+int64_t pysc_locks_change(struct pysc_locks *locks, const struct pysc_lock *given, int32_t keep);
+/* Be exactly these, which stand in order.  0 or -ENOLCK. */
+int64_t pysc_locks_set(struct pysc_locks *locks, const struct pysc_lock *records, uint32_t n);
+/* Take all of an owner's away. */
+void pysc_locks_release(struct pysc_locks *locks, uint64_t owner);
 
 /* Ready lists: put an item at the end, where it is not on it yet; take it off; the first one, or -1. */
 void pysc_epoll_add(struct pysc_objects *objects, struct pysc_epoll *epoll, struct pysc_item *item);

@@ -241,7 +241,10 @@ def _see(index: int) -> FileDescription:
         file = RegularFile(where.inode, c.flags, where, index)
     else:
         c.type = lib.PYSC_FILE_OTHER
-        file = listed = DirectoryFile(where, c.flags, Path(where.mount, where.mount.root), index)
+        # Nobody's root is opened by fast paths: what is above it is what everybody sees there.
+        namespace = where.mount.namespace
+        root = Path(where.mount, where.mount.root) if namespace is None else namespace.root_path
+        file = listed = DirectoryFile(where, c.flags, root, index)
         if fd >= 0 and c.offset:  # a part was listed: what comes next is by the host's order
             listed.go_on(fd)
         elif fd >= 0:

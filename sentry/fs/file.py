@@ -108,6 +108,16 @@ class FileDescription:
         return value
 
     @property
+    def lock_owner(self) -> int:
+        """What names it as the owner of its own locks (locks.py)."""
+        owner: int = lib.pysc_file_lock_owner(self._c)
+        return owner
+
+    def serve_locks(self, index: int, generation: int) -> None:
+        """Let fast paths set locks of its inode: the struct pysc_locks."""
+        self._c.locks, self._c.locks_generation = index + 1, generation
+
+    @property
     def references(self) -> int:
         """How many hold it."""
         value: int = self._c.references

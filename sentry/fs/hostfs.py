@@ -212,6 +212,10 @@ class HostDirectory(HostInode):
             self.listing = {entry.name: entry for entry in entries}
         return entries
 
+    async def sync(self, data_only: bool) -> None:
+        if not self._is_removed and not self.fs.readonly:
+            await self.fs.tree.sync_directory(self.path(), self.host, data_only, self.superblock)
+
     async def _ask(self, request: Request[R], *others: HostInode) -> R:
         """Ask for a change of its names.  After EIO, with a gofer that died, it is not known whether that was made."""
         try:

@@ -116,7 +116,8 @@ class Dentry:
     def remember_absent(self, name: bytes) -> None:
         """Note that ``name`` does not exist, if there is memory for that."""
         if memory_is_short():
-            self.absent = None
+            if self.absent is not None:
+                self.absent.clear()  # still a set: what fast paths were shown is hidden when it appears
             return
         if self.absent is None or len(self.absent) >= NEGATIVE_MAX:
             self.absent = set()
@@ -144,20 +145,23 @@ class Dentry:
 
     def detach(self) -> None:
         """The name was removed: the dentry lives on for those who have it open."""
-        self.hide()
         self.deleted = True
-        if self.parent.children.get(self.name) is self:
-            del self.parent.children[self.name]
+        self._leave_name()
 
     def move(self, parent: Dentry, name: bytes) -> None:
         """The name was changed (rename(2))."""
-        self.hide()
-        if self.parent.children.get(self.name) is self:
-            del self.parent.children[self.name]
+        self._leave_name()
         self.parent = parent
         self.name = name
         parent._appears(name)
         parent.children[name] = self
+
+    def _leave_name(self) -> None:
+        self.hide()
+        if self.parent.children.get(self.name) is self:
+            del self.parent.children[self.name]
+            if self.parent.inode.fs.remembers_absent:
+                self.parent.remember_absent(self.name)
 
     def cover(self) -> None:
         """One more mount stands on it."""

@@ -251,6 +251,18 @@ class Tree:
         else:
             await self.call(gofer.Sync(self.mount, FileFd.lend(fd), data_only))
 
+    async def sync_directory(self, path: bytes, attributes: HostAttributes, data_only: bool, at: Superblock) -> None:
+        """fsync(2) of a directory: the names in it are there after a crash."""
+        synced = self._sync_directory(path, attributes, data_only, at)
+        await (synced if self.workers is None else self.workers.killably(synced))
+
+    async def _sync_directory(self, path: bytes, attributes: HostAttributes, data_only: bool, at: Superblock) -> None:
+        fd = await self.open_read(path, attributes, at)
+        try:
+            await self.sync(fd, data_only, at)
+        finally:
+            self.close(fd, at)
+
     async def statistics(self, attributes: HostAttributes, at: Superblock) -> gofer.FileSystem:
         """statfs(2) of the root."""
         if self.fd >= 0:

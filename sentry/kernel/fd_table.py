@@ -12,7 +12,6 @@ from pysc.cabi.linux.resource import RLIM_INFINITY
 from pysc.sentry.fs.file import FileDescription, referenced
 
 if TYPE_CHECKING:
-    from pysc.sentry.kernel.locks import Owner
     from pysc.sentry.kernel.task import Task
 
 FD_MAX: Final = 1 << 20
@@ -25,19 +24,23 @@ class FDTable:
     Invariant: each number holds one reference, until the last user has left.
     """
 
-    __slots__ = ("_c", "index", "lock_waits", "users")
+    __slots__ = ("_c", "index", "users")
 
     def __init__(self, index: int | None = None) -> None:
         self.index = objects.new(objects.TABLE) if index is None else index
         self._c: Any = lib.pysc_table_at(objects.OBJECTS, self.index)
         self.users = 1
         """Tasks that share the table."""
-        self.lock_waits: list[Owner] = []
-        """Owners of the POSIX locks that tasks of this table wait for (locks.py)."""
 
     def __del__(self, free: Callable[[int], None] = objects.free_table) -> None:
         if hasattr(self, "index"):  # not if there was none left
             free(self.index)
+
+    @property
+    def lock_owner(self) -> int:
+        """What names it as the owner of POSIX locks (locks.py)."""
+        owner: int = lib.pysc_table_lock_owner(self._c)
+        return owner
 
     def __len__(self) -> int:
         count: int = self._c.count

@@ -94,6 +94,7 @@ class Kernel:
         "groups",
         "init",
         "ipc",
+        "lock_waits",
         "log",
         "machine",
         "net",
@@ -138,6 +139,8 @@ class Kernel:
         """What was written to files of /proc/sys that have no effect, by what stands for the file there."""
         self.net = NetNamespace()
         self.ipc = IpcNamespace(self.machine.budget)
+        self.lock_waits: dict[int, list[int]] = {}
+        """Whose locks the owners of POSIX locks wait for (locks.py)."""
         self.processor = read_processor()
         self.scheduling = Scheduling(nice=os.getpriority(os.PRIO_PROCESS, 0))
         """Of programs that are started from outside: the host runs them, so with the niceness of its own."""

@@ -1,24 +1,29 @@
 """Advisory locks (flock(2), fcntl(2)): POSIX and open-file-description records, and whole-file locks, of one inode.
 
 The owner of a POSIX lock is the descriptor table that took it, as in Linux, that of the other two the description.
+Records name their owners by ``lock_owner`` of these: fast paths set them, too (cabi/dispatch/locks.c).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
+from pysc.cabi import objects
+from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, EDEADLK, ENOLCK
-from pysc.sentry.kernel.fd_table import FDTable
+from pysc.cabi.objects import memory_is_out
 from pysc.sentry.kernel.host_locks import ANOTHER, END
 from pysc.sentry.kernel.scheduler import WaitQueue, now, park
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.file import FileDescription
+    from pysc.sentry.kernel.fd_table import FDTable
     from pysc.sentry.kernel.host_locks import HostLocks
 
-    Owner = FDTable | FileDescription
+    Owner: TypeAlias = FDTable | FileDescription
 
-MAX_RECORDS: Final = 65536
 MAX_CHAIN: Final = 10
 """How many owners a search for a circle of waiters looks at, as in Linux: longer circles are not found."""
 HOST_DELAY: Final = 1_000_000
@@ -26,39 +31,36 @@ HOST_DELAY_MAX: Final = 100_000_000
 """Nanoseconds between two tries for a lock that another user of the host's file has; doubled each time."""
 
 
-class RecordLock:
+class RecordLock(NamedTuple):
     """Bytes ``start`` to ``end``, both included."""
 
-    __slots__ = ("end", "exclusive", "owner", "pid", "start")
+    owner: int
+    """``lock_owner`` of a table, or of a description."""
+    pid: int
+    """Who took it; -1 for a description."""
+    exclusive: bool
+    start: int
+    end: int
 
-    def __init__(self, owner: Owner, pid: int, exclusive: bool, start: int, end: int) -> None:
-        self.owner = owner
-        self.pid = pid
-        """Who took it; -1 for a description."""
-        self.exclusive = exclusive
-        self.start = start
-        self.end = end
+    @property
+    def is_posix(self) -> bool:
+        """Whether it is a table's: then a circle of waiters is an error."""
+        return not self.owner & 1
 
-    def conflicts(self, other: RecordLock) -> bool:
-        """Whether not both can be held."""
-        return (
-            self.owner is not other.owner
-            and (self.exclusive or other.exclusive)
-            and self.start <= other.end
-            and other.start <= self.end
-        )
+    def in_c(self) -> Any:
+        """Return it as a struct pysc_lock."""
+        return ffi.new("struct pysc_lock *", (self.owner, self.start, self.end, self.pid, self.exclusive))
 
 
 class FileLocks:
-    """The locks of an inode.
+    """The locks of an inode; the records are the face of a struct pysc_locks."""
 
-    Invariant: records of one owner do not overlap, and equal ones do not touch; no two records conflict.
-    """
-
-    __slots__ = ("_flocks", "_records", "callers", "host", "wait")
+    __slots__ = ("_c", "_flocks", "callers", "host", "index", "wait")
 
     def __init__(self) -> None:
-        self._records: list[RecordLock] = []
+        """ENFILE."""
+        self.index = objects.new(objects.LOCKS)
+        self._c: Any = lib.pysc_locks_at(objects.OBJECTS, self.index)
         self._flocks: dict[Owner, bool] = {}
         """Whole-file locks: true is exclusive."""
         self.host: HostLocks | None = None
@@ -67,55 +69,99 @@ class FileLocks:
         """Calls that are about to change or ask for something."""
         self.wait = WaitQueue()
 
+    def __del__(self, free: Callable[[int], None] = objects.free_locks) -> None:
+        if hasattr(self, "index"):  # not if there was none left
+            free(self.index)
+
+    @property
+    def generation(self) -> int:
+        """What tells the structure from others that had the index."""
+        value: int = self._c.header.generation
+        return value
+
     # Records
     def conflict(self, wanted: RecordLock) -> RecordLock | None:
         """Return a lock of somebody else's that stands in the way."""
-        return next((lock for lock in self._records if lock.conflicts(wanted)), None)
+        at = lib.pysc_locks_conflict(self._c, wanted.in_c())
+        return None if at < 0 else self._record(at)
+
+    def _record(self, at: int) -> RecordLock:
+        lock = self._c.records[at]
+        return RecordLock(lock.owner, lock.pid, bool(lock.exclusive), lock.start, lock.end)
 
     def records(self) -> tuple[RecordLock, ...]:
-        """Return all records (/proc/locks)."""
-        return tuple(self._records)
+        """Return all records, by their start."""
+        return tuple(self._record(at) for at in range(self._c.n))
 
-    async def lock(self, wanted: RecordLock, *, wait: bool) -> None:
+    async def lock(self, wanted: RecordLock, waits: dict[int, list[int]], *, wait: bool) -> None:
         """Take a lock, changing what the owner has there.
+
+        ``waits`` has for each owner of POSIX locks those whose locks it waits for, and is kept up to date.
 
         Raises:
             EAGAIN: somebody else has it, and ``wait`` is false.
             EDEADLK: they wait for us (POSIX locks only).
+            ENOLCK: there are too many, or memory is out.
         """
         delay = HOST_DELAY
         while True:
             blocker = self.conflict(wanted)
-            if blocker is None:
-                records = self._replaced(wanted, keep=True)
-                if self._agree(records, self._flocks):
-                    break
+            if blocker is None and self._take(wanted):
+                break
             if not wait:
                 raise EAGAIN
             if blocker is None:
                 delay = await self._wait_for_host(delay)
-            elif isinstance(wanted.owner, FDTable):
-                await self._wait_for(blocker, wanted.owner)
+            elif wanted.is_posix:
+                await self._wait_for(blocker, wanted.owner, waits)
             else:
-                await park(self.wait)
-        self._records = records
+                await self._park()
         self.wait.wake_all()
 
-    def _agree(self, records: list[RecordLock], flocks: dict[Owner, bool]) -> bool:
-        """Show the host what is about to be held; false if another user of its file has it."""
+    def _take(self, wanted: RecordLock) -> bool:
+        """Take what conflicts with nothing here; false, and no change, if another user of the host's file has it."""
+        before = self.records() if self.host is not None else ()
+        if memory_is_out():
+            raise ENOLCK
+        self._change(wanted, keep=True)
+        if self._agree(self._flocks):
+            return True
+        records = ffi.new("struct pysc_lock[]", [(r.owner, r.start, r.end, r.pid, r.exclusive) for r in before])
+        lib.pysc_locks_set(self._c, records, len(before))
+        return False
+
+    def _change(self, given: RecordLock, *, keep: bool) -> None:
+        if lib.pysc_locks_change(self._c, given.in_c(), keep) < 0:
+            raise ENOLCK
+
+    def _agree(self, flocks: dict[Owner, bool]) -> bool:
+        """Show the host what is held, or about to be; false if another user of its file has it."""
         if self.host is None:
             return True
-        whole = [RecordLock(owner, -1, exclusive, 0, END) for owner, exclusive in flocks.items()]
-        return self.host.change([*records, *whole])
+        whole = [RecordLock(owner.lock_owner, -1, exclusive, 0, END) for owner, exclusive in flocks.items()]
+        return self.host.change([*self.records(), *whole])
+
+    @contextmanager
+    def _awaited(self) -> Iterator[None]:
+        """Whoever changes something tells us."""
+        self._c.awaited += 1
+        try:
+            yield
+        finally:
+            self._c.awaited -= 1
+
+    async def _park(self, deadline: int | None = None) -> None:
+        with self._awaited():
+            await park(self.wait, deadline=deadline)
 
     async def _wait_for_host(self, delay: int) -> int:
         """Sleep before the next try, and return how long the next sleep is: the host tells nobody."""
-        await park(self.wait, deadline=now() + delay)
+        await self._park(now() + delay)
         return min(2 * delay, HOST_DELAY_MAX)
 
     def _give_up(self) -> None:
         """Let the host's other users have what was given up, and those who wait here."""
-        self._agree(self._records, self._flocks)
+        self._agree(self._flocks)
         self._forget_host()
         self.wait.wake_all()
 
@@ -125,7 +171,7 @@ class FileLocks:
         self._forget_host()
 
     def _forget_host(self) -> None:
-        if self.host is not None and not (self.callers or self._records or self._flocks):
+        if self.host is not None and not (self.callers or self._c.n or self._flocks):
             self.host.close()
             self.host = None
 
@@ -136,49 +182,27 @@ class FileLocks:
             found = self.host.conflict(wanted.start, wanted.end, exclusive=wanted.exclusive)
         return None if found is None else RecordLock(wanted.owner, ANOTHER, found[2], found[0], found[1])
 
-    async def _wait_for(self, blocker: RecordLock, owner: FDTable) -> None:
-        chain: object = blocker.owner
+    async def _wait_for(self, blocker: RecordLock, owner: int, waits: dict[int, list[int]]) -> None:
+        chain = blocker.owner
         for _ in range(MAX_CHAIN):
-            if chain is owner:
+            if chain == owner:
                 raise EDEADLK
-            if not isinstance(chain, FDTable) or not chain.lock_waits:
+            if chain not in waits:
                 break
-            chain = chain.lock_waits[0]
-        owner.lock_waits.append(blocker.owner)
+            chain = waits[chain][0]
+        mine = waits.setdefault(owner, [])
+        mine.append(blocker.owner)
         try:
-            await park(self.wait)
+            await self._park()
         finally:
-            owner.lock_waits.remove(blocker.owner)
+            mine.remove(blocker.owner)
+            if not mine:
+                del waits[owner]
 
     def unlock(self, owner: Owner, start: int, end: int) -> None:
-        """Give up what the owner has in a range; a lock may be split."""
-        self._records = self._replaced(RecordLock(owner, 0, False, start, end), keep=False)
+        """Give up what the owner has in a range; a lock may be split.  ENOLCK."""
+        self._change(RecordLock(owner.lock_owner, 0, False, start, end), keep=False)
         self._give_up()
-
-    def _replaced(self, given: RecordLock, *, keep: bool) -> list[RecordLock]:
-        """Return the records with the range of ``given`` cut out of its owner's, and it there if it is to be kept."""
-        new = RecordLock(given.owner, given.pid, given.exclusive, given.start, given.end)
-        if len(self._records) >= MAX_RECORDS:
-            raise ENOLCK
-        left = []
-        for lock in self._records:
-            if lock.owner is not new.owner:
-                left.append(lock)
-                continue
-            joins = keep and lock.exclusive == new.exclusive
-            if lock.end + joins < new.start or new.end + joins < lock.start:
-                left.append(lock)
-            elif joins:
-                new.start, new.end = min(new.start, lock.start), max(new.end, lock.end)
-            else:
-                if lock.start < new.start:
-                    left.append(RecordLock(lock.owner, lock.pid, lock.exclusive, lock.start, new.start - 1))
-                if new.end < lock.end:
-                    left.append(RecordLock(lock.owner, lock.pid, lock.exclusive, new.end + 1, lock.end))
-        if keep:
-            left.append(new)
-        left.sort(key=lambda lock: lock.start)
-        return left
 
     # Whole files
     async def flock(self, owner: FileDescription, exclusive: bool, *, wait: bool) -> None:
@@ -190,12 +214,12 @@ class FileLocks:
         delay = HOST_DELAY
         while True:
             blocked = any(other is not owner and (exclusive or theirs) for other, theirs in self._flocks.items())
-            if not blocked and self._agree(self._records, {**self._flocks, owner: exclusive}):
+            if not blocked and self._agree({**self._flocks, owner: exclusive}):
                 break
             if not wait:
                 raise EAGAIN
             if blocked:
-                await park(self.wait)
+                await self._park()
             else:
                 delay = await self._wait_for_host(delay)
         self._flocks[owner] = exclusive
@@ -208,5 +232,5 @@ class FileLocks:
     def release_owner(self, owner: Owner) -> None:
         """Give up all that an owner has: a descriptor was closed, or a description ended."""
         self._flocks.pop(owner, None)
-        self._records = [lock for lock in self._records if lock.owner is not owner]
+        lib.pysc_locks_release(self._c, owner.lock_owner)
         self._give_up()

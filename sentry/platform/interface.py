@@ -230,7 +230,10 @@ class Thread(Protocol):
         """Change them; the guest half drops what a guest may not have (flags, segments)."""
 
     def set_ids(self, pid: int, tid: int, ppid: int, uid: int, euid: int, gid: int, egid: int) -> None:
-        """Set what the guest half answers getpid and its kin from; call it at birth and whenever one changes."""
+        """Set what the guest half answers getpid and its kin from; at birth and whenever one changes.
+
+        Locks tell ``pid``, too.
+        """
 
     # New threads.  They are stopped: the kernel sets their owner and gives the verdict (reply(0) in the usual case).
     def fork(self) -> Thread:

@@ -201,6 +201,7 @@ class SystrapThread(Commands):
         if not self.gone:
             packed = _IDS.pack(1, pid, tid, ppid, uid, euid, gid, egid)
             self._memory[_SLOT_IDS : _SLOT_IDS + _IDS.size] = packed
+            lib.pysc_thread_set_pid(self.engine, self.number, pid)
 
     @property
     def clear_tid(self) -> int:

@@ -46,12 +46,16 @@ def locks_of(file: FileDescription) -> FileLocks | None:
     return inode.locks
 
 
+def _shared(file: FileDescription) -> HostRegular | None:
+    """Return the inode if other users of the host may have locks there, too."""
+    inode = None if file.path is None else file.path.inode
+    return inode if isinstance(inode, HostRegular) and inode.fs.revalidates else None
+
+
 async def _show_to_host(file: FileDescription, locks: FileLocks) -> None:
     """On a shared mount let others who use the host's file see what is locked here."""
-    if file.path is None:
-        return
-    inode = file.path.inode
-    if not isinstance(inode, HostRegular) or not inode.fs.revalidates:
+    inode = _shared(file)
+    if inode is None:
         return
     if locks.host is not None and (locks.host.writable or not file.writable):
         return
@@ -103,7 +107,7 @@ async def record_lock(task: Task, file: FileDescription, command: int, address: 
     first, last = await _range(file, whence, start, length)
     owner = file if of_description else task.fds
     locks = locks_of(file) or FileLocks()
-    wanted = RecordLock(owner, -1 if of_description else task.group.tgid, kind == F_WRLCK, first, last)
+    wanted = RecordLock(owner.lock_owner, -1 if of_description else task.group.tgid, kind == F_WRLCK, first, last)
     if command in (F_GETLK, F_OFD_GETLK):
         if kind not in (F_RDLCK, F_WRLCK):
             raise EINVAL
@@ -111,6 +115,8 @@ async def record_lock(task: Task, file: FileDescription, command: int, address: 
             found = locks.conflict(wanted) or locks.host_conflict(wanted)
         task.put(address, _found(found, whence, start, length, pid))
         return 0
+    if file.path is not None and _shared(file) is None:
+        file.serve_locks(locks.index, locks.generation)
     if kind == F_UNLCK:
         locks.unlock(owner, first, last)
         return 0
@@ -121,7 +127,7 @@ async def record_lock(task: Task, file: FileDescription, command: int, address: 
     file.get()
     try:
         async with _asking(file, locks):
-            await locks.lock(wanted, wait=command in (F_SETLKW, F_OFD_SETLKW))
+            await locks.lock(wanted, task.kernel.lock_waits, wait=command in (F_SETLKW, F_OFD_SETLKW))
     finally:
         file.put()
     return 0

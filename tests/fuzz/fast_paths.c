@@ -101,6 +101,7 @@ make_files(struct pysc_table *table)
     struct pysc_counter *counter = pysc_counter_at(objects, (uint32_t)pysc_object_new(objects, PYSC_OBJECT_COUNTER));
     struct pysc_data *small = new_data(PYSC_DATA_MEMORY), *host = new_data(PYSC_DATA_HOST);
     struct pysc_budget *budget = pysc_budget_at(objects, (uint32_t)pysc_object_new(objects, PYSC_OBJECT_BUDGET));
+    struct pysc_locks *locks = pysc_locks_at(objects, (uint32_t)pysc_object_new(objects, PYSC_OBJECT_LOCKS));
     uint32_t files[8];
 
     epoll = pysc_epoll_at(objects, (uint32_t)pysc_object_new(objects, PYSC_OBJECT_EPOLL));
@@ -121,6 +122,10 @@ make_files(struct pysc_table *table)
     files[5] = new_file(PYSC_FILE_EPOLL, epoll->header.index, epoll->header.generation, O_RDWR);
     files[6] = new_file(PYSC_FILE_OTHER, 0, 0, O_RDWR);
     files[7] = new_file(PYSC_FILE_PIPE, 77, 1, O_RDWR); /* of a pipe that is no more */
+    for (uint32_t i = 3; i < 5; i++) {
+        objects->files[files[i]].locks = locks->header.index + 1;
+        objects->files[files[i]].locks_generation = locks->header.generation;
+    }
     for (uint32_t i = 0; i < 8; i++)
         CHECK(pysc_table_put(table, i, files[i], 0) >= 0);
     CHECK(pysc_table_put(table, 3000, files[0], 0) >= 0); /* more than fit in a set */
@@ -143,6 +148,12 @@ fill_data(void)
         if (choice == 3)
             words[i] = next() % 12 | (next() & 0x37f) << 32; /* struct pollfd */
     }
+    if (slot->nr == SYS_fcntl && next() % 2) { /* struct flock */
+        words[0] = next() % 4;
+        words[1] = next() % 60;
+        words[2] = next() % 20;
+        words[3] = next() % 8 == 0;
+    }
     memcpy(slot->data, words, sizeof words);
 }
 
@@ -162,6 +173,10 @@ fill_hints(void)
         slot->hints[0] = (struct pysc_hint){slot->args[1], (uint32_t)some_size(), 0};
     if (next() % 4 == 0)
         slot->hints[0] = (struct pysc_hint){slot->args[0], (uint32_t)(slot->args[1] * 8), 0};
+    if (slot->nr == SYS_fcntl) {
+        slot->n_hints = n % 5 + 1;
+        slot->hints[0] = (struct pysc_hint){slot->args[2], 32, 0};
+    }
 }
 
 static void
@@ -187,6 +202,12 @@ report_call(void)
     } else if (slot->nr == SYS_select || slot->nr == SYS_pselect6) {
         slot->args[0] = next() % 4 ? next() % 130 : next() % 4 ? next() % 4000 : next();
         slot->args[2] = next() % 4 ? some_address() : 0;
+    } else if (slot->nr == SYS_fcntl && next() % 2) {
+        static const uint64_t commands[] = {F_SETLK, F_SETLKW, 37, 38}; /* and those of descriptions */
+
+        slot->args[0] = 3 + next() % 2;
+        slot->args[1] = PICK(commands);
+        slot->args[2] = some_address();
     } else if (slot->nr == SYS_close && next() % 8) {
         slot->args[0] = 8 + next() % 90; /* keep the first */
     } else if ((slot->nr == SYS_dup2 || slot->nr == SYS_dup3) && next() % 8) {
@@ -319,6 +340,8 @@ main(void)
         CHECK(slot->turn == PYSC_TURN_GUEST);
         check_commands();
         check_objects(table);
+        if (objects->locks[0].n > 100)
+            pysc_locks_release(&objects->locks[0], pysc_table_lock_owner(table));
         if (round % 8192 == 0)
             check_invariants(objects);
     }

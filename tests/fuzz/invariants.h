@@ -7,7 +7,8 @@
 #define KINDS(each)                                                                                                    \
     each(TABLE, tables) each(FILE, files) each(DATA, data) each(PIPE, pipes) each(COUNTER, counters)                   \
     each(BUDGET, budgets) each(CONTEXT, contexts) each(DCACHE, dcaches) each(DENTRY, dentries) each(INODE, inodes)     \
-    each(EPOLL, epolls) each(ITEM, items) each(HANDLERS, handlers) each(SUPER, supers)
+    each(EPOLL, epolls) each(ITEM, items) each(HANDLERS, handlers) each(SUPER, supers)                        \
+    each(LOCKS, locks)
 
 static inline int
 lives(const struct pysc_header *header)
@@ -150,6 +151,20 @@ check_ready(const struct pysc_objects *objects)
 }
 
 static inline void
+check_locks(const struct pysc_locks *locks)
+{
+    CHECK(locks->n <= locks->room);
+    for (uint32_t i = 0; i < locks->n; i++) {
+        const struct pysc_lock *a = &locks->records[i];
+
+        CHECK(a->start <= a->end && a->end <= PYSC_LOCK_END && (i == 0 || locks->records[i - 1].start <= a->start));
+        CHECK(pysc_locks_conflict(locks, a) < 0);
+        for (uint32_t j = i + 1; j < locks->n && a->owner == locks->records[j].owner; j++)
+            CHECK(a->end + (a->exclusive == locks->records[j].exclusive) < locks->records[j].start);
+    }
+}
+
+static inline void
 check_invariants(const struct pysc_objects *objects)
 {
     KINDS(CHECK_POOL)
@@ -157,6 +172,10 @@ check_invariants(const struct pysc_objects *objects)
     check_contents(objects);
     check_names(objects);
     check_ready(objects);
+    for (uint32_t i = 0; i < objects->pools[PYSC_OBJECT_LOCKS].n; i++) {
+        if (lives(&objects->locks[i].header))
+            check_locks(&objects->locks[i]);
+    }
 }
 
 #endif

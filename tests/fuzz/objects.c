@@ -213,6 +213,73 @@ contents(struct pysc_objects *objects)
     CHECK(!data->small && !data->small_size);
 }
 
+#define OWNERS 3
+#define BYTES 24
+
+/* What each owner has of each byte: 0 nothing, 1 shared, 2 exclusive. */
+static int
+may_have(uint8_t model[OWNERS][BYTES + 1], const struct pysc_lock *lock)
+{
+    for (uint64_t byte = lock->start; byte <= lock->end && byte <= BYTES; byte++) {
+        for (uint64_t owner = 0; owner < OWNERS; owner++) {
+            if (owner != lock->owner && model[owner][byte] && model[owner][byte] + lock->exclusive > 1)
+                return 0;
+        }
+    }
+    return 1;
+}
+
+static void
+compare_locks(const struct pysc_locks *locks, uint8_t model[OWNERS][BYTES + 1])
+{
+    uint8_t found[OWNERS][BYTES + 1] = {0};
+
+    for (uint32_t i = 0; i < locks->n; i++) {
+        const struct pysc_lock *lock = &locks->records[i];
+
+        for (uint64_t byte = lock->start; byte <= lock->end && byte <= BYTES; byte++) {
+            CHECK(!found[lock->owner][byte]);
+            found[lock->owner][byte] = (uint8_t)(1 + lock->exclusive);
+        }
+    }
+    CHECK(memcmp(found, model, sizeof found) == 0);
+}
+
+/* Locks of three owners beside what each has of each byte; the last byte stands for all behind it. */
+static void
+locks(struct pysc_objects *objects)
+{
+    static uint8_t model[OWNERS][BYTES + 1];
+    static struct pysc_lock many[PYSC_LOCKS_MAX];
+    int64_t index = pysc_object_new(objects, PYSC_OBJECT_LOCKS);
+    struct pysc_locks *locks = pysc_locks_at(objects, (uint32_t)index);
+
+    for (int round = 0; round < 20000; round++) {
+        uint64_t start = next() % BYTES, kind = next() % 4; /* 3: give up */
+        struct pysc_lock lock = {.owner = next() % OWNERS, .start = start, .exclusive = kind == 2};
+
+        lock.end = next() % 4 ? start + next() % (BYTES - start) : PYSC_LOCK_END;
+        CHECK((pysc_locks_conflict(locks, &lock) < 0) == may_have(model, &lock));
+        if (next() % 64 == 0) {
+            pysc_locks_release(locks, lock.owner);
+            memset(model[lock.owner], 0, sizeof model[0]);
+        } else if (kind == 3 || may_have(model, &lock)) {
+            CHECK(pysc_locks_change(locks, &lock, kind != 3) == 0);
+            for (uint64_t byte = lock.start; byte <= lock.end && byte <= BYTES; byte++)
+                model[lock.owner][byte] = kind == 3 ? 0 : (uint8_t)(1 + lock.exclusive);
+        }
+        compare_locks(locks, model);
+        if (round % 4096 == 0)
+            check_invariants(objects);
+    }
+    for (uint32_t i = 0; i < PYSC_LOCKS_MAX; i++)
+        many[i] = (struct pysc_lock){.owner = 9, .start = 2 * i + 1000, .end = 2 * i + 1000};
+    CHECK(pysc_locks_set(locks, many, PYSC_LOCKS_MAX) == 0);
+    CHECK(pysc_locks_change(locks, &(struct pysc_lock){.owner = 9, .start = 0, .end = 0}, 1) == -ENOLCK);
+    CHECK(pysc_locks_change(locks, &(struct pysc_lock){.owner = 9, .start = 0, .end = PYSC_LOCK_END}, 0) == 0);
+    pysc_object_free(objects, PYSC_OBJECT_LOCKS, (uint32_t)index);
+}
+
 int
 main(void)
 {
@@ -225,6 +292,7 @@ main(void)
     budgets(objects);
     contents(objects);
     check_invariants(objects);
+    locks(objects);
     pools(objects);
     check_invariants(objects);
     pysc_objects_free(objects);

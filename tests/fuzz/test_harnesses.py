@@ -22,12 +22,12 @@ def compiler(need: Callable[[str], str]) -> None:
 
 
 def test_objects(tmp_path: Path) -> None:
-    sources = [DISPATCH / f"{name}.c" for name in ("objects", "fdtable", "pipes", "contents", "dcache")]
+    sources = [DISPATCH / f"{name}.c" for name in ("objects", "fdtable", "pipes", "contents", "dcache", "locks")]
     run_sanitized(HERE / "objects.c", [*sources, ATTRIBUTES], tmp_path)
 
 
 def test_dcache(tmp_path: Path, root_user: None) -> None:
-    sources = [DISPATCH / f"{name}.c" for name in ("objects", "contents", "dcache", "shown", "walk")]
+    sources = [DISPATCH / f"{name}.c" for name in ("objects", "contents", "dcache", "locks", "shown", "walk")]
     tree = tmp_path / "tree"
     tree.mkdir()
     run_sanitized(HERE / "dcache.c", [*sources, ATTRIBUTES], tmp_path, tree)

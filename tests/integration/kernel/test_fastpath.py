@@ -92,6 +92,15 @@ def test_large_reads_do_not_reach_python(outside: Callable[[str], Path], monkeyp
         assert left[nr] <= share * all_calls[nr], (nr, left[nr], all_calls[nr])
 
 
+def test_record_locks_do_not_reach_python(outside: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    program = outside("recordlocks")
+    slow, all_calls = run(program, monkeypatch, fastpath=False)
+    fast, left = run(program, monkeypatch, fastpath=True)
+    assert fast == slow
+    assert all_calls[FCNTL] > 300
+    assert left[FCNTL] <= 0.6 * all_calls[FCNTL], left[FCNTL]
+
+
 def targets(pid: int) -> list[str]:
     """Return what the descriptors of a process are, whose other threads may open and close some meanwhile."""
     found = []

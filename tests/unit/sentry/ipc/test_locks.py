@@ -25,16 +25,16 @@ F_OFD_GETLK, F_OFD_SETLK = 36, 37
 
 
 def record(owner: Any, exclusive: bool, start: int, end: int = END) -> RecordLock:
-    return RecordLock(owner, 1, exclusive, start, end)
+    return RecordLock(1 if owner is None else owner.lock_owner, 1, exclusive, start, end)
 
 
 def test_waiters_get_it_when_it_is_released() -> None:
     run, locks = Runner(), FileLocks()
     first, second = FDTable(), FDTable()
-    run.run(locks.lock(record(first, True, 0, 9), wait=False))
+    run.run(locks.lock(record(first, True, 0, 9), {}, wait=False))
     with pytest.raises(EAGAIN):
-        run.run(locks.lock(record(second, False, 9, 20), wait=False))
-    waiting = run.start(locks.lock(record(second, False, 9, 20), wait=True))
+        run.run(locks.lock(record(second, False, 9, 20), {}, wait=False))
+    waiting = run.start(locks.lock(record(second, False, 9, 20), {}, wait=True))
     locks.unlock(first, 0, 4)
     run.settle()
     assert not waiting.done
@@ -47,15 +47,16 @@ def test_waiters_get_it_when_it_is_released() -> None:
 def test_deadlock_is_found() -> None:
     run, locks, other = Runner(), FileLocks(), FileLocks()
     first, second = FDTable(), FDTable()
-    run.run(locks.lock(record(first, True, 0), wait=False))
-    run.run(other.lock(record(second, True, 0), wait=False))
-    waiting = run.start(locks.lock(record(second, True, 0), wait=True))
+    waits: dict[int, list[int]] = {}
+    run.run(locks.lock(record(first, True, 0), waits, wait=False))
+    run.run(other.lock(record(second, True, 0), waits, wait=False))
+    waiting = run.start(locks.lock(record(second, True, 0), waits, wait=True))
     with pytest.raises(EDEADLK):
-        run.run(other.lock(record(first, True, 0), wait=True))
+        run.run(other.lock(record(first, True, 0), waits, wait=True))
     run.interrupt(waiting)
     with pytest.raises(Interrupted):
         waiting.result()
-    assert not second.lock_waits
+    assert not waits
 
 
 def test_flock() -> None:
@@ -101,7 +102,7 @@ def test_records_same_as_the_hosts(steps: list[tuple[int, int, int, int]]) -> No
                     if kind == fcntl.F_UNLCK:
                         locks.unlock(owners[index], start, end)
                     else:
-                        run.run(locks.lock(record(owners[index], kind == fcntl.F_WRLCK, start, end), wait=False))
+                        run.run(locks.lock(record(owners[index], kind == fcntl.F_WRLCK, start, end), {}, wait=False))
                 except EAGAIN as error:
                     mine = error.errno
                 try:
@@ -131,23 +132,23 @@ def test_the_host_holds_the_strongest_of_all() -> None:
             asked = FLOCK.pack(kind, 0, start, end - start + 1, 0)
             return FLOCK.unpack(fcntl.fcntl(other, F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK
 
-        run.run(locks.lock(record(first, False, 0, 9), wait=False))
-        run.run(locks.lock(record(second, False, 5, 19), wait=False))
+        run.run(locks.lock(record(first, False, 0, 9), {}, wait=False))
+        run.run(locks.lock(record(second, False, 5, 19), {}, wait=False))
         assert [taken(0, 0), taken(19, 19), taken(20, 99), taken(0, 19, shared=True)] == [True, True, False, False]
         locks.unlock(first, 0, 9)
         assert [taken(0, 4), taken(5, 5)] == [False, True]
-        run.run(locks.lock(record(second, True, 10, 12), wait=False))
+        run.run(locks.lock(record(second, True, 10, 12), {}, wait=False))
         assert [taken(5, 9, shared=True), taken(12, 12, shared=True)] == [False, True]
 
         fcntl.fcntl(other, F_OFD_SETLK, FLOCK.pack(fcntl.F_WRLCK, 0, 50, 10, 0))
         with pytest.raises(EAGAIN):
-            run.run(locks.lock(record(second, False, 0, 55), wait=False))
+            run.run(locks.lock(record(second, False, 0, 55), {}, wait=False))
         assert [taken(0, 4), taken(5, 5), taken(13, 19, shared=True)] == [False, True, False]
         found = locks.host_conflict(record(first, True, 20, 99))
         assert found is not None
         assert (found.start, found.end, found.exclusive) == (50, 59, True)
         locks.callers = 1
-        waiting = run.start(locks.lock(record(first, True, 50, 50), wait=True))
+        waiting = run.start(locks.lock(record(first, True, 50, 50), {}, wait=True))
         run.settle()
         assert not waiting.done
         fcntl.fcntl(other, F_OFD_SETLK, FLOCK.pack(fcntl.F_UNLCK, 0, 50, 10, 0))

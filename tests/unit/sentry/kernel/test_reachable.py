@@ -110,5 +110,5 @@ def test_no_state_is_hidden_in_functions(world: World) -> None:
         assert thread.stopped, f"{name} does not wait"
     assert not hidden(world), "\n".join(hidden(world))
     kinds = Counter(type(value).__name__ for _, _, value in reachable(world.kernel))
-    for kind in ("Task", "ThreadGroup", "PipeFile", "EpollItem", "Routine", "Timer", "Dentry", "RecordLock", "Mount"):
+    for kind in ("Task", "ThreadGroup", "PipeFile", "EpollItem", "Routine", "Timer", "Dentry", "FileLocks", "Mount"):
         assert kinds[kind], f"{kind} was not reached"

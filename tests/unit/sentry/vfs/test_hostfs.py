@@ -103,6 +103,26 @@ def mounts(tmp_path: Path) -> Iterator[Mounts]:
     made.close()
 
 
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("direct", [False, True])
+def test_fsync_of_a_directory_is_the_hosts(
+    mounts: Mounts, monkeypatch: pytest.MonkeyPatch, shared: bool, direct: bool
+) -> None:
+    world, _server = mounts.world(shared=shared, direct=direct)
+    synced = []
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda fd, how=name: synced.append((how, os.fstat(fd).st_ino)))
+    fd = world.open(b"/d")
+    assert world.call("fsync", fd) == world.call("fdatasync", fd) == 0
+    there = (mounts.folder / "d").stat().st_ino
+    assert synced == [("fsync", there), ("fdatasync", there)]
+    world.call("mkdir", b"/gone", 0o755)
+    fd = world.open(b"/gone")
+    world.call("rmdir", b"/gone")
+    assert world.call("fsync", fd) == 0
+    assert len(synced) == 2
+
+
 def test_reading_asks_the_gofer_nothing(mounts: Mounts) -> None:
     world, server = mounts.world()
     server.asked.clear()
