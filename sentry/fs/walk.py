@@ -189,11 +189,16 @@ async def look_up(directory: Dentry, name: bytes) -> Dentry:
     if directory.absent is not None and name in directory.absent:
         raise ENOENT
     async with directory.inode.mutex:
-        return await look_up_locked(directory, name)
+        try:
+            return await look_up_locked(directory, name)
+        except ENOENT:
+            if directory.inode.fs.remembers_absent:
+                directory.remember_absent(name)
+            raise
 
 
 async def look_up_locked(directory: Dentry, name: bytes) -> Dentry:
-    """Do as :func:`look_up` does, for who holds the directory's mutex."""
+    """Do as :func:`look_up` does, for who holds the directory's mutex, and may make what does not exist yet."""
     if len(name) > NAME_MAX:
         raise ENAMETOOLONG
     parent_inode = directory.inode
@@ -202,12 +207,6 @@ async def look_up_locked(directory: Dentry, name: bytes) -> Dentry:
         if not parent_inode.fs.revalidates or await child.inode.revalidate(parent_inode, name):
             return child
         directory.forget(name)
-    elif directory.deleted and directory.parent is not directory:
+    elif name in (directory.absent or ()) or (directory.deleted and directory.parent is not directory):
         raise ENOENT
-    try:
-        inode = await parent_inode.lookup(name)
-    except ENOENT:
-        if parent_inode.fs.remembers_absent:
-            directory.remember_absent(name)
-        raise
-    return directory.add(name, inode)
+    return directory.add(name, await parent_inode.lookup(name))

@@ -39,6 +39,7 @@ from pysc.sentry.fs.path import Path as Place
 from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.fs.tmpfs import TmpfsFile
 from pysc.sentry.syscalls.descriptors import check_room, install
+from pysc.sentry.syscalls.stat import keep_stat
 from pysc.sentry.syscalls.table import U32, Addr, Fd, Mode, Path, Size
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ async def _open(task: Task, dirfd: int, path: bytes, flags: int, mode: int, how:
     if path:
         check_room(task)
     file = await open_at(task, dirfd, path, flags, mode, how)
+    if isinstance(file, RegularFile) and file.created:
+        await keep_stat(file.inode)  # who makes a file to write to looks at it first: every C library does
     return install(task, file, cloexec=bool(flags & O_CLOEXEC))
 
 

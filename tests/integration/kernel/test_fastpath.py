@@ -22,6 +22,7 @@ from tests.integration.kernel import harness
 LSEEK, DUP, FCNTL, READ, PREAD, WRITE, PWRITE, CLOSE = 8, 32, 72, 0, 17, 1, 18, 3
 READV, WRITEV, PREADV, PWRITEV, PREADV2, PWRITEV2 = 19, 20, 295, 296, 327, 328
 SIGPROCMASK, SIGACTION, MMAP, BRK, NEWFSTATAT = 14, 13, 9, 12, 262
+OPENAT, FDATASYNC = 257, 75
 GETCWD, GETRANDOM, PRLIMIT = 79, 318, 302
 POLL, SELECT, PSELECT6, PPOLL, EPOLL_WAIT, EPOLL_PWAIT = 7, 23, 270, 271, 232, 281
 
@@ -99,6 +100,18 @@ def test_record_locks_do_not_reach_python(outside: Callable[[str], Path], monkey
     assert fast == slow
     assert all_calls[FCNTL] > 300
     assert left[FCNTL] <= 0.6 * all_calls[FCNTL], left[FCNTL]
+
+
+def test_journals_reach_python_where_they_come_and_go(
+    outside: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = outside("journal")
+    slow, all_calls = run(program, monkeypatch, fastpath=False)
+    fast, left = run(program, monkeypatch, fastpath=True)
+    assert fast == slow
+    for nr, share in ((NEWFSTATAT, 0.2), (OPENAT, 0.55), (FDATASYNC, 0.1), (CLOSE, 0.6)):
+        assert all_calls[nr] > 100, nr
+        assert left[nr] <= share * all_calls[nr], (nr, left[nr], all_calls[nr])
 
 
 def targets(pid: int) -> list[str]:
