@@ -40,8 +40,6 @@ class Of(Enum):
     """A directory that was listed in part: listed again, as after a rewind."""
     MEMORY = "files in memory"
     """The contents of an inode of the sentry's own, or of a segment of shared memory: made of its bytes."""
-    STACK = "stacks"
-    """Of a program that begins: made by beginning again."""
     GUEST = "guest processes"
     """The process of a space: made with it."""
     ENGINE = "engine"

@@ -127,13 +127,10 @@ def _segment_maps(segment: Segment, base: int, file: int) -> Sequence[MapEntry]:
     return entries
 
 
-def stack_maps(top: int, size: int, image_size: int, file: int, *, executable: bool) -> list[MapEntry]:
-    """Return the maps of a stack of ``size`` bytes whose upper end is in descriptor ``file``."""
+def stack_map(top: int, size: int, *, executable: bool) -> MapEntry:
+    """Return the map of a stack of ``size`` bytes."""
     prot = PROT_READ | PROT_WRITE | (PROT_EXEC if executable else 0)
-    return [
-        MapEntry(top - size, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE),
-        MapEntry(top - image_size, image_size, prot, MAP_PRIVATE | MAP_FIXED, file),
-    ]
+    return MapEntry(top - size, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE)
 
 
 def stack_size(limit: int, image_size: int) -> int:

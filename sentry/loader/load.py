@@ -36,7 +36,6 @@ from pysc.cabi.linux.errors import (
     ENOENT,
     ENOEXEC,
     LinuxError,
-    answered_by_host,
 )
 from pysc.cabi.linux.fcntl import AT_FDCWD
 from pysc.cabi.linux.limits import PAGE
@@ -45,7 +44,6 @@ from pysc.cabi.linux.mount import MS_NOSUID
 from pysc.cabi.linux.resource import RLIMIT_STACK
 from pysc.sentry.chance import draw
 from pysc.sentry.fs.open import open_exec
-from pysc.sentry.hostfds import Held, HostFd, Of, close, hold
 from pysc.sentry.loader.elf import read_elf
 from pysc.sentry.loader.image import (
     Placed,
@@ -54,7 +52,7 @@ from pysc.sentry.loader.image import (
     program_maps,
     random_brk,
     random_stack_top,
-    stack_maps,
+    stack_map,
     stack_size,
 )
 from pysc.sentry.loader.script import HEAD_SIZE, parse_script_untrusted
@@ -72,7 +70,7 @@ CLOCK_TICKS: Final = 100
 
 
 class Program(msgspec.Struct):
-    """A loaded program.  Owns one reference of each file, and the descriptor of the stack, until :meth:`close`."""
+    """A loaded program.  Owns one reference of each file until :meth:`close`."""
 
     image: Image
     exe: FileDescription
@@ -80,13 +78,11 @@ class Program(msgspec.Struct):
     creds: Credentials
     secure: bool
     stack: StackImage
-    stack_fd: HostFd
     brk: int
     comm: bytes
 
     def close(self) -> None:
         """Give up what it holds; the image is of no more use."""
-        close(self.stack_fd)
         self.exe.put()
         if self.interpreter is not None:
             self.interpreter.put()
@@ -174,18 +170,15 @@ async def _build(
     if interpreter is not None and linker is not None:
         files.append(await _host_file(interpreter))
         maps += program_maps(linker, 1)
-    stack_fd = _memory_file(stack.data)
-    files.append(stack_fd)
-    maps += stack_maps(top, size, len(stack.data), len(files) - 1, executable=program.elf.stack_executable)
+    maps.append(stack_map(top, size, executable=program.elf.stack_executable))
     entry = program.entry if linker is None else linker.entry
     return Program(
-        image=Image(files, maps, Registers(rip=entry, rsp=stack.sp)),
+        image=Image(files, maps, Registers(rip=entry, rsp=stack.sp), (stack.sp, stack.data)),
         exe=file,
         interpreter=interpreter,
         creds=creds,
         secure=secure,
         stack=stack,
-        stack_fd=stack_fd,
         brk=random_brk(program.end),
         comm=filename.rpartition(b"/")[2][:15],
     )
@@ -232,16 +225,4 @@ async def _host_file(file: FileDescription) -> int:
         raise EINVAL("a program that cannot be mapped") from None
     if os.fstatvfs(fd).f_flag & os.ST_NOEXEC:
         raise EACCES("on a file system of the host's without programs")
-    return fd
-
-
-def _memory_file(data: bytes) -> HostFd:
-    with answered_by_host():
-        fd = hold(os.memfd_create("stack", os.MFD_CLOEXEC), Held(Of.STACK))
-    try:
-        with answered_by_host():
-            os.write(fd, data)
-    except BaseException:
-        close(fd)
-        raise
     return fd

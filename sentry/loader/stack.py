@@ -15,7 +15,6 @@ import msgspec
 from pysc.cabi.linux.elf import AT_EXECFN, AT_NULL, AT_PLATFORM, AT_RANDOM
 from pysc.cabi.linux.errors import E2BIG
 from pysc.cabi.linux.limits import PAGE
-from pysc.sentry.loader.elf import page_up
 
 STRING_MAX: Final = 32 * PAGE
 """MAX_ARG_STRLEN: 128 KiB for one argument."""
@@ -25,7 +24,7 @@ STRINGS_CEILING: Final = 6 << 20
 
 
 class StackImage(msgspec.Struct, frozen=True):
-    """``data`` belongs right below ``top``; whole pages."""
+    """``data`` belongs right below ``top``, from ``sp`` on."""
 
     data: bytes
     top: int
@@ -73,8 +72,7 @@ def build_stack(
     vector = struct.pack(f"<{len(words)}Q", *words) + auxv_block
     sp = random_at - len(vector) & -16
 
-    base = sp & -PAGE
-    data = bytearray(page_up(top - base))
+    data = bytearray(top - sp)
     for address, block in (
         (sp, vector),
         (random_at, random[:16]),
@@ -83,7 +81,7 @@ def build_stack(
         (env_start, env_block),
         (name_at, name_block),
     ):
-        data[address - base : address - base + len(block)] = block
+        data[address - sp : address - sp + len(block)] = block
     return StackImage(
         data=bytes(data),
         top=top,

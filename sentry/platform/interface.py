@@ -128,12 +128,14 @@ class MapEntry(msgspec.Struct):
 
 
 class Image(msgspec.Struct):
-    """A program ready to be started in a blank: maps, registers."""
+    """A program ready to be started in a blank: maps, what its stack holds, registers."""
 
     files: Sequence[int]
-    """Host descriptors (borrowed): binary, interpreter, memfd with the stack image.  At most 4."""
+    """Host descriptors (borrowed): binary, interpreter.  At most 4."""
     maps: Sequence[MapEntry]
     registers: Registers
+    stack: tuple[int, bytes]
+    """Where it is written to what has been mapped, and what."""
 
 
 class Access(msgspec.Struct, frozen=True, gc=False):

@@ -349,6 +349,13 @@ class SystrapThread(Commands):
             if entry.zero_from:
                 size = -entry.zero_from % 4096
                 checks.append((self._command(lib.PYSC_CMD_ZERO, entry.zero_from, size), size))
+        address, data = image.stack
+        if len(data) <= lib.PYSC_DATA_ROOM:
+            index = lib.pysc_put(self.engine, self.number, lib.PYSC_CMD_COPY_OUT, address, data, len(data))
+            checks.append((index, len(data)))
+        else:
+            await self._check(checks)
+            await self.copy_out(address, data)
         self._command(lib.PYSC_CMD_CLOSE)
         await self.set_registers(image.registers)
         if checked:

@@ -27,6 +27,16 @@ int main(int argc, char **argv)
         say("fd 7 %d, fd 8 %d\n", fcntl(7, F_GETFD), fcntl(8, F_GETFD));
         return 3;
     }
+    if (argc > 1 && strcmp(argv[1], "sum") == 0) {
+        unsigned long sum = 0, length = 0;
+
+        for (int i = 0; i < argc; i++)
+            length += strlen(argv[i]) + 1;
+        for (unsigned long i = 0; i < length; i++)
+            sum = sum * 31 + (unsigned char)argv[0][i];
+        say("%d arguments, %lu bytes, %lx\n", argc, length, sum);
+        return 0;
+    }
     scratch();
     char *args[] = {"zero", "show", "", "x y", NULL}, *env[] = {"A=1", "B=", NULL};
     dup2(1, 7);
@@ -72,6 +82,16 @@ int main(int argc, char **argv)
     static char *many[20000];
     static char big[140000];
     memset(big, 'a', sizeof big - 1);
+    for (int size = 30000; size <= 120000; size += 30000) { /* more than fits one message, and than fits two */
+        memset(big + size - 1, 0, 1);
+        many[0] = many[2] = big;
+        many[1] = "sum";
+        for (int i = 0; i < 999; i++)
+            many[3 + i] = i % 2 ? "odd" : "even";
+        reap(CHILD(execve("/proc/self/exe", many, env); _exit(errno)));
+        memset(big + size - 1, 'a', 1);
+    }
+    memset(many, 0, sizeof many);
     many[0] = many[1] = big;
     child = CHILD(execve("/proc/self/exe", many, env); _exit(errno));
     say("one huge string: %s\n", strerrorname_np(reap(child)));

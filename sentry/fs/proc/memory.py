@@ -28,9 +28,6 @@ NAME_COLUMN: Final = 73
 OURS: Final = (b"/memfd:pysc-channel", b"/memfd:pysc-guest", b"/memfd:pysc-shared")
 """What the host calls the engine's own memory, which may for a moment lie elsewhere."""
 KEPT_NAMES: Final = (b"[vdso]", b"[vvar]")
-STACK: Final = b"[stack]"
-NOTHING: Final = (0, 0, 0, b"")
-"""Offset, device, inode and name of anonymous memory."""
 
 
 async def _read(task: Task, name: bytes, size: int, offset: int = 0) -> bytes:
@@ -85,16 +82,11 @@ class Range(NamedTuple):
 
 
 async def ranges(task: Task) -> AsyncIterator[Range]:
-    """Read the host's maps and say what each range is to the guest.
-
-    The stack, whose upper end came from a file of the engine's, is one range, from which pthread_getattr_np(3) learns
-    how far down it may grow.
-    """
+    """Read the host's maps and say what each range is to the guest."""
     if task.group.exited or task.memory.ended:
         return
     hear_of_mapped(task)
     first, last = task.memory.space.hidden
-    below: Range | None = None
     for count, line in enumerate((await _read(task, b"maps", MAPS_MAX)).splitlines(), 1):
         if count % AT_ONCE == 0:
             await yield_now()
@@ -105,15 +97,7 @@ async def ranges(task: Task) -> AsyncIterator[Range]:
             continue
         if fields[-1].startswith(OURS):
             continue
-        found = _range(task, low, high, fields)
-        if below is not None:
-            if found.name == STACK and below.end == low and below[2:] == (found.rights, *NOTHING):
-                found = found._replace(start=below.start)
-            else:
-                yield below
-        below = found
-    if below is not None:
-        yield below
+        yield _range(task, low, high, fields)
 
 
 def _range(task: Task, start: int, end: int, fields: list[bytes]) -> Range:
@@ -127,7 +111,7 @@ def _range(task: Task, start: int, end: int, fields: list[bytes]) -> Range:
     if memory.brk_start <= start < max(memory.space.heap_end, memory.brk_start + 1):
         name = b"[heap]"
     elif start < memory.stack_top <= end:
-        name = STACK
+        name = b"[stack]"
     elif fields[-1] in KEPT_NAMES:
         name = fields[-1]
     return Range(start, end, fields[1], 0, 0, 0, name)

@@ -64,12 +64,9 @@ def load(path: Path, argv: list[bytes], vdso: int = 0) -> tuple[Image, int]:
     block = struct.pack(f"<{len(words)}Q", *words)
     assert len(block) < 2032
     page = (block.ljust(2032, b"\0") + secrets.token_bytes(16) + strings).ljust(PAGE, b"\0")
-    stack = os.memfd_create("stack")
-    os.write(stack, page)
-    maps.append(MapEntry(STACK, STACK_SIZE - PAGE, 3, PRIVATE | FIXED | ANONYMOUS | NORESERVE))
-    maps.append(MapEntry(base, PAGE, 3, PRIVATE | FIXED, 1, 0))
+    maps.append(MapEntry(STACK, STACK_SIZE, 3, PRIVATE | FIXED | ANONYMOUS | NORESERVE))
     maps.append(MapEntry(end, HEAP_SIZE, 3, PRIVATE | FIXED | ANONYMOUS | NORESERVE))
-    return Image([elf, stack], maps, Registers(rip=entry, rsp=base)), end
+    return Image([elf], maps, Registers(rip=entry, rsp=base), (base, page)), end
 
 
 class Task:
