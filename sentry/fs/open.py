@@ -51,7 +51,7 @@ from pysc.cabi.linux.stat import (
     minor,
 )
 from pysc.sentry.fs import notify, special
-from pysc.sentry.fs.dcache import show, stand
+from pysc.sentry.fs.dcache import stand
 from pysc.sentry.fs.directory import DirectoryFile
 from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.inode import Changes, Inode, clock
@@ -144,8 +144,6 @@ async def _create(task: Task, parent: Path, name: bytes, flags: int, mode: int) 
     with directory.changing(name):
         inode = await directory.inode.create(name, mode & PERMISSIONS, owner)
     dentry = directory.add(name, inode)
-    if directory.index >= 0 and inode.cacheable:
-        show(directory, dentry)
     notify.created(directory, dentry)
     file = await open_inode(task, Path(parent.mount, dentry), flags & ~O_TRUNC)
     if isinstance(file, RegularFile):

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple
 from weakref import WeakValueDictionary, ref
@@ -45,6 +44,23 @@ UNUSED: Final = 3
 """References of a dentry that only the cache has: its parent's, a local variable, the argument."""
 NEGATIVE_MAX: Final = 4096
 """Absent names that one directory remembers."""
+
+
+class _Changing:
+    """A context (a generator would cost as much as the change)."""
+
+    __slots__ = ("_directory", "_name")
+
+    def __init__(self, directory: Dentry, name: bytes) -> None:
+        self._directory = directory
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, EIO):
+            self._directory.doubt(self._name)
 
 
 class Dentry:
@@ -131,17 +147,16 @@ class Dentry:
             if self.index >= 0:
                 lib.pysc_dentry_hide_absent(OBJECTS, self.index, name, len(name))
 
-    @contextmanager
-    def changing(self, name: bytes) -> Iterator[None]:
-        """A name in it is being changed; after EIO nobody knows whether it was, and it is looked up again."""
-        try:
-            yield
-        except EIO:
-            self._appears(name)
-            child = self.children.get(name)
-            if child is not None and not child.children and not child.mounts:
-                self.forget(name)
-            raise
+    def changing(self, name: bytes) -> _Changing:
+        """Return what a name in it is changed in; after EIO nobody knows whether it was, and it is looked up again."""
+        return _Changing(self, name)
+
+    def doubt(self, name: bytes) -> None:
+        """Have a name looked up again."""
+        self._appears(name)
+        child = self.children.get(name)
+        if child is not None and not child.children and not child.mounts:
+            self.forget(name)
 
     def detach(self) -> None:
         """The name was removed: the dentry lives on for those who have it open."""
