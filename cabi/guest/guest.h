@@ -38,7 +38,8 @@ struct space {
     uint32_t n_sites, n_cancellable, n_text;
     uint32_t xsave_size, xsave_extended; /* of the host's signal frames */
     uint32_t spinning;
-    int32_t socket; /* this process's end */
+    int32_t socket;  /* this process's end */
+    uint32_t others; /* threads beside the first */
     uint64_t xfeatures;
     struct text {
         uint64_t start, end;
@@ -280,6 +281,7 @@ int take_frame(struct context *c, uint64_t *args);
 /* thread.c */
 int64_t fork_space(struct context *c);
 int64_t clone_into(struct context *c, const struct pysc_command *command);
+void leave_memory(struct context *c);
 _Noreturn void exit_thread(struct context *c, uint64_t clear_tid, uint64_t robust_list);
 
 /* start.c */

@@ -24,6 +24,7 @@ be_born(struct context *c, uint64_t aside, int32_t socket)
     host(__NR_madvise, base, CHANNEL_SIZE, 10); /* MADV_DONTFORK */
     r->space->lock = 0;
     r->space->spinning = 0;
+    r->space->others = 0;
     forget_files_of_parent(r->space);
     host(__NR_close, r->space->socket);
     r->space->socket = socket;
@@ -150,9 +151,12 @@ clone_into(struct context *c, const struct pysc_command *command)
     child = record_at(stack_of(c->r->channel, index));
     uc = prepare_frame(c, child, command);
     child->spare[0] = (uint64_t)uc;
+    __atomic_fetch_add(&c->r->space->others, 1, __ATOMIC_SEQ_CST);
     do
         result = clone_thread(PYSC_CLONE_THREAD, (uint64_t)uc - 256, &child->slot->tid, thread_main);
     while (result == -EINTR);
+    if (result < 0)
+        __atomic_fetch_sub(&c->r->space->others, 1, __ATOMIC_SEQ_CST);
     unlock_space(c->r->space);
     return result;
 }
@@ -206,8 +210,9 @@ walk_robust_list(uint64_t head, uint32_t tid)
         bury((words[2] & ~1UL) + words[1], tid);
 }
 
-_Noreturn void
-exit_thread(struct context *c, uint64_t clear_tid, uint64_t robust_list)
+/* What a thread's end does to memory that others look at. */
+static void
+release_memory(const struct context *c, uint64_t clear_tid, uint64_t robust_list)
 {
     uint32_t tid = (uint32_t)c->r->slot->ids.tid, zero = 0;
 
@@ -217,6 +222,30 @@ exit_thread(struct context *c, uint64_t clear_tid, uint64_t robust_list)
         walk_robust_list(robust_list, tid);
     if (range_ok(clear_tid, 4) && copy_bytes((void *)clear_tid, &zero, 4) == 0)
         wake(clear_tid);
+}
+
+/* exit(2) of one of several threads: as in Linux, who waits for it in memory does not wait until nothing of it is left. */
+void
+leave_memory(struct context *c)
+{
+    struct pysc_slot *slot = c->r->slot;
+    uint64_t clear_tid = slot->clear_tid, robust_list = slot->robust_list;
+
+    if (!__atomic_load_n(&c->r->space->others, __ATOMIC_SEQ_CST))
+        return;
+    slot->clear_tid = slot->robust_list = 0;
+    release_memory(c, clear_tid, robust_list);
+}
+
+_Noreturn void
+exit_thread(struct context *c, uint64_t clear_tid, uint64_t robust_list)
+{
+    uint32_t others = __atomic_load_n(&c->r->space->others, __ATOMIC_SEQ_CST);
+
+    release_memory(c, clear_tid, robust_list);
+    while (others && !__atomic_compare_exchange_n(&c->r->space->others, &others, others - 1, 0, __ATOMIC_SEQ_CST,
+                                                  __ATOMIC_SEQ_CST))
+        ;
     for (;;)
         host(__NR_exit, 0);
 }

@@ -1,5 +1,7 @@
 /* 200 threads alive at once, each with its own stack, TLS and id; then 500 one after another. */
 #include "guest.h"
+#include <dirent.h>
+#include <linux/futex.h>
 
 enum { THREADS = 200 };
 static __thread int mine;
@@ -23,6 +25,52 @@ static void *run(void *argument)
 }
 
 static void *quick(void *argument) { return argument; }
+
+static volatile int go_on;
+
+static int run_to_end(void *argument UNUSED)
+{
+    while (!go_on)
+        sched_yield();
+    syscall(SYS_exit, 0);
+    return 0;
+}
+
+static int count_threads(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    int n = -2; /* . and .. */
+
+    while (readdir(tasks))
+        n++;
+    closedir(tasks);
+    return n;
+}
+
+/* In a process of its own: the word of a thread that ends is cleared, that of the last one is left as it is, for nobody is
+ * left who would look; nor is the word of the fork of a process that had threads. */
+static void last_ones(void)
+{
+    static char stack[65536];
+    volatile int *words = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const int flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_CHILD_CLEARTID;
+
+    for (int i = 0; i < 4; i++)
+        words[i] = 77;
+    reap(CHILD(syscall(SYS_set_tid_address, &words[0]); syscall(SYS_exit, 0)));
+    reap(CHILD({
+        syscall(SYS_set_tid_address, &words[1]);
+        CHECK(clone(run_to_end, stack + sizeof stack, flags, NULL, NULL, NULL, &words[2]) > 0);
+        reap(CHILD(syscall(SYS_set_tid_address, &words[3]); syscall(SYS_exit, 0)));
+        go_on = 1;
+        for (int seen; (seen = words[2]) != 0;)
+            syscall(SYS_futex, &words[2], FUTEX_WAIT, seen, NULL, NULL, 0);
+        while (count_threads() > 1)
+            nap(1);
+        syscall(SYS_exit, 0);
+    }));
+    say("the last ones: %d %d %d %d\n", words[0], words[1], words[2], words[3]);
+}
 
 int main(void)
 {
@@ -48,5 +96,6 @@ int main(void)
         CHECK(pthread_create(thread, &attributes, quick, (void *)i) == 0);
         CHECK(pthread_join(*thread, &result) == 0 && result == (void *)i);
     }
+    last_ones();
     return done();
 }
