@@ -107,12 +107,16 @@ def exit_task(task: Task, *, gone: bool = False, at_once: bool = False) -> None:
         place.leave()
     exit_sem(task)
     task.detach()
-    if not gone and not memory.ended:
-        thread = task.thread
-        thread.exit(thread.clear_tid if shared else 0, thread.robust_list)
     if task.vfork is not None:
         task.vfork.resolve(None)
         task.vfork = None
+    _tell_of_end(group)
+    if not gone and not memory.ended:  # last: it takes time, in which who waits for the end is on its way
+        thread = task.thread
+        thread.exit(thread.clear_tid if shared else 0, thread.robust_list)
+
+
+def _tell_of_end(group: ThreadGroup) -> None:
     if not group.tasks:
         _end_process(group)
         return
