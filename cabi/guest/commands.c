@@ -8,6 +8,8 @@
 #define MAP_TYPE 15
 #define MAP_PRIVATE 2
 #define MAP_FIXED 0x10
+#define MADV_DONTNEED 4
+#define MADV_DONTNEED_LOCKED 24
 
 static uint8_t *
 data_at(struct context *c, uint64_t offset, uint64_t size)
@@ -108,13 +110,20 @@ remap(struct space *space, const uint64_t *a)
     return result;
 }
 
+/* What was written to private pages is lost: a site that is half written would be torn. */
+static int
+drops_pages(long nr, const uint64_t *a)
+{
+    return nr == __NR_madvise && ((uint32_t)a[2] == MADV_DONTNEED || (uint32_t)a[2] == MADV_DONTNEED_LOCKED);
+}
+
 /* The gate of all memory calls of the guest: here images will be told from anonymous memory. */
 long
 memory_call(struct space *space, long nr, const uint64_t *a)
 {
     if (nr == __NR_mremap)
         return remap(space, a);
-    if (nr == __NR_munmap || nr == __NR_mprotect || (nr == __NR_mmap && (a[3] & MAP_FIXED)))
+    if (nr == __NR_munmap || nr == __NR_mprotect || (nr == __NR_mmap && (a[3] & MAP_FIXED)) || drops_pages(nr, a))
         forget_text(space, a[0], a[1]);
     return host6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 }

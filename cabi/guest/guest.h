@@ -217,6 +217,7 @@ int forget_text(struct space *space, uint64_t start, uint64_t length);
 void move_sites(struct space *space, uint64_t start, uint64_t length, uint64_t by);
 void consider_patch(struct context *c, uint64_t call_address);
 const struct site *site_around(const struct record *r, uint64_t rip);
+int site_is_restored(const struct space *space, uint64_t rip);
 const struct site *site_of_trampoline(const struct space *space, uint64_t rip);
 uint64_t after_call(const struct site *site);
 

@@ -11,6 +11,7 @@
 #ifndef SI_KERNEL
 #define SI_KERNEL 0x80
 #endif
+#define TRAP_GP 13
 #define BAD_FLAGS 0x44500UL /* AC, NT, DF, TF */
 
 struct kernel_sigaction {
@@ -171,8 +172,11 @@ on_site(struct context *c, int signo)
         serve_site(c, site, 1);
         return 1;
     }
-    if ((signo != SIGILL && signo != SIGSEGV) || !(space->n_sites | space->n_cancellable) || !(site = site_around(c->r, rip)))
+    if ((signo != SIGILL && signo != SIGSEGV) || !(space->n_sites | space->n_cancellable))
         return 0;
+    site = site_around(c->r, rip);
+    if (!site) /* of a site's own bytes none is invalid or privileged */
+        return (signo == SIGILL || c->uc->mcontext.trapno == TRAP_GP) && site_is_restored(space, rip);
     if (rip == site->address && signo != SIGILL)
         return 0; /* the jump itself never faults */
     if (rip == site->address && site->form == FORM_CANCELLABLE)

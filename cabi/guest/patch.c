@@ -262,11 +262,24 @@ consider_patch(struct context *c, uint64_t call_address)
     unlock_space(space);
 }
 
+static int
+calls_first(const struct site *site)
+{
+    return site->form == FORM_CMP_4096 || site->form == FORM_CMP_4095;
+}
+
 /* Where a thread is after the call of a site. */
 uint64_t
 after_call(const struct site *site)
 {
-    return site->address + (site->form == FORM_CMP_4096 || site->form == FORM_CMP_4095 ? 2 : 7);
+    return site->address + (calls_first(site) ? 2 : 7);
+}
+
+/* Where in a site its second instruction begins. */
+static uint64_t
+middle_of(const struct site *site)
+{
+    return calls_first(site) ? 2 : 5;
 }
 
 static int
@@ -280,9 +293,7 @@ still_there(const struct space *space, const struct site *site, uint64_t table)
     if (site->dead) /* no other code has this very jump */
         return same(bytes, jump);
     /* Any stage of the writing counts. */
-    if (site->form == FORM_CMP_4096 || site->form == FORM_CMP_4095)
-        return bytes[2] == jump[2];
-    return bytes[5] == INVALID;
+    return calls_first(site) ? bytes[2] == jump[2] : bytes[5] == INVALID;
 }
 
 /* The site at whose beginning RIP is, while it is written, or into whose middle it has come: where its call was (+5), or
@@ -294,11 +305,26 @@ site_around(const struct record *r, uint64_t rip)
 
     for (uint32_t i = 0; i < PYSC_SITES; i++) {
         const struct site *site = &space->sites[i];
-        uint64_t middle = site->form == FORM_CMP_4096 || site->form == FORM_CMP_4095 ? 2 : 5;
 
-        if (site->address && (site->address + middle == rip || site->address == rip) &&
+        if (site->address && (site->address + middle_of(site) == rip || site->address == rip) &&
             still_there(space, site, r->channel->table))
             return site;
+    }
+    return 0;
+}
+
+/* Whether a site's own bytes are there again, its page mapped or dropped anew: who has just met something else comes again. */
+int
+site_is_restored(const struct space *space, uint64_t rip)
+{
+    uint8_t bytes[7];
+
+    for (uint32_t i = 0; i < PYSC_SITES; i++) {
+        const struct site *site = &space->sites[i];
+
+        if (site->address && (site->address == rip || site->address + middle_of(site) == rip) &&
+            copy_bytes(bytes, (const void *)site->address, sizeof bytes) == 0 && same(bytes, site->original))
+            return 1;
     }
     return 0;
 }
