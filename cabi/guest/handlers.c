@@ -259,6 +259,7 @@ on_pending(struct ucontext *uc)
 {
     struct context c;
 
+    finish_leaving(uc); /* it may be about to go on behind a site's call */
     c.r = record_at((uint64_t)uc);
     load_registers(&c, uc);
     c.r->preempt = 0;

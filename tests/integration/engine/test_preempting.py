@@ -33,6 +33,8 @@ WAYS = {
     "patched": (2, 40, ["trampolines", 512, "patched_entry", "patched_end"]),
     "patched-cmp": (3, 40, ["trampolines", 512, "patched_entry", "patched_end"]),
     "patched-cmp-1": (4, 40, ["trampolines", 512, "patched_entry", "patched_end"]),
+    "patched-behind": (7, 10, ["signal_entry", "exit_end", "patched_leave_compare", 9]),
+    "patched-behind-1": (8, 10, ["signal_entry", "exit_end", "patched_leave_compare_1", 9]),
     "native": (5, 12, ["block_syscall", "block_end"]),
     "leaving": (LEAVING, 5, ["signal_exit", "exit_end"]),
 }
