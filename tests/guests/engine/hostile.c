@@ -111,6 +111,60 @@ forge(const char *at, unsigned kind)
     }
 }
 
+/* Report a call for the thread of a slot. */
+static void
+report_for(const char *at, struct pysc_slot *slot, unsigned index, long nr)
+{
+    slot->kind = PYSC_KIND_SYSCALL;
+    slot->nr = nr;
+    slot->n_hints = 0;
+    __atomic_store_n(&slot->turn, PYSC_TURN_SENTRY, __ATOMIC_SEQ_CST);
+    __atomic_fetch_or(&record()->channel->pending[index / 64], 1UL << (index % 64), __ATOMIC_SEQ_CST);
+    ring(at);
+}
+
+/* Play the guest half: report a call, and answer the commands that come for it with another one. */
+static void
+answer_with_call(const char *at)
+{
+    struct pysc_slot *slot = record()->slot;
+
+    report_for(at, slot, record()->index, 605);
+    while (__atomic_load_n(&slot->turn, __ATOMIC_SEQ_CST) != PYSC_TURN_GUEST)
+        __asm__ volatile("pause");
+    report_for(at, slot, record()->index, 604);
+}
+
+static const char *forger_at;
+static struct record *held;
+
+/* Calls of a thread that is in the middle of one. */
+static void
+forge_for_other(void)
+{
+    while (held->slot->nr != 606)
+        SYS(__NR_sched_yield, 0);
+    for (int i = 0; i < 3; i++)
+        SYS(603, 0); /* the other's has been taken by now */
+    for (int i = 0; i < 50; i++) {
+        report_for(forger_at, held->slot, held->index, 604);
+        SYS(603, 0);
+    }
+    SYS(607, 0);
+    for (;;)
+        SYS(603, 0);
+}
+
+static void
+be_held(const char *at)
+{
+    forger_at = at;
+    held = record();
+    start_thread(forge_for_other);
+    CHECK(SYS(606, 0) == 7);
+    quit(0);
+}
+
 static const char *clone_at;
 static volatile int clones;
 
@@ -191,6 +245,12 @@ attack(char mode, const char *at)
     case 'u':
         forge(at, PYSC_KIND_UNDONE);
         break;
+    case 'y':
+        answer_with_call(at);
+        break;
+    case 'w':
+        be_held(at);
+        break;
     case 'o':
         forge(at, PYSC_KIND_DONE);
         break;
@@ -207,8 +267,11 @@ guest(long argc, char **argv)
     (void)argc;
     if (SYS(__NR_fork, 0) == 0)
         attack(argv[1][0], at);
-    for (int i = 0; i < 3000; i++)
+    for (int i = 0; i < 3000; i++) {
         CHECK(SYS(__NR_getpid, 0) == 42);
+        if (argv[1][0] == 'h') /* none is ordered of this process */
+            CHECK(HOST(__NR_clone, PYSC_CLONE_FORK, 0, 0, 0, 0) == -1);
+    }
     SYS(601, 0); /* wait for the keyhole's test, or for the end of who breaks the protocol */
     say("EXIT-SUCCESS\n");
     return 0;

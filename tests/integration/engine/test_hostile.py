@@ -27,6 +27,8 @@ ATTACKS = {
     "forged-frame-fault": b"f",
     "forged-done": b"o",
     "forged-undone": b"u",
+    "forged-call": b"y",
+    "forged-meanwhile": b"w",
 }
 
 FORGED = [attack for name, attack in ATTACKS.items() if name.startswith("forged")]
@@ -45,14 +47,40 @@ def open_files() -> int:
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
 def test_attack(kernel: TestKernel, compile_guest: Compile, gadget: int, attack: bytes) -> None:
-    """The parent of the attacker ends well; nothing is left behind.  Who breaks the protocol is killed at once."""
+    """The parent of the attacker ends well; nothing is left behind.  Who breaks the protocol is killed at once.
+
+    A call that is reported instead of what was ordered, or for a thread whose call is being served, is none.
+    """
     program: Path = compile_guest("hostile")
     before = open_files()
+    released: Completion[None] = Completion()
+    forged = []
+
+    async def held(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        await released
+        return 7
+
+    async def release(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        released.resolve(None)
+        return 0
+
+    async def note(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        forged.append(args)
+        return 0
+
+    kernel.calls |= {603: nothing, 604: note, 605: copying, 606: held, 607: release}
     kernel.calls[601] = wait_for_others if attack in FORGED else nothing
     assert kernel.run(program, [b"hostile", attack, str(gadget).encode()]) == 0, kernel.output
     assert kernel.output == b"EXIT-SUCCESS\n"
+    assert not forged
+    assert released.done == (attack == b"w")
     del kernel
     assert open_files() < before  # the platform's own are gone, too
+
+
+async def copying(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+    await task.thread.copy_in(task.thread.space.base, 8)
+    return 0
 
 
 async def nothing(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
