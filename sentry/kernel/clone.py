@@ -33,7 +33,7 @@ from pysc.sentry.kernel.exit import exit_task, reap
 from pysc.sentry.kernel.limits import watch_cpu
 from pysc.sentry.kernel.mapped_files import hear_of_mapped
 from pysc.sentry.kernel.scheduler import Completion
-from pysc.sentry.kernel.task import Return, Task
+from pysc.sentry.kernel.task import Return, Task, TaskState
 from pysc.sentry.kernel.thread_group import ThreadGroup
 from pysc.sentry.syscalls.table import Prepared
 
@@ -125,10 +125,11 @@ async def clone(task: Task, args: CloneArgs) -> int | Prepared:
 
 
 def forget(child: Task) -> None:
-    """Undo a task whose thread could not be made: nobody has seen it run."""
+    """Undo a task whose thread could not be made: nobody has seen it run, but it may have been found to be gone."""
     group = child.group
-    group.exit_signal = 0 if group.leader is child else group.exit_signal
-    exit_task(child, gone=True, at_once=True)
+    if child.state is not TaskState.DEAD:
+        group.exit_signal = 0 if group.leader is child else group.exit_signal
+        exit_task(child, gone=True, at_once=True)
     if group.exited and not group.reaped:
         reap(group)
 

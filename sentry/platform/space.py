@@ -104,6 +104,7 @@ class SystrapSpace:
         "number",
         "pidfd",
         "platform",
+        "silent",
         "socket",
         "table",
         "threads",
@@ -127,6 +128,8 @@ class SystrapSpace:
         self.born: Completion[SystrapThread] = Completion()
         """The blank is ready."""
         self.dead = False
+        self.silent = False
+        """Nobody has spoken, and nobody will: who was told to make its process says whether it did."""
         self.memory_limit = _UNLIMITED
         """Of what the guest has; a fork has it from its parent."""
         self._kill_at_birth = False
@@ -168,6 +171,11 @@ class SystrapSpace:
 
     def born_as(self, pid: int) -> None:
         """Take the host process that has spoken first on the socket; 0: nobody has, and nobody will."""
+        makers = [thread.maker for thread in self.threads.values() if thread.maker and thread.maker.child is thread]
+        if makers and not pid:
+            self.silent = True
+            self.platform.unborn[self.number] = self  # nobody is waited for without an end
+            return
         try:
             if not pid or pid in self.platform.spaces:  # a parent that speaks for its child
                 raise ProcessLookupError
@@ -186,6 +194,12 @@ class SystrapSpace:
         for thread in self.threads.values():  # one at most
             thread.begin_as(pid)
         self._begun.wake_all()
+
+    def note_made(self) -> None:
+        """Who was told to make its process has done so, or has ended."""
+        if self.silent:
+            self.platform.strays.suspect()
+            self.close()
 
     async def begun(self) -> None:
         """Wait until ``host_pid`` is known, or it is known that there will be none.  Interrupted."""

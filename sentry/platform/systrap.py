@@ -322,7 +322,9 @@ class Systrap:
                 continue
             if 1 <= kind <= 5:
                 thread.stopped = True
-                thread.maker = thread.child = None
+                thread.maker = None
+                if thread.child is not None:
+                    thread.made()
                 events.append(Event(thread, _KINDS[kind], record[2], record[3:]))
             elif not self._on_report(thread, kind):
                 thread.space.kill()

@@ -102,6 +102,12 @@ class SystrapThread(Commands):
         result = self._result(self._decisive)
         self.space.platform.tell(self, Kind.FAILED, -result if -4096 < result < 0 else EAGAIN.errno)
 
+    def made(self) -> None:
+        """Whom it was told to make it has made, as far as it can say."""
+        child, self.child = self.child, None
+        if child is not None:
+            child.space.note_made()
+
     def begin_as(self, pid: int) -> None:
         """The space's process is known; this is its first thread."""
         self._host_tid = pid
@@ -134,7 +140,8 @@ class SystrapThread(Commands):
         if completion is not None:
             completion.fail(ThreadGone())
         self._memory = None
-        self.maker = self.child = None
+        self.maker = None
+        self.made()
         platform.tell(self, Kind.GONE)
 
     # Files and registers
@@ -271,6 +278,7 @@ class SystrapThread(Commands):
             result = self._result(index)
             if result < 0:
                 raise ENOMEM if result == -ENOMEM.errno else EAGAIN
+            self.made()
         except LinuxError:
             child.drop()
             raise

@@ -20,6 +20,7 @@ from pysc.cabi.bpf_reach import reach
 from pysc.supervisor.built_filters import built
 from tests.integration.supervisor.late import DAEMONS
 from tests.integration.supervisor.runtime import RealRuntime, eventually
+from tests.support.builds import compile_guest
 
 LATE = Path(__file__).parent / "late.py"
 
@@ -294,6 +295,17 @@ def test_out_of_memory(real: RealRuntime, need: Callable[[str], str], root_user:
     done = real.run("run", "-b", busybox_bundle(real, need, hog, linux=limits), "box")
     assert done.returncode == 137
     assert f"the program was killed: out of memory: the sandbox used up its limit of {48 << 20} bytes" in done.stderr
+
+
+@pytest.mark.parametrize("fastpath", ["on", "off"])
+def test_out_of_processes(real: RealRuntime, root_user: None, fastpath: str) -> None:
+    """A fork that the host refuses has never been, and the sandbox goes on."""
+    bundle = real.bundle("/refused", linux={"resources": {"pids": {"limit": 60}}})
+    program = compile_guest(Path(__file__).parent / "refused.c", "static", real.place)
+    shutil.copy(program, bundle / "rootfs" / "refused")
+    real.flags = [f"--fastpath={fastpath}"]
+    done = real.run("run", "-b", bundle, "box")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "EXIT-SUCCESS\n", "")
 
 
 def test_what_guests_have(real: RealRuntime, root_user: None) -> None:

@@ -93,6 +93,22 @@ def test_nobody_speaks(platform: Systrap) -> None:
     wait(platform, lambda: ended(pid))
 
 
+def test_nobody_speaks_and_who_was_told_has_not_said_so(platform: Systrap) -> None:
+    """A fork that fails leaves a socket that nobody has: whether there was a child is what the parent's report says."""
+    space = told_of(platform)
+    (child,) = space.threads.values()
+    parent = child.maker
+    assert parent is not None
+    parent.child = child
+    space.close_guest_ends()
+    assert wait(platform, lambda: space.silent) == []
+    assert not space.dead
+    parent.made()
+    assert space.dead
+    assert not platform.unborn
+    assert [(event.kind, event.thread.owner) for event in platform.wait(0)] == [(Kind.GONE, "child")]
+
+
 def ended(pid: int) -> bool:
     """Whether the child is no more, and reaped."""
     try:
