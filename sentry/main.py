@@ -239,7 +239,8 @@ def serve(control: socket.socket, boot: schema.Boot) -> NoReturn:
         sentry.run()
         status = 0
     except BaseException as error:  # the outermost loop of the process
-        FdLog(boot.fds.log, debug=True, as_json=boot.flags.log_format == "json").error(_traceback(error))
+        message = str(error) if isinstance(error, PlatformError) else _traceback(error)
+        FdLog(boot.fds.log, debug=True, as_json=boot.flags.log_format == "json").error(message)
     finally:
         os._exit(status)
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import signal
 import struct
 from collections import deque
@@ -165,11 +166,16 @@ class Systrap:
         failed = lib.pysc_listen(self.engine, self._zygote.listener)
         if failed:
             raise PlatformError(f"cannot watch a descriptor: {os.strerror(-failed)}")
+        self.watch(self._zygote.socket.fileno(), select.EPOLLIN, self._on_zygote_end)
         try:
             self._order()
         except LinuxError:
             raise PlatformError("cannot make a guest process: raise ulimit -n, or ulimit -f") from None
         self._watch_over()
+
+    def _on_zygote_end(self, _ready: int) -> None:
+        """It says nothing, so it has ended: no program could be started any more."""
+        raise PlatformError("the process that makes guest processes was killed: is the host out of memory?")
 
     def count_in(self, page: int) -> None:
         """Keep the counters in a page of a file, which is closed.
@@ -394,6 +400,7 @@ class Systrap:
             for fd in self._proc:
                 if fd >= 0:
                     let_go(fd)
+        self.unwatch(self._zygote.socket.fileno())
         self._zygote.stop()
         for space in list(self.spaces.values()):
             try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pysc.cabi._dispatch import lib
-from pysc.sentry.platform.interface import Kind
+from pysc.sentry.platform.interface import Kind, PlatformError
 from pysc.sentry.platform.space import SystrapSpace
 from pysc.sentry.platform.systrap import Systrap
 from pysc.sentry.platform.thread import SystrapThread
@@ -148,6 +148,13 @@ def test_a_process_that_is_a_space_speaks_for_no_other(platform: Systrap) -> Non
     assert left.host_pid == pid
     left.kill()
     wait(platform, lambda: left.dead)
+
+
+def test_the_zygote_is_killed(platform: Systrap) -> None:
+    """Without it no program can be started: that is said, and not shown by each exec to come."""
+    os.kill(platform.zygote_pid, signal.SIGKILL)
+    with pytest.raises(PlatformError, match="was killed"):
+        wait(platform, lambda: False)
 
 
 def test_a_socket_never_fills_up(platform: Systrap) -> None:
