@@ -12,6 +12,8 @@ int main(void)
         handle(wanted[i], 0, note);
     sigfillset(&all);
     CHECK(sigprocmask(SIG_SETMASK, &all, &old) == 0);
+    CHECK(sigprocmask(SIG_SETMASK, NULL, &all) == 0);
+    CHECK(!sigismember(&all, SIGKILL) && !sigismember(&all, SIGSTOP) && sigismember(&all, SIGUSR1));
     for (int i = COUNT(wanted) - 1; i >= 0; i--)
         for (int twice = 0; twice < 2; twice++)
             CHECK(raise(wanted[i]) == 0);

@@ -1,6 +1,8 @@
 /* Ends of threads: the leader leaves first, exit_group from a thread, a fatal signal takes all, robust mutexes. */
 #include "guest.h"
 #include <dirent.h>
+#include <linux/futex.h>
+#include <stddef.h>
 #include <sys/resource.h>
 
 static pthread_mutex_t *robust;
@@ -91,6 +93,38 @@ static void owner_ends(const char *how, int sleeping, void (*end)(void))
     pthread_mutex_unlock(robust);
 }
 
+/* A robust list as no library makes it: struct robust_list_head, and entries of a link and a word. */
+struct entry {
+    struct entry *next;
+    uint32_t word;
+};
+static struct {
+    struct entry *first;
+    long offset;
+    struct entry *pending;
+} list;
+
+static void *leave_list(void *entries)
+{
+    for (struct entry *entry = entries; entry < (struct entry *)entries + 2; entry++)
+        entry->word = (uint32_t)syscall(SYS_gettid) | FUTEX_WAITERS;
+    list.offset = offsetof(struct entry, word);
+    CHECK(syscall(SYS_set_robust_list, &list, sizeof list) == 0);
+    return NULL;
+}
+
+static void say_words(const char *what, int ring, int pending)
+{
+    static struct entry entries[2];
+    pthread_t thread;
+
+    entries[0].next = entries; /* it never comes back to its head */
+    list.first = ring ? &entries[0] : (struct entry *)&list;
+    list.pending = pending ? &entries[1] : NULL;
+    CHECK(pthread_create(&thread, NULL, leave_list, entries) == 0 && pthread_join(thread, NULL) == 0);
+    say("%s: %x, %x\n", what, entries[0].word & ~FUTEX_TID_MASK, entries[1].word & ~FUTEX_TID_MASK);
+}
+
 static void in_thread(void *(*body)(void *), long argument, int leave)
 {
     pthread_t thread;
@@ -158,5 +192,7 @@ int main(int argc, char **argv UNUSED)
         owner_ends("executed", sleeping, replace);
         owner_ends("was killed", sleeping, be_killed);
     }
+    say_words("a ring", 1, 0);
+    say_words("the one that was being taken", 0, 1);
     return done();
 }
