@@ -20,6 +20,7 @@ from pysc.supervisor.daemon import close_all_but
 from pysc.supervisor.failure import EXIT_FAILURE, Failure
 from pysc.supervisor.log import Log
 from pysc.supervisor.options import GlobalOptions, state_root
+from pysc.supervisor.pidfile import write_pid_file
 from pysc.supervisor.sandbox import Sandbox
 from pysc.supervisor.service import Service
 from pysc.supervisor.spec import Spec
@@ -37,21 +38,6 @@ class Detachment(msgspec.Struct, frozen=True):
     """Start the program at once."""
 
 
-def write_pid_file(path: str, pid: int) -> None:
-    """Write digits and no newline, complete or not at all.
-
-    Raises:
-        Failure: it cannot be written.
-    """
-    temporary = f"{path}.{os.getpid()}"
-    try:
-        with open(temporary, "w", encoding="ascii") as file:
-            file.write(str(pid))
-        os.rename(temporary, path)
-    except OSError as error:
-        raise Failure(f"cannot write the pid file {path}: {error.strerror}") from None
-
-
 def create(container: str, spec: Spec, bundle: str, options: GlobalOptions, how: Detachment, log: Log) -> int:
     """Make a container; return 0 when it is there.
 
@@ -61,7 +47,7 @@ def create(container: str, spec: Spec, bundle: str, options: GlobalOptions, how:
     check_id(container)
     if spec.command.terminal and not how.console_socket:
         raise Failure("process.terminal is true: a detached container needs --console-socket")
-    made = plan.make(container, spec, options, overlay=options.overlay, foreground=False, window=_NO_WINDOW)
+    made = plan.make(container, spec, options, overlay=options.overlay, window=_NO_WINDOW)
     reader, writer = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
@@ -124,9 +110,9 @@ class _Supervisor:
             self._service = Service(sandbox, self._store.control(self._container))
             if self._how.start:
                 sandbox.start()
-            sandbox.keep_state()
             if self._how.pid_file:
                 write_pid_file(self._how.pid_file, os.getpid())
+            sandbox.keep_state()
             confine.prctl(PR_SET_PDEATHSIG, 0)
             self._let_go()
             return sandbox.wait()

@@ -53,8 +53,6 @@ class Plan(msgspec.Struct, frozen=True):
     boot: sentry.Boot
     """Without descriptors."""
     exports: tuple[Export, ...]
-    foreground: bool
-    """Ends with the command: its state goes with it."""
     unsafe_no_namespaces: bool
     hardened: bool
     map_owners: bool
@@ -71,7 +69,6 @@ def make(
     options: GlobalOptions,
     *,
     overlay: bool,
-    foreground: bool,
     window: tuple[int, int],
     ordinary: bool = False,
 ) -> Plan:
@@ -140,7 +137,6 @@ def make(
     return Plan(
         boot=boot,
         exports=tuple(exports),
-        foreground=foreground,
         unsafe_no_namespaces=options.unsafe_no_namespaces,
         hardened=options.hardened,
         map_owners=options.map_owners,

@@ -1,7 +1,7 @@
 """One sandbox, seen from its supervisor: start the daemons through the spawner, start the program, watch, end.
 
 Life: ``create`` (daemons up and locked down), ``start`` (the program runs), ``wait``, ``end``.  ``end`` may be called
-at any point and leaves no process, no cgroup and, for a foreground sandbox, no file behind.
+at any point and leaves no process, no cgroup and, but of one whose state is kept, no file behind.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ class Sandbox:
         self._pidfds: list[int] = []
         self._cgroups = cgroups.Cgroups()
         self._ended = False
+        self._keeps_state = False
         self.started = False
         self.status: int | None = None
         """wait(2)'s, once the program has ended."""
@@ -189,6 +190,7 @@ class Sandbox:
 
     def keep_state(self) -> None:
         """The state is to outlive this process, even if it is killed."""
+        self._keeps_state = True
         self._spawner.tell(protocol.Keep())
 
     # --- start and run ------------------------------------------------------------------------------------------
@@ -305,7 +307,7 @@ class Sandbox:
     # --- end ----------------------------------------------------------------------------------------------------
 
     def end(self) -> None:
-        """End all processes and remove everything but, for a container that was created, its state."""
+        """End all processes and remove everything but a state that is kept."""
         if self._ended:
             return
         self._ended = True
@@ -339,7 +341,7 @@ class Sandbox:
     def _settle_state(self) -> None:
         if self.state is None:
             return
-        if self._plan.foreground:
+        if not self._keeps_state:
             self._store.remove(self.state.id)
         else:
             self.state.reason = self.reason

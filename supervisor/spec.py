@@ -7,6 +7,7 @@ Unknown fields are ignored, as the specification demands; ``null`` is what Go wr
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final
 
@@ -221,7 +222,9 @@ def load(bundle: str) -> Spec:
     """
     path = os.path.join(bundle, "config.json")
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise Failure(f"{path} is no regular file: put the specification there")
             text = file.read(MAX_CONFIG + 1)
     except FileNotFoundError:
         what = "has no config.json" if os.path.isdir(bundle) else "does not exist"
@@ -239,6 +242,10 @@ def load(bundle: str) -> Spec:
     except Failure as error:
         raise Failure(f"{path}: {error}") from None
     return _absolute(spec, bundle)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # of a FIFO, for a writer
 
 
 def _check(spec: Spec) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 
 from pysc.supervisor import foreground, spec
-from pysc.supervisor.detached import Detachment, create, write_pid_file
+from pysc.supervisor.detached import Detachment, create
 from pysc.supervisor.flags import Help
 from pysc.supervisor.log import Log
 from pysc.supervisor.options import GlobalOptions
@@ -35,6 +35,4 @@ def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -
         detachment = Detachment(own.pid_file, own.console_socket, start=True)
         return create(container, loaded, bundle, options, detachment, log)
     sandbox = foreground.prepare(container, loaded, bundle, options, log, overlay=options.overlay)
-    if own.pid_file:
-        write_pid_file(own.pid_file, os.getpid())
-    return foreground.run(sandbox, options, log)
+    return foreground.run(sandbox, options, log, own.pid_file)

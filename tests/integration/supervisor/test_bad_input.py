@@ -1,4 +1,4 @@
-"""Whatever is wrong gives one clear line on stderr and status 128, and leaves nothing (the fixture looks)."""
+"""Whatever is wrong gives one clear line on stderr and status 128, and leaves nothing (a fixture looks)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,31 @@ from typing import Any
 
 import pytest
 
+from pysc.supervisor.cgroups import hierarchies
 from tests.integration.supervisor.runtime import Runtime, eventually
 
 FILTERED = Path(__file__).parent / "filtered.py"
+
+
+def _mounts(place: Path) -> set[str]:
+    return {line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(place) in line}
+
+
+def _cgroups() -> set[Path]:
+    tops = {Path(hierarchy.mount) for hierarchy in hierarchies()}
+    return {found for top in tops for found in top.rglob("pysc-*")}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(runtime: Runtime) -> Iterator[None]:
+    """See to it that a command which failed has left nothing, not even for ``delete --force``."""
+    mounts, cgroups = _mounts(runtime.place), _cgroups()
+    yield
+    assert not list(runtime.state.glob("*")), "a state is left"
+    assert not runtime.processes()
+    assert _mounts(runtime.place) == mounts
+    made = _cgroups() - cgroups  # other tests' too, while their containers live
+    eventually(lambda: not any(map(Path.exists, made)), f"one of the cgroups {made} is left", 60)
 
 
 def complains(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -85,6 +107,52 @@ def test_a_bad_config(runtime: Runtime, text: bytes, words: list[str]) -> None:
     complains(runtime.run("run", "-b", bundle, "box"), *words)
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [("run", ["box"]), ("run", ["--detach", "box"]), ("create", ["box"]), ("supervise", ["--restart=always"])],
+    ids=["run", "run-detach", "create", "supervise"],
+)
+@pytest.mark.parametrize("what", ["gofer", "sentry", "program", "hook", "pid file"])
+def test_what_fails_late_leaves_as_little(runtime: Runtime, command: str, arguments: list[str], what: str) -> None:
+    """There are daemons, a cgroup and a state by then."""
+    runtime.modes = ["real-gofer"]
+    program, changes, words = {
+        "gofer": (["exit", "0"], {"root": {"path": "/proc"}}, ["cannot serve /proc"]),
+        "sentry": (["refuse"], {}, ["no platform here"]),
+        "program": (["missing"], {}, ["no such file or directory"]),
+        "hook": (["exit", "0"], {"hooks": {"createRuntime": [{"path": "/nowhere"}]}}, ["/nowhere"]),
+        "pid file": (["exit", "0"], {}, ["cannot write the pid file", "Is a directory", "--pid-file"]),
+    }[what]  # type: ignore[var-annotated]
+    if (what, command) == ("program", "create") or (what, command) == ("pid file", "supervise"):
+        return
+    pid_file = runtime.place / "pid"
+    flags = [] if command == "supervise" else ["--pid-file", str(pid_file)]
+    if what == "pid file":
+        pid_file.mkdir()
+    limits = {"resources": {"pids": {"limit": 1000}}}
+    bundle = str(runtime.bundle(*program, linux=limits, **changes))
+    where = [*arguments, bundle] if command == "supervise" else ["-b", bundle, *flags, *arguments]
+    complains(runtime.run(command, *where), *words)
+    assert [path.name for path in runtime.place.iterdir() if path.name.startswith("pid")] == ["pid"] * pid_file.is_dir()
+
+
+def test_an_id_in_use_keeps_its_pid_file(runtime: Runtime) -> None:
+    pid_file = runtime.place / "pid"
+    bundle = runtime.bundle("sleep")
+    runtime.run("create", "-b", bundle, "--pid-file", pid_file, "box", capture_output=False, stdout=subprocess.DEVNULL)
+    pid = pid_file.read_text()
+    complains(runtime.run("run", "-b", bundle, "--pid-file", pid_file, "box"), "already exists")
+    assert pid_file.read_text() == pid
+    assert runtime.run("delete", "--force", "box").returncode == 0
+
+
+def test_a_config_that_is_no_file(runtime: Runtime) -> None:
+    bundle = runtime.bundle("exit", "0")
+    (bundle / "config.json").unlink()
+    os.mkfifo(bundle / "config.json")
+    complains(runtime.run("run", "-b", bundle, "box", timeout=10), "config.json is no regular file")
+
+
 def test_a_huge_config(runtime: Runtime) -> None:
     bundle = runtime.bundle("exit", "0")
     with (bundle / "config.json").open("r+b") as file:
@@ -143,12 +211,14 @@ def test_an_id_in_use(runtime: Runtime) -> None:
     for command in (["create"], ["run"]):
         complains(runtime.run(*command, "-b", runtime.bundle("sleep"), "box"), "container with given ID already exists")
     assert json.loads(runtime.run("state", "box").stdout)["status"] == "created"
+    assert runtime.run("delete", "--force", "box").returncode == 0
 
 
 def test_a_missing_program(runtime: Runtime) -> None:
     complains(runtime.run("run", "-b", runtime.bundle("missing"), "box"), "no such file or directory", '"missing"')
     runtime.run("create", "-b", runtime.bundle("missing"), "box", capture_output=False, stdout=subprocess.DEVNULL)
     complains(runtime.run("start", "box"), "no such file or directory")
+    assert runtime.run("delete", "box").returncode == 0
 
 
 def test_a_sentry_that_cannot_work_here(runtime: Runtime) -> None:

@@ -28,7 +28,7 @@ def bundle(place: Path, **changes: Any) -> str:
 
 def make(place: Path, options: GlobalOptions | None = None, *, overlay: bool = False, **changes: Any) -> plan.Plan:
     loaded = spec.load(bundle(place, **changes))
-    return plan.make("box", loaded, options or GlobalOptions(), overlay=overlay, foreground=True, window=(0, 0))
+    return plan.make("box", loaded, options or GlobalOptions(), overlay=overlay, window=(0, 0))
 
 
 def test_the_least_bundle(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_the_least_bundle(tmp_path: Path) -> None:
 def test_the_template_is_a_valid_bundle(tmp_path: Path) -> None:
     (tmp_path / "rootfs").mkdir()
     (tmp_path / "config.json").write_bytes(msgspec.json.encode(template([])))
-    made = plan.make("x", spec.load(str(tmp_path)), GlobalOptions(), overlay=False, foreground=True, window=(24, 80))
+    made = plan.make("x", spec.load(str(tmp_path)), GlobalOptions(), overlay=False, window=(24, 80))
     assert made.boot.terminal
     assert made.boot.rlimits == {7: (1024, 1024)}
     assert [(mount.target, mount.type) for mount in made.boot.mounts][:3] == [
