@@ -326,11 +326,11 @@ async def _check_program(probe: Task, path: bytes) -> None:
     try:
         place = await resolve(probe, AT_FDCWD, path)
         if place.inode.mode & S_IFMT == S_IFDIR:
-            raise EACCES("is a directory")
+            raise EACCES("it is a directory")
         file = await open_exec(probe, AT_FDCWD, path)
     except (ENOENT, ENOTDIR):
         raise ENOENT(f'exec: "{_shown(path)}": no such file or directory') from None
     except EACCES as error:
-        raise EACCES(f'exec: "{_shown(path)}": permission denied {error}'.strip()) from None
+        raise EACCES(f'exec: "{_shown(path)}": {_said(error)}') from None
     file.get()
     file.put()

@@ -148,9 +148,9 @@ def _existing(path: str, *, directory: bool = False) -> bytes:
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
-        raise Failure(f"{what} {path}: {(error.strerror or '').lower()}") from None
+        raise Failure(f"{what} {path}: {(error.strerror or '').lower()}; name another") from None
     if directory and not stat.S_ISDIR(mode):
-        raise Failure(f"{what} {path} is not a directory")
+        raise Failure(f"{what} {path} is not a directory; name another")
     if not directory and not (stat.S_ISDIR(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode)):
         raise Failure(f"{what} {path} is a device: only files and directories can be mounted")
     return os.fsencode(path)

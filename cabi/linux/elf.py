@@ -10,7 +10,8 @@ EHDR: Final = struct.Struct("<16sHHIQQQIHHHHHH")
 PHDR: Final = struct.Struct("<IIQQQQQQ")
 """p_type, flags, offset, vaddr, paddr, filesz, memsz, align."""
 
-ELF_IDENT: Final = b"\x7fELF\x02\x01\x01"
+ELF_MAGIC: Final = b"\x7fELF"
+ELF_IDENT: Final = ELF_MAGIC + b"\x02\x01\x01"
 """Magic, ELFCLASS64, ELFDATA2LSB, EV_CURRENT."""
 ET_EXEC: Final = 2
 ET_DYN: Final = 3

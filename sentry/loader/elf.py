@@ -11,6 +11,7 @@ import msgspec
 from pysc.cabi.linux.elf import (
     EHDR,
     ELF_IDENT,
+    ELF_MAGIC,
     EM_X86_64,
     ET_DYN,
     ET_EXEC,
@@ -103,7 +104,7 @@ async def read_elf(file: FileDescription, head: bytes = b"") -> Elf:
     phoff, phnum, entry, relocatable = _parse_header(head)
     table = await _read(file, head, PHDR.size * phnum, phoff)
     if len(table) < PHDR.size * phnum:
-        raise ENOEXEC("program headers beyond the end")
+        raise ENOEXEC("it is cut off in its program headers")
     loaded = _parse_table(table)
     interpreter = None
     if loaded.interpreter is not None:
@@ -131,11 +132,13 @@ async def _read(file: FileDescription, head: bytes, size: int, offset: int) -> b
 
 
 def _parse_header(head: bytes) -> tuple[int, int, int, bool]:
+    if not head.startswith(ELF_MAGIC):
+        raise ENOEXEC("it begins with neither ELF nor #!")
     if len(head) < EHDR.size:
-        raise ENOEXEC("too short")
+        raise ENOEXEC("it is cut off in its header")
     ident, kind, machine, _, entry, phoff, _, _, _, phentsize, phnum, _, _, _ = EHDR.unpack_from(head)
     if not ident.startswith(ELF_IDENT) or machine != EM_X86_64 or kind not in (ET_EXEC, ET_DYN):
-        raise ENOEXEC("not an x86-64 program")
+        raise ENOEXEC("it is no program for x86-64")
     if phentsize != PHDR.size or not 1 <= phnum <= PHDRS_MAX or phoff >= 1 << 62:
         raise ENOEXEC("bad program headers")
     return phoff, phnum, entry, kind == ET_DYN

@@ -119,8 +119,7 @@ async def load(
             path, argument = script
             arguments[:1] = [path, name] if argument is None else [path, argument, name]
             name = path
-            opened = await open_exec(task, AT_FDCWD, path)
-            opened.get()
+            opened = await _open_interpreter(task, path)
             file.put()
             file = opened
         else:
@@ -130,8 +129,7 @@ async def load(
         linker: Placed | None = None
         try:
             if program.elf.interpreter is not None:
-                interpreter = await open_exec(task, AT_FDCWD, program.elf.interpreter)
-                interpreter.get()
+                interpreter = await _open_interpreter(task, program.elf.interpreter)
                 linker = await _place_linker(interpreter)
             return await _build(task, file, program, interpreter, linker, filename, arguments, envp)
         except BaseException:
@@ -141,6 +139,16 @@ async def load(
     except BaseException:
         file.put()
         raise
+
+
+async def _open_interpreter(task: Task, path: bytes) -> FileDescription:
+    """Open what a script or a program names; the caller has a reference."""
+    try:
+        file = await open_exec(task, AT_FDCWD, path)
+    except LinuxError as error:
+        raise type(error)(f'its interpreter is "{path.decode("utf-8", "backslashreplace")}"') from None
+    file.get()
+    return file
 
 
 async def _place_linker(file: FileDescription) -> Placed:

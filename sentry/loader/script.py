@@ -27,7 +27,7 @@ def parse_script_untrusted(head: bytes) -> tuple[bytes, bytes | None] | None:
         raise ENOEXEC("the interpreter's path is too long")
     line = line.rstrip(_SPACE)
     if not line:
-        raise ENOEXEC("no interpreter")
+        raise ENOEXEC("no interpreter after #!")
     cut = min((at for at in (line.find(b" "), line.find(b"\t")) if at >= 0), default=-1)
     if cut < 0:
         return line, None

@@ -377,7 +377,7 @@ class SystrapThread(Commands):
             if result == -ENOMEM.errno:
                 raise ENOMEM
             if result != wanted:
-                raise ENOEXEC
+                raise ENOEXEC("it cannot be mapped: its segments are malformed or cut off")
         checks.clear()
 
     # Verdicts

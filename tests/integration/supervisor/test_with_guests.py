@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from pysc.cabi.bpf_reach import reach
+from pysc.cabi.linux.elf import EHDR, ELF_IDENT, EM_X86_64, ET_EXEC, PHDR, PT_LOAD
 from pysc.supervisor.built_filters import built
 from tests.integration.supervisor.late import DAEMONS
 from tests.integration.supervisor.runtime import RealRuntime, eventually
@@ -70,7 +71,7 @@ def test_a_signal_ends_a_command_as_it_would_outside(real: RealRuntime, number: 
     [
         ("/nowhere", ["/nowhere", "no such file or directory"]),
         ("nowhere-in-path", ["nowhere-in-path"]),
-        ("/etc", ["/etc", "permission denied"]),
+        ("/etc", ['"/etc": permission denied: it is a directory']),
         ("/etc/passwd", ["/etc/passwd", "permission denied"]),
     ],
 )
@@ -82,14 +83,43 @@ def test_what_cannot_be_executed(real: RealRuntime, program: str, words: list[st
     assert all(word in line for word in words), line
 
 
-@pytest.mark.parametrize("content", [b"", b"\x7fELF", b"\x7fELF" + b"\xff" * 500, b"MZ" + b"\0" * 100, b"#!/nowhere\n"])
-def test_what_is_no_program(real: RealRuntime, content: bytes) -> None:
-    program = real.place / "program"
+SH = Path("/bin/sh").read_bytes()
+BEYOND = EHDR.pack(ELF_IDENT, ET_EXEC, EM_X86_64, 1, 1 << 36, EHDR.size, 0, 0, EHDR.size, PHDR.size, 1, 0, 0, 0)
+BEYOND += PHDR.pack(PT_LOAD, 7, 0, 1 << 36, 0, 0x1800, 0x2000, 0x1000)
+"""Its segment goes on behind the end of the file."""
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "exec format error: it begins with neither ELF nor #!"),
+        (b"echo hello\n", "exec format error: it begins with neither ELF nor #!"),
+        (b"MZ" + b"\0" * 100, "exec format error: it begins with neither ELF nor #!"),
+        (b"#!\n", "exec format error: no interpreter after #!"),
+        (b"\x7fELF", "exec format error: it is cut off in its header"),
+        (b"\x7fELF" + b"\xff" * 500, "exec format error: it is no program for x86-64"),
+        (SH[:100], "exec format error: it is cut off in its program headers"),
+        (BEYOND, "exec format error: it cannot be mapped: its segments are malformed or cut off"),
+        (
+            SH.replace(b"/lib64/ld-linux", b"/lib64/no-linux"),
+            'no such file or directory: its interpreter is "/lib64/no',
+        ),
+        (b"#!/nowhere\n", 'no such file or directory: its interpreter is "/nowhere"'),
+    ],
+)
+@pytest.mark.parametrize("command", ["do", "run", "supervise"])
+def test_what_is_no_program(real: RealRuntime, command: str, content: bytes, words: str) -> None:
+    bundle = real.bundle("/program", root={"path": "rootfs", "readonly": True})
+    program = bundle / "rootfs" / "program"
     program.write_bytes(content)
     program.chmod(0o755)
-    done = real.run("do", "--", program)
-    assert done.returncode == 128
-    assert len(done.stderr.splitlines()) == 1, done.stderr
+    root = ["--root", str(program.parent), "--", "/program"]
+    how = {"do": root, "run": ["-b", str(bundle), "box"], "supervise": ["--restart=always", str(bundle)]}
+    done = real.run(command, *how[command])
+    assert (done.returncode, done.stdout) == (128, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f'pysc: unable to start container process: exec: "/program": {words}')
+    assert list(real.state.iterdir()) == []
 
 
 @pytest.mark.parametrize("flag", ["--hardened", "--unsafe-no-namespaces"])
