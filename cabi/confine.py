@@ -30,6 +30,14 @@ def _checked(result: int, call: str, what: object = None) -> int:
     return result
 
 
+def try_calls() -> None:
+    """Try those calls that are not made before a program runs, and without which none can."""
+    name = ffi.new("char **")
+    result = lib.pysc_try_calls(name)
+    if result < 0:
+        _checked(result, ffi.string(name[0]).decode())
+
+
 def unshare(flags: int) -> None:
     """unshare(2)."""
     _checked(lib.pysc_unshare(flags), "unshare")

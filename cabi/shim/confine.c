@@ -27,6 +27,27 @@ answer(long result)
 }
 
 int32_t
+pysc_try_calls(const char **name)
+{
+    /* All arguments 0 but the first: each is an error (EINVAL, EFAULT, ENOENT) or does nothing. */
+    static const struct {
+        const char *name;
+        long number;
+        long first;
+    } calls[] = {
+        {"clone3", SYS_clone3, 0},       {"close_range", SYS_close_range, UINT32_MAX}, {"execveat", SYS_execveat, -1},
+        {"getrandom", SYS_getrandom, 0}, {"openat2", SYS_openat2, -1},                 {"statx", SYS_statx, -1},
+    };
+
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
+        if (syscall(calls[i].number, calls[i].first, 0, 0, 0, 0, 0) < 0 && (errno == ENOSYS || errno == EPERM)) {
+            *name = calls[i].name;
+            return -errno;
+        }
+    return 0;
+}
+
+int32_t
 pysc_unshare(uint64_t flags)
 {
     return answer(syscall(SYS_unshare, flags));

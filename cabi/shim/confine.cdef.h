@@ -9,6 +9,10 @@ int32_t pysc_move_mount(int32_t from_fd, const char *from_path, int32_t to_fd, c
 int32_t pysc_mount_setattr(int32_t dirfd, const char *path, uint32_t flags, uint64_t set, uint64_t clear);
 int32_t pysc_prctl(int32_t option, uint64_t arg2, uint64_t arg3);
 
+/* Try the calls that daemons and guest halves cannot do without, harmlessly.  0, or -errno of one that the kernel does not
+ * have or a policy refuses, whose `name` is set. */
+int32_t pysc_try_calls(const char **name);
+
 /* Return an entry of the auxiliary vector (getauxval(3)), 0 if there is none. */
 uint64_t pysc_auxiliary(uint64_t type);
 
