@@ -1,4 +1,4 @@
-"""The transport for anyio: supervisor, netstackd's control side, programs that use the API.
+"""The transport for anyio: programs that have a loop of its kind.
 
 Everything runs in the caller's task group: one task reads, frames are written by whoever has one, in order.  A peer
 that takes nothing for five seconds is cut off.
@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 from pysc.cabi.linux.errors import EIO, LinuxError
 from pysc.urpc.blocking import Disconnected
 from pysc.urpc.codec import Answered, Asked, BadFrame, Codec, Frame, Received, Refused, Told
-from pysc.urpc.message import CREDITS, Event, Request, Service
+from pysc.urpc.message import CREDITS, MAX_QUEUE, Event, Request, Service
 from pysc.urpc.report import report
 from pysc.urpc.wire import numbers, receive_frame, release, send_frame
 
@@ -33,6 +33,8 @@ class Connection:
         self.codec = codec
         self._socket = sock
         self._sending = anyio.Lock()
+        self._queued = 0
+        self._drained = anyio.Event()
 
     async def send(self, frame: Frame) -> None:
         """Send a frame whole, in turn, and close the descriptors that it owns.
@@ -40,10 +42,11 @@ class Connection:
         Raises:
             Disconnected: the peer is gone or does not drain.
         """
+        self._queued += len(frame[0])
         try:
             # Frames are whole messages: a cancelled send has either happened or not.
-            with anyio.fail_after(DRAIN_SECONDS):
-                async with self._sending:
+            async with self._sending:
+                with anyio.fail_after(DRAIN_SECONDS):
                     await self._send(frame)
         except TimeoutError:
             self.close()
@@ -52,6 +55,15 @@ class Connection:
             raise Disconnected(str(error)) from None
         finally:
             release(frame)
+            self._queued -= len(frame[0])
+            if self._queued <= MAX_QUEUE:
+                self._drained.set()
+
+    async def room(self) -> None:
+        """Wait until the peer has taken enough for more to be said."""
+        while self._queued > MAX_QUEUE:
+            self._drained = anyio.Event()
+            await self._drained.wait()
 
     async def _send(self, frame: Frame) -> None:
         while True:
@@ -244,6 +256,7 @@ class Server:
 
     async def _serve_one(self, tasks: TaskGroup) -> bool:
         # A function of its own: nothing holds a request's descriptors while the next one is awaited.
+        await self._connection.room()
         received = await self._connection.receive_untrusted()
         if received is None:
             return False

@@ -18,7 +18,8 @@ from pysc.cabi.linux.errors import EMSGSIZE, EPROTO, LinuxError, linux_error
 from pysc.urpc.fds import Claims, OwnedFd, WrongDescriptor, close_all
 from pysc.urpc.message import CREDITS, MAX_BODY, MAX_FRAME, Event, Failure, Hello, Request, Service
 
-HEADER: Final = struct.Struct("<BxxxI")
+HEADER: Final = struct.Struct("<II")
+"""Type and id; of the type's four bytes three are zero."""
 
 Frame = tuple[bytes, list[OwnedFd]]
 """Bytes and the descriptors that travel with them; whoever sends it closes those that are not lent."""

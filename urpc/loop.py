@@ -17,7 +17,7 @@ from pysc.cabi.linux.clock import SECOND
 from pysc.cabi.linux.errors import EIO, ETOOMANYREFS, LinuxError
 from pysc.cabi.linux.poll import EPOLLIN, EPOLLOUT
 from pysc.urpc.codec import Answered, Asked, BadFrame, Codec, Frame, Received, Refused, Told
-from pysc.urpc.message import Event, Request, Service
+from pysc.urpc.message import MAX_QUEUE, Event, Request, Service
 from pysc.urpc.report import report
 from pysc.urpc.wire import numbers, receive_frame, release, send_frame
 
@@ -25,7 +25,6 @@ R = TypeVar("R")
 DRAIN_NS: Final = 5 * SECOND
 SILENCE_NS: Final = 5 * SECOND
 """A call that waits longer is told of."""
-MAX_QUEUE: Final = 1 << 20
 BATCH: Final = 64
 """Frames taken per turn of the loop, so that a flood leaves room for everything else."""
 

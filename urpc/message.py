@@ -26,6 +26,8 @@ from pysc.urpc.fds import MAX_FDS
 MAX_FRAME: Final = 65536
 CREDITS: Final = 32
 """Requests that may be outstanding in one direction."""
+MAX_QUEUE: Final = 1 << 20
+"""Bytes that a peer has not taken, beyond which nothing is read that has to be answered."""
 MAX_BODY: Final = MAX_FRAME - 8
 """What a frame's header leaves."""
 

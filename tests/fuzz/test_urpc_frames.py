@@ -9,12 +9,16 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pysc.urpc import blocking, loop
+from pysc.cabi.linux.errors import LinuxError
+from pysc.sentry.kernel.scheduler import Completion
+from pysc.urpc import aio, blocking, loop
 from pysc.urpc.codec import HEADER, BadFrame, Codec, Refused, Type
 from pysc.urpc.fds import RegularFd
 from pysc.urpc.schema.gofer import GOFER
@@ -73,6 +77,8 @@ frames = st.binary(max_size=100) | st.builds(
 @given(sent=st.lists(st.tuples(frames, st.integers(0, 3)), max_size=8))
 def test_a_codec_raises_nothing_but_bad_frame(service: Any, serves: bool, sent: list[tuple[bytes, int]]) -> None:
     codec = greeted(service, serves=serves)
+    # As if all that can be asked had been: answers are decoded, too.
+    codec._pending.update({} if serves else dict(enumerate(kind.reply_type for kind in service.requests)))
     for frame, fds in sent:
         try:
             received = codec.receive_untrusted(frame, memfds(fds))
@@ -95,6 +101,30 @@ def test_a_mutated_request_is_refused_or_understood(at: int, value: int, cut: in
     del mutated[len(mutated) - cut % len(mutated) :]
     try:
         server.receive_untrusted(mutated, memfds(fds))
+    except BadFrame:
+        pass
+
+
+QUESTIONS = st.sampled_from([Add(1, 2), Fetch(3), Take([])]) | st.builds(lambda: Swap(RegularFd.lend(0)))
+ANSWERS: dict[type, Any] = {Add: Sum(3), Fetch: Blob(b"abc"), Take: None, Swap: Opened(RegularFd.lend(0))}
+
+
+@QUICK
+@given(
+    question=QUESTIONS, at=st.integers(0, 20), value=st.integers(0, 255), cut=st.integers(0, 20), fds=st.integers(0, 2)
+)
+def test_a_mutated_answer_is_understood_or_cuts_the_server_off(
+    question: Any, at: int, value: int, cut: int, fds: int
+) -> None:
+    client, server = greeted(SAMPLE, serves=False), greeted(SAMPLE, serves=True)
+    id_, _ = client.ask(question)
+    server._pending[id_] = None
+    data, _ = server.answer(id_, ANSWERS[type(question)])
+    mutated = bytearray(data)
+    mutated[at % len(mutated)] = value
+    del mutated[len(mutated) - cut % len(mutated) :]
+    try:
+        client.receive_untrusted(mutated, memfds(fds))
     except BadFrame:
         pass
 
@@ -146,6 +176,93 @@ def test_the_loop_ends_with_its_peer(hello: bool, sent: list[tuple[bytes, int]])
     flood(ours, [(Codec(SAMPLE, serves=False).hello()[0], 0)] * hello + sent)
     kernel.run_until(lambda: bool(lost))
     kernel.close()
+
+
+@pytest.fixture(scope="module")
+def descriptors_of_asyncio() -> None:
+    """Let it open what it keeps for the whole process before descriptors are counted."""
+    anyio.run(anyio.lowlevel.checkpoint)
+
+
+@SLOW
+@given(hello=st.booleans(), sent=st.lists(st.tuples(frames, st.integers(0, 5)), max_size=20))
+def test_the_anyio_server_ends_with_its_peer(
+    descriptors_of_asyncio: None, hello: bool, sent: list[tuple[bytes, int]]
+) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    flood(ours, [(Codec(SAMPLE, serves=False).hello()[0], 0)] * hello + sent)
+
+    async def serve() -> None:
+        with anyio.fail_after(10):
+            await aio.Server(theirs, SAMPLE, {kind: awaited(handler) for kind, handler in HANDLERS.items()}).serve()
+
+    try:
+        anyio.run(serve)
+    except BadFrame:
+        pass
+
+
+def awaited(handler: Any) -> Any:
+    async def handle(request: Any) -> Any:
+        return handler(request)
+
+    return handle
+
+
+answers = st.builds(
+    lambda kind, id_, body: HEADER.pack(kind, id_) + body,
+    st.sampled_from([Type.REPLY, Type.FAILURE, Type.EVENT]),
+    st.integers(0, 1),
+    bodies | st.sampled_from([b"\x91\x02", b"\x91\x00", b"\xc0", b"\x92\x05\xa0", b"\x92\x02\xa3why", b"\x92\x01\x07"]),
+)
+lies = st.lists(st.tuples(frames | answers, st.integers(0, 3)), max_size=20)
+
+
+def liar(hello: bool, sent: list[tuple[bytes, int]]) -> socket.socket:
+    """Return a socket in which all that a hostile server ever says has been said."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    flood(theirs, [(Codec(SAMPLE, serves=True).hello()[0], 0)] * hello + sent)
+    return ours
+
+
+@SLOW
+@given(hello=st.booleans(), sent=lies, question=QUESTIONS)
+def test_the_blocking_client_ends_with_its_peer(hello: bool, sent: list[tuple[bytes, int]], question: Any) -> None:
+    sock = liar(hello, sent)
+    try:
+        blocking.Client(sock, SAMPLE).call(question)
+    except (blocking.Disconnected, LinuxError):
+        pass
+    sock.close()
+
+
+@SLOW
+@given(hello=st.booleans(), sent=lies, question=QUESTIONS)
+def test_the_loops_client_ends_with_its_peer(hello: bool, sent: list[tuple[bytes, int]], question: Any) -> None:
+    kernel = Loop()
+    lost: list[str] = []
+    client = loop.Client(SAMPLE, kernel, kernel.scheduler, Completion, on_lost=lost.append)
+    client.connect(liar(hello, sent))
+    asked = client.start(question)
+    kernel.run_until(lambda: bool(lost) and asked.done)  # type: ignore[attr-defined]
+    client.close()
+    kernel.close()
+
+
+@SLOW
+@given(hello=st.booleans(), sent=lies, question=QUESTIONS)
+def test_the_anyio_client_ends_with_its_peer(
+    descriptors_of_asyncio: None, hello: bool, sent: list[tuple[bytes, int]], question: Any
+) -> None:
+    async def ask() -> None:
+        with anyio.fail_after(10):
+            async with aio.connect(liar(hello, sent), SAMPLE) as client:
+                await client.call(question)
+
+    try:
+        anyio.run(ask)
+    except (blocking.Disconnected, LinuxError):
+        pass
 
 
 def test_the_most_descriptors_a_frame_can_carry() -> None:

@@ -33,7 +33,7 @@ def types() -> list[Any]:
 
 def unbounded(info: inspect.Type, where: str) -> Iterator[str]:
     if isinstance(info, inspect.IntType):
-        if info.ge is None and info.gt is None:
+        if info.ge is None or (info.le is None and info.ge != 0):  # msgpack has no larger ints than a U64
             yield where
     elif isinstance(info, inspect.BytesType | inspect.StrType):
         if info.max_length is None:

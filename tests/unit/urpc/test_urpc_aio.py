@@ -13,9 +13,9 @@ import pytest
 from pysc.cabi.linux.errors import EDOM, EIO, EMSGSIZE
 from pysc.urpc import aio
 from pysc.urpc.blocking import Disconnected
-from pysc.urpc.codec import BadFrame, Codec
+from pysc.urpc.codec import HEADER, BadFrame, Codec, Type
 from pysc.urpc.fds import RegularFd
-from pysc.urpc.message import CREDITS, Event
+from pysc.urpc.message import CREDITS, MAX_FRAME, MAX_QUEUE, Event
 from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Crash, Fetch, Opened, Poke, Sum, Swap, Take, Tick
 
 
@@ -176,3 +176,34 @@ async def test_a_peer_that_takes_no_answers_is_cut_off(monkeypatch: pytest.Monke
     with anyio.fail_after(5):
         await aio.Server(theirs, SAMPLE, HANDLERS).serve()
     ours.close()
+
+
+async def test_a_server_reads_no_more_than_it_can_answer() -> None:
+    """A client that asks and does not listen fills no memory: the rest of what it asks stays with it."""
+    ours, theirs = pair()
+    server = aio.Server(theirs, SAMPLE, HANDLERS)
+    ours.setblocking(False)
+    ours.send(Codec(SAMPLE, serves=False).hello()[0])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve)
+        for number in range(100):
+            ours.send(HEADER.pack(Type.REQUEST, number) + b"\x92\x04\xcd\xea\x60")
+            await anyio.wait_all_tasks_blocked()
+        assert MAX_QUEUE < server._connection._queued <= MAX_QUEUE + CREDITS * MAX_FRAME
+        ours.close()
+
+
+async def test_a_peer_that_drains_slowly_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a frame has waited for its turn."""
+    monkeypatch.setattr(aio, "DRAIN_SECONDS", 0.5)
+    ours, theirs = pair()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(aio.Server(theirs, SAMPLE, HANDLERS).serve)
+        ours.send((codec := Codec(SAMPLE, serves=False)).hello()[0])
+        for _ in range(16):
+            ours.send(codec.ask(Fetch(60000))[1][0])
+        answers = 0
+        while answers < 16:
+            await anyio.sleep(0.07)
+            answers += ours.recv(MAX_FRAME, socket.MSG_DONTWAIT)[0] == Type.REPLY
+        ours.close()

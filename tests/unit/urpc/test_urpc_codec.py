@@ -149,6 +149,7 @@ def test_an_id_in_use_is_refused() -> None:
         b"\x02",
         HEADER.pack(Type.REPLY, 0) + b"\xc0",
         HEADER.pack(9, 0),
+        b"\x02\x01\0\0\0\0\0\0\x93\x01\x01\x01",  # a request, but for the second byte
         HEADER.pack(Type.HELLO, 0) + b"\x92\xa1x\xa1y",
         bytes(65537),
     ],

@@ -16,7 +16,7 @@ from pysc.sentry.kernel.scheduler import Completion
 from pysc.urpc import blocking, loop
 from pysc.urpc.codec import HEADER, Codec, Type
 from pysc.urpc.fds import OwnedFd, RegularFd
-from pysc.urpc.message import CREDITS, MAX_FRAME, Event, Request
+from pysc.urpc.message import CREDITS, MAX_FRAME, MAX_QUEUE, Event, Request
 from tests.support.kernel_loop import Loop
 from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Crash, Fetch, Opened, Poke, Sum, Swap, Take, Tick
 
@@ -183,8 +183,8 @@ def test_events_that_nobody_takes_fill_no_memory(kernel: Loop) -> None:
     ours, theirs = pair()
     lost: list[str] = []
     server = loop.Server(theirs, SAMPLE, HANDLERS, kernel, kernel.scheduler, on_lost=lost.append)
-    for _ in range(loop.MAX_QUEUE // 8):
-        assert server.queued <= loop.MAX_QUEUE
+    for _ in range(MAX_QUEUE // 8):
+        assert server.queued <= MAX_QUEUE
         server.tell(Tick(1))
     assert (server.connected, lost) == (False, ["the peer does not drain"])
     ours.close()
@@ -360,6 +360,6 @@ def test_a_server_reads_no_more_than_it_can_answer(kernel: Loop) -> None:
             for _ in range(20):
                 kernel.scheduler.run_ready()
                 kernel.turn()
-    assert server.queued <= loop.MAX_QUEUE + MAX_FRAME
+    assert server.queued <= MAX_QUEUE + MAX_FRAME
     server.close()
     ours.close()
