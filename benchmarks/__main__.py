@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 
 from benchmarks.measure import QUESTIONS, Samples
 from benchmarks.report import Results, print_report
 from benchmarks.runtimes import Runtime, known_runtimes, workshop
+
+HOST = "host"
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -19,7 +22,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--quick", action="store_true", help="everything once and small, host and pysc only: does it run?"
     )
     parser.add_argument("--json", action="store_true", help="print every value as JSON")
-    parser.add_argument("--rounds", type=int, default=0, metavar="N", help="rounds over all runtimes (default 3)")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="rounds over all runtimes (default 3)")
     parser.add_argument(
         "--only", default=",".join(QUESTIONS), metavar="LIST", help=f"of {', '.join(QUESTIONS)}; separated by commas"
     )
@@ -27,16 +30,34 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--runtime",
         action="append",
         default=[],
+        type=runtime,
         metavar="NAME=COMMAND",
-        help="measure one more: COMMAND is called with `run --bundle DIR ID`; may be repeated",
+        help="measure one more, or another one by a name that is known: COMMAND is called with "
+        "`run --bundle DIR ID`; may be repeated",
     )
     options = parser.parse_args(arguments)
     unknown = set(options.only.split(",")) - set(QUESTIONS)
     if unknown:
         parser.error(f"--only={','.join(sorted(unknown))}: use {', '.join(QUESTIONS)}")
-    if any("=" not in extra for extra in options.runtime):
-        parser.error("--runtime needs NAME=COMMAND")
     return options
+
+
+def positive(text: str) -> int:
+    """Read a number of rounds."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text}: use a number above 0")
+    return int(text)
+
+
+def runtime(text: str) -> Runtime:
+    """Read NAME=COMMAND."""
+    name, _, command = text.partition("=")
+    words = shlex.split(command)
+    if not name or not words or name == HOST:
+        raise argparse.ArgumentTypeError(f"{text}: use NAME=COMMAND, with a name other than {HOST}")
+    if shutil.which(words[0]) is None:
+        raise argparse.ArgumentTypeError(f"{text}: there is no program {words[0]}")
+    return Runtime(name, words)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,15 +66,13 @@ def main(arguments: Sequence[str]) -> int:
     rounds = options.rounds or (1 if options.quick else 3)
     results: Results = {}
     with workshop() as shop:
-        runtimes = [Runtime("host")]
+        runtimes = [Runtime(HOST)]
         if shop.root is None:
             print("containers need root here (a bind mount of /): only the host is measured", file=sys.stderr)
         else:
             found = known_runtimes(shop.base)
-            runtimes += found[:1] if options.quick else found
-            for extra in options.runtime:
-                name, _, command = extra.partition("=")
-                runtimes.append(Runtime(name, shlex.split(command)))
+            named = {known.name: known for known in (found[:1] if options.quick else found)}
+            runtimes += (named | {extra.name: extra for extra in options.runtime}).values()
         for word in options.only.split(","):
             title, ask = QUESTIONS[word]
             samples = results[title] = {runtime.name: Samples() for runtime in runtimes}
