@@ -146,11 +146,14 @@ def make(
 def _existing(path: str, *, directory: bool = False) -> bytes:
     what = "root file system" if directory else "mount source"
     try:
-        mode = os.stat(path).st_mode
+        found = os.stat(path)
     except OSError as error:
         raise Failure(f"{what} {path}: {(error.strerror or '').lower()}; name another") from None
+    mode = found.st_mode
     if directory and not stat.S_ISDIR(mode):
         raise Failure(f"{what} {path} is not a directory; name another")
+    if directory and found.st_uid != os.geteuid() and not os.access(path, os.R_OK | os.X_OK, effective_ids=True):
+        raise Failure(f"{what} {path}: permission denied; let this user read it, or name another")
     if not directory and not (stat.S_ISDIR(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode)):
         raise Failure(f"{what} {path} is a device: only files and directories can be mounted")
     return os.fsencode(path)

@@ -230,7 +230,8 @@ def load(bundle: str) -> Spec:
         what = "has no config.json" if os.path.isdir(bundle) else "does not exist"
         raise Failure(f"bundle {bundle} {what}: name a bundle with --bundle, or make one by pysc spec") from None
     except OSError as error:
-        raise Failure(f"cannot read {path}: {error.strerror}") from None
+        remedy = ": let this user read it, or be another" if isinstance(error, PermissionError) else ""
+        raise Failure(f"cannot read {path}: {error.strerror}{remedy}") from None
     if len(text) > MAX_CONFIG:
         raise Failure(f"{path} has more than {MAX_CONFIG >> 20} MiB: that is no config.json")
     try:

@@ -371,7 +371,19 @@ def test_a_bundle_that_the_caller_may_not_read(runtime: Runtime, root_user: None
     bundle.chmod(0o700)
     reach(runtime.place)
     runtime.modes = ["as-nobody"]
-    complains(runtime.run("run", "-b", bundle, "box"), "Permission denied", "config.json")
+    for command in (["run", "-b", bundle, "box"], ["create", "-b", bundle, "box"], ["supervise", bundle]):
+        complains(runtime.run(*command), "Permission denied", "config.json", "let this user read it")
+    bundle.chmod(0o755)
+    (bundle / "config.json").chmod(0o644)
+    (bundle / "rootfs").chmod(0o700)
+    for command in (
+        ["run", "-b", bundle, "box"],
+        ["do", "--root", bundle / "rootfs", "--", "x"],
+        ["supervise", bundle],
+    ):
+        complains(
+            runtime.run(*command), f"root file system {bundle}/rootfs: permission denied", "let this user read it"
+        )
 
 
 @pytest.mark.parametrize("modes", [["as-nobody"], ["real-gofer", "as-nobody"]], ids=["double", "real gofer"])
