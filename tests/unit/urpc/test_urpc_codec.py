@@ -61,6 +61,15 @@ def test_an_errno_travels_with_its_detail() -> None:
     assert str(answered.error) == "no such thing"
 
 
+def test_a_detail_is_cut_to_what_travels() -> None:
+    client, server = pair()
+    id_, frame = client.ask(Add(1, 1))
+    carry(frame, server)
+    answered = carry(server.fail(id_, ENOENT("\udcff" + 5000 * "x")), client)
+    assert isinstance(answered.error, ENOENT)
+    assert str(answered.error) == "?" + 1023 * "x"
+
+
 def test_events_go_both_ways_and_not_the_wrong_one() -> None:
     client, server = pair()
     assert carry(server.tell(Tick(7)), client) == Told(Tick(7))
@@ -151,7 +160,7 @@ def test_an_id_in_use_is_refused() -> None:
         HEADER.pack(9, 0),
         b"\x02\x01\0\0\0\0\0\0\x93\x01\x01\x01",  # a request, but for the second byte
         HEADER.pack(Type.HELLO, 0) + b"\x92\xa1x\xa1y",
-        bytes(65537),
+        HEADER.pack(Type.REQUEST, 0) + bytes(65529),  # one too many
     ],
 )
 def test_broken_framing_is_told(frame: bytes) -> None:
