@@ -241,7 +241,7 @@ class Store:
                 os.unlink(path + ".new")
             except OSError:
                 pass
-            raise Failure(f"cannot write {path}: {error.strerror}") from None
+            raise Failure(f"cannot write {path}: {error.strerror}; choose another --root") from None
 
     def load(self, container: str) -> State:
         """Return the state as it is now: of a dead supervisor it is *stopped*, whatever was written.  Raises as raw."""

@@ -208,8 +208,10 @@ def test_a_map_of_owners_for_root(runtime: Runtime, root_user: None) -> None:
 
 def test_an_id_in_use(runtime: Runtime) -> None:
     runtime.run("create", "-b", runtime.bundle("sleep"), "box", capture_output=False, stdout=subprocess.DEVNULL)
-    for command in (["create"], ["run"]):
-        complains(runtime.run(*command, "-b", runtime.bundle("sleep"), "box"), "container with given ID already exists")
+    bundle = str(runtime.bundle("sleep"))
+    for command in (["create", "-b", bundle, "box"], ["run", "-b", bundle, "box"], ["run", "-d", "-b", bundle, "box"],
+                    ["supervise", "--restart=always", "--id=box", bundle]):  # fmt: skip
+        complains(runtime.run(*command), "container with given ID already exists", "delete it first")
     assert json.loads(runtime.run("state", "box").stdout)["status"] == "created"
     assert runtime.run("delete", "--force", "box").returncode == 0
 
@@ -251,10 +253,10 @@ def test_a_sentry_with_a_bug(runtime: Runtime) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path, root_user: None) -> Iterator[Path]:
-    """Return a directory on a file system of one page, which is full."""
+    """Return a directory on a file system of two pages, of which one is taken."""
     place = tmp_path / "full"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", str(place)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "none", str(place)], check=True)
     try:
         (place / "filler").write_bytes(b"x" * 4096)
         yield place
@@ -262,10 +264,14 @@ def small_disk(tmp_path: Path, root_user: None) -> Iterator[Path]:
         subprocess.run(["umount", str(place)], check=True)
 
 
-@pytest.mark.parametrize("command", [["run"], ["create"]])
-def test_a_full_disk(runtime: Runtime, small_disk: Path, command: list[str]) -> None:
+@pytest.mark.parametrize("left", [0, 4096], ids=["full at first", "full later"])
+@pytest.mark.parametrize("command", ["do", "run", "run -d", "create", "supervise"])
+def test_a_full_disk(runtime: Runtime, small_disk: Path, command: str, left: int) -> None:
     runtime.state = small_disk
-    done = runtime.run(*command, "-b", runtime.bundle("exit", "0"), "box")
+    (small_disk / "filler").write_bytes(b"x" * (8192 - left))
+    bundle = str(runtime.bundle("exit", "0"))
+    arguments = {"do": ["--", "exit", "0"], "supervise": ["--restart=always", bundle]}
+    done = runtime.run(*command.split(), *arguments.get(command, ["-b", bundle, "box"]))
     complains(done, "No space left on device", "--root")
     assert os.listdir(small_disk) == ["filler"]
     runtime.state = runtime.place / "state"
