@@ -13,6 +13,7 @@
 #define MODES (EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE)
 #define AT_ONCE 4096 /* reports: they must fit in the data area */
 #define LOOK_MAX 8192
+#define MAX_EVENTS (INT32_MAX / (int32_t)sizeof(struct epoll_event))
 
 _Static_assert(sizeof(struct epoll_event) == 12 && AT_ONCE * sizeof(struct epoll_event) < PYSC_DATA_SIZE, "packed");
 
@@ -94,10 +95,11 @@ wait_in(struct call *call, int at_once)
     int32_t most = (int32_t)a[2];
     uint32_t n;
 
-    if (!epoll || call->engine->told || most <= 0)
+    if (!epoll || call->engine->told || most <= 0 || most > MAX_EVENTS ||
+        !address_ok(a[1], (uint64_t)most * sizeof(struct epoll_event)))
         return HAND_OVER;
     most = most < AT_ONCE ? most : AT_ONCE;
-    if (!address_ok(a[1], (uint64_t)most * sizeof(struct epoll_event)) || !is_known(call, epoll, (uint32_t)most))
+    if (!is_known(call, epoll, (uint32_t)most))
         return HAND_OVER;
     object_lock(&epoll->header);
     n = collect(call, epoll, (uint32_t)most);

@@ -153,6 +153,9 @@ class EpollFile(AnonymousFile):
         """Whether anybody is in epoll_wait."""
         return bool(self.wait)
 
+    async def ioctl(self, task: Task, request: int, argument: int) -> int:
+        raise EINVAL  # the only ones are for network cards that are polled
+
     # The interest list
     def add(self, fd: int, file: FileDescription, events: int, data: int) -> None:
         """EPOLL_CTL_ADD.  EPERM (always ready), EINVAL, EEXIST, ELOOP (a circle, or too deep)."""

@@ -89,6 +89,11 @@ class FileLocks:
         lock = self._c.records[at]
         return RecordLock(lock.owner, lock.pid, bool(lock.exclusive), lock.start, lock.end)
 
+    def held(self, wanted: RecordLock) -> RecordLock | None:
+        """Return a lock that the owner itself has there."""
+        mine = (lock for lock in self._records if lock.owner is wanted.owner)
+        return next((lock for lock in mine if lock.start <= wanted.end and wanted.start <= lock.end), None)
+
     def records(self) -> tuple[RecordLock, ...]:
         """Return all records, by their start."""
         return tuple(self._record(at) for at in range(self._c.n))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pysc.cabi.linux.errors import EINTR, EINVAL, EPERM
+from pysc.cabi.linux.errors import EFAULT, EINTR, EINVAL, EPERM
 from pysc.cabi.linux.poll import EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLL_EVENT
 from pysc.sentry.fs.epoll import EpollFile
 from pysc.sentry.kernel.scheduler import Interrupted, Reason, now, park
+from pysc.sentry.syscalls.buffers import TASK_SIZE_MAX
 from pysc.sentry.syscalls.descriptors import install
 from pysc.sentry.syscalls.table import I32, U32, Addr, Fd, Size
 from pysc.sentry.syscalls.waiting import deadline_in, read_sigmask, use_sigmask
@@ -58,6 +59,8 @@ async def epoll_ctl(task: Task, epfd: Fd, op: I32, fd: Fd, event: Addr) -> None:
 async def _wait(task: Task, epfd: int, events: int, maxevents: int, deadline: int | None) -> int:
     if not 0 < maxevents <= MAX_EVENTS:
         raise EINVAL
+    if events > TASK_SIZE_MAX - maxevents * EPOLL_EVENT.size:
+        raise EFAULT
     epoll = task.fds.get(epfd)
     if not isinstance(epoll, EpollFile):
         raise EINVAL

@@ -36,11 +36,11 @@ async def futex(task: Task, uaddr: Addr, op: I32, val: U32, timeout: U64, uaddr2
     """Wait, wake, requeue.  Priority-inheriting operations are not implemented: ENOSYS."""
     command = op & ~(FUTEX_PRIVATE | FUTEX_CLOCK_REALTIME)
     private = op & FUTEX_PRIVATE
+    if op & FUTEX_CLOCK_REALTIME and command != FUTEX_WAIT_BITSET:
+        raise ENOSYS
     if command in _CALLS:
-        if op & FUTEX_CLOCK_REALTIME:
-            raise ENOSYS
         return HostCall(NR_FUTEX, (uaddr, op, val, timeout, uaddr2, val3))
-    if command == FUTEX_WAKE_OP and not op & FUTEX_CLOCK_REALTIME:
+    if command == FUTEX_WAKE_OP:
         return await task.thread.futex_wake_op(uaddr, op, val, timeout, uaddr2, val3)
     if command == FUTEX_WAIT_BITSET:
         if not val3:

@@ -227,7 +227,7 @@ def getsid(task: Task, pid: Pid) -> int:
 
 def setpgid(task: Task, pid: Pid, pgid: Pid) -> int:
     """Move a process, oneself or a child that has not executed yet, to a process group.  EPERM, EACCES, ESRCH."""
-    if pgid < 0:
+    if (pgid or pid) < 0:
         raise EINVAL
     own = task.group
     group = own if pid in (0, own.tgid) else own.children.get(pid)

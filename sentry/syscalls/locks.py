@@ -33,6 +33,8 @@ LOCK_SH: Final = 1
 LOCK_EX: Final = 2
 LOCK_NB: Final = 4
 LOCK_UN: Final = 8
+LOCK_MAND: Final = 32
+"""Was a kind of lock once; Linux says yes, and does nothing."""
 
 
 def locks_of(file: FileDescription) -> FileLocks | None:
@@ -79,6 +81,8 @@ async def _asking(file: FileDescription, locks: FileLocks) -> AsyncIterator[None
 
 async def flock(task: Task, fd: Fd, operation: U32) -> None:
     """flock(2)."""
+    if operation & LOCK_MAND:
+        return
     wait = not operation & LOCK_NB
     operation &= ~LOCK_NB
     if operation not in (LOCK_SH, LOCK_EX, LOCK_UN):
@@ -109,6 +113,9 @@ async def record_lock(task: Task, file: FileDescription, command: int, address: 
     locks = locks_of(file) or FileLocks()
     wanted = RecordLock(owner.lock_owner, -1 if of_description else task.group.tgid, kind == F_WRLCK, first, last)
     if command in (F_GETLK, F_OFD_GETLK):
+        if kind == F_UNLCK and of_description:
+            task.put(address, _found(locks.held(wanted), whence, start, length, pid))
+            return 0
         if kind not in (F_RDLCK, F_WRLCK):
             raise EINVAL
         async with _asking(file, locks):

@@ -134,22 +134,23 @@ async def _select(task: Task, nfds: int, sets: tuple[int, int, int], deadline: i
     nfds = min(nfds, max(64, -(-highest // 64) * 64))
     size = -(-nfds // 64) * 8
     asked: dict[int, int] = {}
+    wanted: list[list[int]] = []
     for address, events in zip(sets, _SELECT, strict=True):
-        if address and size:
-            for fd in _members(await task.copy_in(address, size)):
-                if fd < nfds:
-                    asked[fd] = asked.get(fd, 0) | events
+        members = _members(await task.copy_in(address, size)) if address and size else []
+        wanted.append([fd for fd in members if fd < nfds])
+        for fd in wanted[-1]:
+            asked[fd] = asked.get(fd, 0) | events
     numbers = sorted(asked)
     files = map(task.fds.get_raw, numbers)
     watched: Watched = [(None if file.is_place else file, asked[fd]) for fd, file in zip(numbers, files, strict=True)]
     results = dict(zip(numbers, await wait_ready(watched, deadline, 0), strict=True))
     count = 0
-    for address, events in zip(sets, _SELECT, strict=True):
+    for address, events, members in zip(sets, _SELECT, wanted, strict=True):
         if not address or not size:
             continue
         found = bytearray(size)
-        for fd, ready in results.items():
-            if events & asked[fd] and ready & (events | POLLNVAL):
+        for fd in members:
+            if results[fd] & (events | POLLNVAL):
                 found[fd // 8] |= 1 << fd % 8
                 count += 1
         await task.copy_out(address, found)

@@ -29,12 +29,14 @@ from pysc.cabi.linux.prctl import (
     PR_GET_PDEATHSIG,
     PR_GET_SECUREBITS,
     PR_GET_THP_DISABLE,
+    PR_MCE_KILL_DEFAULT,
     PR_SET_CHILD_SUBREAPER,
     PR_SET_DUMPABLE,
     PR_SET_KEEPCAPS,
     PR_SET_NAME,
     PR_SET_PDEATHSIG,
     PR_SET_SECUREBITS,
+    PR_TSC_ENABLE,
 )
 from pysc.cabi.linux.signals import NSIG
 from pysc.sentry.kernel.ptrace import ANY_TRACER
@@ -74,6 +76,15 @@ async def prctl(task: Task, option: I32, arg2: U64, arg3: U64, arg4: U64, arg5: 
             return 0
         case 21:
             return 0
+        case 25:
+            task.put(arg2, PR_TSC_ENABLE.to_bytes(4, "little"))
+            return 0
+        case 26 if arg2 == PR_TSC_ENABLE:
+            return 0
+        case 34:
+            if arg2 or arg3 or arg4 or arg5:
+                raise EINVAL
+            return PR_MCE_KILL_DEFAULT
         case 47:
             return _ambient(task, arg2, arg3, arg4, arg5)
         case 41 | 42:

@@ -20,7 +20,7 @@ from pysc.sentry.fs.inode import Changes
 from pysc.sentry.fs.inotify import InotifyFile
 from pysc.sentry.fs.memory_devices import DeviceFile
 from pysc.sentry.fs.permissions import clears_suid, without_suid
-from pysc.sentry.fs.regular import RegularFile
+from pysc.sentry.fs.regular import MAX_LFS_FILESIZE, RegularFile
 from pysc.sentry.fs.signalfd import SignalFile
 from pysc.sentry.fs.timerfd import TimerFile
 from pysc.sentry.kernel.scheduler import Interrupted, yield_now
@@ -46,14 +46,18 @@ RWF_SYNC: Final = 0x04
 RWF_NOWAIT: Final = 0x08
 RWF_APPEND: Final = 0x10
 RWF_NOAPPEND: Final = 0x20
+RWF_SUPPORTED: Final = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND
 
 
 async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: int | None) -> int:
     """Read into the ranges; ``offset`` None is the description's own."""
     size = total(ranges)
-    fills = isinstance(file, (RegularFile, DeviceFile))
+    regular = isinstance(file, RegularFile)
     if not size and not isinstance(file, (RegularFile, *PARTICULAR)):
         return 0
+    fills = regular or isinstance(file, DeviceFile)
+    if fills:
+        _in_range(file, offset, size)
     done = 0
     file.get()
     try:
@@ -65,15 +69,16 @@ async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: 
                 return cut_short(task, error, done)
             last = not fills or len(data) < step or done + step >= size
             try:
-                taken = await scatter(task, ranges, done, data, last=last)
+                # Of a file it is known how much was taken before it is said: nothing is lost.
+                taken = await scatter(task, ranges, done, data, last=last and not regular, partial=regular)
             except LinuxError:
-                if offset is None and isinstance(file, RegularFile):
+                if offset is None and regular:
                     file.offset -= len(data)
                 if done:
                     return done
                 raise
             done += taken
-            if taken < len(data) and offset is None and isinstance(file, RegularFile):
+            if taken < len(data) and offset is None and regular:
                 file.offset -= len(data) - taken
             if last or taken < len(data):
                 return done
@@ -82,6 +87,12 @@ async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: 
         if done:
             notify.used(file.path, notify.IN_ACCESS)
         file.put()
+
+
+def _in_range(file: FileDescription, offset: int | None, size: int) -> None:
+    """Refuse what would go beyond the last offset there is.  EINVAL."""
+    if (file.offset if offset is None else offset) > MAX_LFS_FILESIZE - size:
+        raise EINVAL
 
 
 async def _read_vector(task: Task, file: FileDescription, ranges: list[Range], offset: int | None) -> int:
@@ -269,9 +280,14 @@ async def pwritev(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: U64, high: U
     return await _write_vector(task, file, await _written(task, file, iov, iovcnt), low)
 
 
+def _contradict(flags: int, ranges: list[Range]) -> bool:
+    """Whether flags exclude each other, which is not seen where nothing is to be moved."""
+    return bool(flags & RWF_APPEND and flags & RWF_NOAPPEND and total(ranges))
+
+
 async def preadv2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: U64, flags: I32) -> int:
     """preadv2(2); an offset of -1 is the description's own."""
-    if flags & ~(RWF_HIPRI | RWF_NOWAIT | RWF_DSYNC | RWF_SYNC):
+    if flags & ~RWF_SUPPORTED:
         raise EOPNOTSUPP
     if low < -1:
         raise EINVAL
@@ -280,12 +296,15 @@ async def preadv2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: U
     file = _readable(task, fd)
     if flags & RWF_NOWAIT and not isinstance(file, RegularFile) and file.queues() and not file.poll() & 1:
         raise EAGAIN
-    return await _read_vector(task, file, await vector(task, iov, iovcnt), None if low == -1 else low)
+    ranges = await vector(task, iov, iovcnt)
+    if _contradict(flags, ranges):
+        raise EINVAL
+    return await _read_vector(task, file, ranges, None if low == -1 else low)
 
 
 async def pwritev2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: U64, flags: I32) -> int:
     """pwritev2(2)."""
-    if flags & ~(RWF_HIPRI | RWF_NOWAIT | RWF_DSYNC | RWF_SYNC | RWF_APPEND | RWF_NOAPPEND):
+    if flags & ~RWF_SUPPORTED:
         raise EOPNOTSUPP
     if low < -1:
         raise EINVAL
@@ -294,7 +313,7 @@ async def pwritev2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: 
     file = _writable(task, fd)
     ranges = await _written(task, file, iov, iovcnt)
     append = bool(flags & RWF_APPEND) if flags & (RWF_APPEND | RWF_NOAPPEND) else None
-    if append and flags & RWF_NOAPPEND and total(ranges):
+    if _contradict(flags, ranges):
         raise EINVAL
     written = await _write_vector(task, file, ranges, None if low == -1 else low, append)
     if flags & (RWF_DSYNC | RWF_SYNC):

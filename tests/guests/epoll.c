@@ -110,7 +110,9 @@ int main(void)
     TRY(epoll_wait(ep, &in, 1, -1));
     reap(child);
     TRY(epoll_wait(ep, &in, 0, 0));
+    TRY(syscall(SYS_epoll_wait, ep, &in, INT_MAX, 0));
     TRY(epoll_wait(ep, BAD, 1, 0));
+    TRY(epoll_wait(ep, (void *)(1UL << 63), 1, 0)); /* though there may be nothing to say */
     TRY(epoll_wait(file, &in, 1, 0));
     TRY(epoll_wait(99, &in, 1, 0));
     TRY(epoll_create(0));

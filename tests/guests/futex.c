@@ -64,6 +64,7 @@ int main(void)
     TRY(futex((uint32_t *)8, FUTEX_WAIT, 0, NULL, NULL, 0));
     TRY(futex(&word, FUTEX_WAIT, 0, (void *)8, NULL, 0));
     TRY(futex(&word, 99, 0, NULL, NULL, 0));
+    TRY(futex(&word, FUTEX_WAIT | FUTEX_CLOCK_REALTIME, 1, NULL, NULL, 0));
     pthread_t thread[4];
     for (int i = 0; i < 4; i++)
         pthread_create(&thread[i], NULL, sleeper, NULL);

@@ -50,6 +50,11 @@ int main(void)
     say("pdeathsig %d\n", signal);
     reap(CHILD(prctl(PR_GET_PDEATHSIG, &signal); say("in a child %d\n", signal)));
     TRY(prctl(PR_SET_PDEATHSIG, 99));
+    TRY(prctl(PR_GET_TSC, &signal));
+    say("tsc %d\n", signal);
+    TRY(prctl(PR_SET_TSC, PR_TSC_ENABLE));
+    TRY(prctl(PR_MCE_KILL_GET, 0, 0, 0, 0));
+    TRY(prctl(PR_MCE_KILL_GET, 1, 0, 0, 0));
     TRY(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     TRY(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
     TRY(prctl(PR_GET_NO_NEW_PRIVS, 1, 0, 0, 0));

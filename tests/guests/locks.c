@@ -125,6 +125,8 @@ int main(void)
     close(copy);
     TRY(flock(other, LOCK_EX | LOCK_NB));
     TRY(flock(99, LOCK_EX));
+    TRY(flock(fd, LOCK_SH | LOCK_EX));
+    TRY(flock(fd, 32 | LOCK_SH)); /* LOCK_MAND */
     TRY(flock(other, 77));
     TRY(lock(open("f", O_RDONLY), F_SETLK, F_WRLCK, 0, 1));
     TRY(lock(other, F_SETLK, 9, 0, 1));

@@ -56,6 +56,16 @@ int main(void)
     limit = (struct timeval){0, 30000};
     TRY(select(20, &in, NULL, NULL, &limit));
     say("left %ld, set %d\n", (long)limit.tv_usec, !!FD_ISSET(end[0], &in));
+    int broken[2]; /* ready for all, but found only in the sets that it is in */
+    CHECK(pipe(broken) == 0 && close(broken[0]) == 0);
+    for (int asked = 0; asked < 4; asked++) {
+        FD_ZERO(&in); FD_ZERO(&out); FD_ZERO(&except);
+        FD_SET(asked & 1 ? broken[1] : file, &in); FD_SET(asked & 2 ? broken[1] : file, &out); FD_SET(broken[1], &except);
+        limit = (struct timeval){0, 1000};
+        TRY(select(20, &in, &out, &except, &limit));
+        say("in %d out %d except %d\n", !!FD_ISSET(broken[1], &in), !!FD_ISSET(broken[1], &out), !!FD_ISSET(broken[1], &except));
+    }
+    close(broken[1]);
     FD_ZERO(&in); FD_SET(20, &in);
     TRY(select(21, &in, NULL, NULL, NULL));
     TRY(select(-1, NULL, NULL, NULL, NULL));

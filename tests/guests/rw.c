@@ -121,6 +121,24 @@ int main(void)
     TRY(pread(fd, pages + 4096, 10, 0));
     TRY(pwrite(fd, pages + 4096, 10, 0));
     TRY(pread(fd, pages + 4090, 100, 9000));
+    CHECK(lseek(fd, 0, SEEK_SET) == 0); /* what was not given is not lost */
+    TRY(read(fd, pages + 4096, 10));
+    TRY(lseek(fd, 0, SEEK_CUR));
+    TRY(read(fd, pages + 4090, 10));
+    TRY(lseek(fd, 0, SEEK_CUR));
+    TRY(readv(fd, (struct iovec[2]){{pages, 5}, {pages + 4093, 10}}, 2));
+    TRY(lseek(fd, 0, SEEK_CUR));
+    TRY(write(fd, pages + 4096, 10));
+    TRY(write(fd, pages + 4090, 10));
+    TRY(lseek(fd, 0, SEEK_CUR));
+    TRY(writev(fd, (struct iovec[2]){{pages, 5}, {pages + 4093, 10}}, 2));
+    TRY(lseek(fd, 0, SEEK_CUR));
+    TRY(pread(fd, pages, 10, LONG_MAX - 5));
+    TRY(pread(fd, pages, 10, LONG_MAX - 10));
+    TRY(pwrite(fd, pages, 10, LONG_MAX - 5));
+    TRY(syscall(SYS_read, fd, a, -1L));
+    TRY(syscall(SYS_write, fd, a, -1L));
+    TRY(preadv2(fd, &(struct iovec){a, 1}, 1, 0, RWF_APPEND));
     handle(SIGXFSZ, 0, on_xfsz);
     setrlimit(RLIMIT_FSIZE, &(struct rlimit){10000, 10000});
     TRY(pwrite(fd, big, 9000, 5000));

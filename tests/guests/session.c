@@ -19,6 +19,7 @@ int main(void)
     TRY(setpgid(child, getpgrp()));
     TRY(setpgid(child, 12345678));
     TRY(setpgid(child, -1));
+    TRY(setpgid(-1, 0));
     TRY(setpgid(12345678, 0));
     TRY(getpgid(12345678));
     TRY(getsid(12345678));

@@ -44,6 +44,17 @@ def test_waiters_get_it_when_it_is_released() -> None:
     assert [(lock.start, lock.end) for lock in locks.records()] == [(9, 20)]
 
 
+def test_the_owner_can_ask_for_its_own() -> None:
+    run, locks = Runner(), FileLocks()
+    first, second = FDTable(), FDTable()
+    run.run(locks.lock(record(first, True, 5, 9), wait=False))
+    held = locks.held(record(first, False, 9, 20))
+    assert held is not None
+    assert (held.start, held.end, held.exclusive) == (5, 9, True)
+    assert locks.held(record(first, False, 10, 20)) is None
+    assert locks.held(record(second, False, 0, 20)) is None
+
+
 def test_deadlock_is_found() -> None:
     run, locks, other = Runner(), FileLocks(), FileLocks()
     first, second = FDTable(), FDTable()
