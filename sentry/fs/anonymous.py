@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import ClassVar, Final
 
+from pysc.cabi.linux.mount import ANON_INODE_FS_MAGIC
 from pysc.sentry.fs import inode
 from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.inode import Attributes, Owner, anonymous_device
@@ -33,6 +34,8 @@ class AnonymousFile(FileDescription):
 
     kind: ClassVar[bytes] = b"anon_inode:[none]"
     """What /proc/PID/fd shows; ``pipe`` and ``socket`` get their number added."""
+    magic: ClassVar[int] = ANON_INODE_FS_MAGIC
+    """The number of the file system that it is of (statfs(2))."""
     mode: ClassVar[int] = 0o600
     blksize: ClassVar[int] = 4096
 

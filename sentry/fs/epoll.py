@@ -8,7 +8,7 @@ is ready, not what is watched.  Ready lists are structures that fast paths repor
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pysc.cabi import objects
 from pysc.cabi._dispatch import lib
@@ -26,6 +26,9 @@ from pysc.cabi.linux.poll import (
 from pysc.sentry.fs.anonymous import AnonymousFile
 from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.kernel.scheduler import WaitQueue
+
+if TYPE_CHECKING:
+    from pysc.sentry.kernel.task import Task
 
 MAX_NESTS: Final = 4
 """Epolls watched by epolls: how many steps a chain may have."""

@@ -312,9 +312,11 @@ class MountNamespace:
     Invariant: ``users`` counts the contexts whose root is in it; without any it has no mounts.
     """
 
-    __slots__ = ("changed", "changes", "mounts", "root", "users")
+    __slots__ = ("changed", "changes", "mounts", "number", "root", "users")
 
-    def __init__(self, root: Mount) -> None:
+    def __init__(self, root: Mount, number: int = 0) -> None:
+        self.number = number
+        """Tells it from others (/proc/PID/ns/mnt); 0 is the first."""
         self.root = root
         root.namespace = self
         self.mounts: dict[int, Mount] = {root.id: root}
@@ -391,7 +393,7 @@ class MountNamespace:
         copies: dict[Mount, Mount] = {}
         for mount in self.mounts.values():
             copies[mount] = Mount(mount.fs, mount.root, mount.flags, mount.source)
-        other = MountNamespace(copies[self.root])
+        other = MountNamespace(copies[self.root], copies[self.root].id)
         other.mounts = {twin.id: twin for twin in copies.values()}
         for mount, twin in copies.items():
             twin.namespace = other

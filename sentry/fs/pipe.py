@@ -10,6 +10,7 @@ from pysc.cabi import objects
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, EBUSY, EINVAL, ENOTTY, ENXIO, EPERM, EPIPE
 from pysc.cabi.linux.fcntl import O_ACCMODE, O_DIRECT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY
+from pysc.cabi.linux.mount import PIPEFS_MAGIC
 from pysc.cabi.linux.poll import IN, OUT, POLLERR, POLLHUP
 from pysc.cabi.linux.signals import SIGPIPE
 from pysc.cabi.linux.stat import S_IFIFO
@@ -268,6 +269,7 @@ class PipeFile(AnonymousFile):
     __slots__ = ("pipe", "writers_seen")
 
     kind = b"pipe"
+    magic = PIPEFS_MAGIC
     tells = True
     mode = S_IFIFO | 0o600
 

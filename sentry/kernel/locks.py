@@ -91,12 +91,16 @@ class FileLocks:
 
     def held(self, wanted: RecordLock) -> RecordLock | None:
         """Return a lock that the owner itself has there."""
-        mine = (lock for lock in self._records if lock.owner is wanted.owner)
+        mine = (lock for lock in self.records() if lock.owner == wanted.owner)
         return next((lock for lock in mine if lock.start <= wanted.end and wanted.start <= lock.end), None)
 
     def records(self) -> tuple[RecordLock, ...]:
-        """Return all records, by their start."""
+        """Return all records, by their start (/proc/locks)."""
         return tuple(self._record(at) for at in range(self._c.n))
+
+    def whole(self) -> tuple[tuple[Owner, bool], ...]:
+        """Return who has whole-file locks, and whether exclusive ones (/proc/locks)."""
+        return tuple(self._flocks.items())
 
     async def lock(self, wanted: RecordLock, waits: dict[int, list[int]], *, wait: bool) -> None:
         """Take a lock, changing what the owner has there.

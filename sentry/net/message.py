@@ -46,7 +46,7 @@ class Received(msgspec.Struct):
     files: tuple[FileDescription, ...] = ()
     credentials: PeerCredentials | None = None
     flags: int = 0
-    """MSG_TRUNC, MSG_EOR …"""
+    """MSG_TRUNC …"""
 
     def drop_files(self) -> None:
         """Give up the references."""

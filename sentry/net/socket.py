@@ -19,6 +19,7 @@ from pysc.cabi.linux.errors import (
     LinuxError,
 )
 from pysc.cabi.linux.fcntl import O_NONBLOCK, O_RDWR
+from pysc.cabi.linux.mount import SOCKFS_MAGIC
 from pysc.cabi.linux.stat import S_IFSOCK
 from pysc.sentry.fs.anonymous import ROOT, AnonymousFile, next_ino
 from pysc.sentry.kernel.scheduler import Interrupted, Reason, WaitQueue, current_owner, now, park
@@ -66,6 +67,7 @@ class Socket(AnonymousFile):
     )
 
     kind = b"socket"
+    magic = SOCKFS_MAGIC
     tells = True
     mode = S_IFSOCK | 0o777
     family: ClassVar[int] = abi.AF_UNSPEC

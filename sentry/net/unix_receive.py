@@ -331,8 +331,6 @@ class UnixReceiver(Socket):
         )
         if received.length > size:
             received.flags |= abi.MSG_TRUNC
-        if self.connected_type:
-            received.flags |= abi.MSG_EOR
         if peek:
             for file in packet.files:
                 file.get()

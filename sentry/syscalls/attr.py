@@ -186,9 +186,11 @@ async def _utimens(task: Task, place: Place | None, times: bytes) -> None:
 
 async def utimensat(task: Task, dirfd: Fd, path: Addr, times: Addr, flags: U32) -> None:
     """utimensat(2): without a path it is the descriptor's file (futimens(3))."""
+    data = await task.copy_in(times, _TIMES.size) if times else b""
+    if data and _TIMES.unpack(data)[1::2] == (UTIME_OMIT, UTIME_OMIT):
+        return  # nothing else is even looked at
     if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH):
         raise EINVAL
-    data = await task.copy_in(times, _TIMES.size) if times else b""
     if path or dirfd == AT_FDCWD:
         place: Place | None = await _at(task, dirfd, await task.copy_in_string(path), flags)
     else:

@@ -270,7 +270,8 @@ async def fstatfs(task: Task, fd: Fd, buf: Addr) -> None:
     """fstatfs(2)."""
     file = task.fds.get_raw(fd)
     if file.path is None:
-        data = STATFS.pack(ANON_INODE_FS_MAGIC, 4096, 0, 0, 0, 0, 0, 0, 0, 255, 4096, ST_VALID)
+        magic = getattr(file, "magic", ANON_INODE_FS_MAGIC)
+        data = STATFS.pack(magic, 4096, 0, 0, 0, 0, 0, 0, 0, 255, 4096, ST_VALID)
     else:
         data = await _pack_statfs(file.path)
     task.put(buf, data)

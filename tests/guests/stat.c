@@ -36,6 +36,9 @@ int main(void)
     say("atime kept %ld\n", st.st_atim.tv_sec);
     times[1].tv_nsec = 1000000000;
     TRY(futimens(fd, times));
+    times[0].tv_nsec = times[1].tv_nsec = UTIME_OMIT;
+    TRY(utimensat(AT_FDCWD, "nothing", times, 99));
+    times[1].tv_nsec = 1000000000;
     TRY(utime("nothing", NULL));
     TRY(syscall(SYS_utimensat, AT_FDCWD, NULL, times, 0));
     TRY(syscall(SYS_futimesat, AT_FDCWD, NULL, NULL));
@@ -60,6 +63,14 @@ int main(void)
     CHECK(statfs(".", &fs) == 0 && fs.f_bsize > 0 && fs.f_namelen == 255 && fs.f_blocks >= fs.f_bavail);
     TRY(statfs("nothing", &fs));
     TRY(fstatfs(99, &fs));
+    int ends[2], sockets[2];
+    CHECK(pipe(ends) == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sockets) == 0);
+    TRY(fstatfs(ends[0], &fs));
+    say("pipe %lx\n", (long)fs.f_type);
+    TRY(fstatfs(sockets[0], &fs));
+    say("socket %lx\n", (long)fs.f_type);
+    TRY(fstatfs(eventfd(0, 0), &fs));
+    say("others %lx\n", (long)fs.f_type);
     CHECK(stat("/dev/null", &st) == 0 && S_ISCHR(st.st_mode) && major(st.st_rdev) == 1 && minor(st.st_rdev) == 3);
     CHECK(stat("/proc/self/stat", &st) == 0 && S_ISREG(st.st_mode) && stat("/proc", &st) == 0 && S_ISDIR(st.st_mode));
     return done();

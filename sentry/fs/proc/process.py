@@ -11,7 +11,7 @@ from pysc.cabi.linux.resource import RLIM_INFINITY
 from pysc.cabi.linux.stat import S_IFDIR, S_IFLNK, S_IFREG
 from pysc.sentry.fs.inode import Entry, Inode
 from pysc.sentry.fs.path import Path, display
-from pysc.sentry.fs.proc import descriptors, memory, mounts, network, status
+from pysc.sentry.fs.proc import descriptors, memory, mounts, namespaces, network, status
 from pysc.sentry.fs.proc.base import Folder, PseudoFs, PseudoInode, Source, TextFile, number
 from pysc.sentry.kernel.ptrace import may_read
 
@@ -152,16 +152,6 @@ ENTRIES: Final[dict[bytes, ProcessEntry | LinkEntry]] = {
 _THREAD_ENTRIES: Final = {b"stat": ProcessEntry(lambda reader, task: status.stat(reader, task, whole=False))}
 
 DIRECTORIES: Final = (b"fd", b"fdinfo", b"net", b"ns", b"task")
-NAMESPACES: Final = (
-    (b"cgroup", 4026531835),
-    (b"ipc", 4026531839),
-    (b"mnt", 4026531841),
-    (b"net", 4026531840),
-    (b"pid", 4026531836),
-    (b"pid_for_children", 4026531836),
-    (b"user", 4026531837),
-    (b"uts", 4026531838),
-)
 _INDEX: Final = {name: index for index, name in enumerate(sorted([*ENTRIES, *DIRECTORIES]), 1)}
 
 
@@ -222,7 +212,7 @@ class ProcessDirectory(PseudoInode):
         if name == b"net":
             return Folder(self.fs, network.NET, ino=ino)
         if name == b"ns":
-            return self._own(NamespaceDirectory(self.fs, ino))
+            return self._own(namespaces.NamespaceDirectory(self.fs, task, ino))
         raise ENOENT
 
     async def entries(self) -> list[Entry]:
@@ -317,34 +307,3 @@ class TaskDirectory(PseudoInode):
 def _tids(group: ThreadGroup) -> set[int]:
     """Return the threads of a process; the first is there to its end."""
     return {group.tgid, *group.tasks}
-
-
-class NamespaceDirectory(PseudoInode):
-    """/proc/PID/ns: links that tell namespaces apart; there is one of each kind, but for mounts."""
-
-    __slots__ = ()
-
-    def __init__(self, fs: PseudoFs, ino: int) -> None:
-        super().__init__(fs, ino, S_IFDIR | 0o511)
-
-    async def lookup(self, name: bytes) -> Inode:
-        for index, (kind, ino) in enumerate(NAMESPACES):
-            if kind == name:
-                return NamespaceLink(self.fs, self.ino + 0x1000 + index, kind, ino)
-        raise ENOENT
-
-    async def entries(self) -> list[Entry]:
-        return [Entry(kind, self.ino + 0x1000 + index, S_IFLNK) for index, (kind, _ino) in enumerate(NAMESPACES)]
-
-
-class NamespaceLink(PseudoInode):
-    """A link that names a namespace; it cannot be followed."""
-
-    __slots__ = ("_shown",)
-
-    def __init__(self, fs: PseudoFs, ino: int, kind: bytes, namespace: int) -> None:
-        super().__init__(fs, ino, S_IFLNK | 0o777)
-        self._shown = b"%s:[%d]" % (kind.removesuffix(b"_for_children"), namespace)
-
-    async def readlink(self, task: Task) -> bytes:
-        return self._shown

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.clock import TICK
 from pysc.sentry.fs.proc.base import Factory, constant, folder, link, text
+from pysc.sentry.fs.proc.locks import Locks
 from pysc.sentry.fs.proc.mounts import mounts_link
 from pysc.sentry.fs.proc.sysvipc import SYSVIPC
 from pysc.sentry.kernel.scheduler import now
@@ -130,7 +131,7 @@ SYSTEM: Final[dict[bytes, Factory]] = {
     b"kmsg": constant(b"", 0o400),
     b"latency_stats": constant(b""),
     b"loadavg": text(_loadavg),
-    b"locks": constant(b""),
+    b"locks": Locks(),
     b"meminfo": text(_meminfo),
     b"misc": constant(b""),
     b"modules": constant(b""),

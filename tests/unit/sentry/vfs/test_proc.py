@@ -9,20 +9,25 @@ from typing import Any, cast
 import pytest
 
 from pysc.cabi._dispatch import ffi
-from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT
+from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT, EPERM
 from pysc.cabi.linux.fcntl import AT_FDCWD
+from pysc.cabi.linux.sched import NEW_NAMESPACES
 from pysc.sentry.fs.context import FsContext
 from pysc.sentry.fs.mounting import make
+from pysc.sentry.fs.proc.namespaces import NS_GET_NSTYPE
 from pysc.sentry.fs.sysfs import processor_map
 from pysc.sentry.fs.tmpfs import Tmpfs
 from pysc.sentry.fs.walk import resolve
 from pysc.sentry.kernel.credentials import Credentials
 from pysc.sentry.kernel.fd_table import FDTable
+from pysc.sentry.kernel.host_locks import END
 from pysc.sentry.kernel.kernel import Kernel
+from pysc.sentry.kernel.locks import RecordLock
 from pysc.sentry.kernel.memory import Memory
 from pysc.sentry.kernel.session import Session
 from pysc.sentry.kernel.task import Task
 from pysc.sentry.kernel.thread_group import ThreadGroup
+from pysc.sentry.syscalls.locks import locks_of
 from pysc.sentry.syscalls.x86_64 import X86_64
 from tests.support.vfs_world import BUFFER, World
 
@@ -181,6 +186,42 @@ def test_the_machine(world: World) -> None:
     first, second = (world.get_file(b"/proc/sys/kernel/random/uuid") for _ in range(2))
     assert len(first) == 37
     assert first != second
+
+
+def test_locks(world: World) -> None:
+    task = world.kernel.tasks[PID]
+    file = task.fds.get(0)
+    locks = locks_of(file)
+    assert locks is not None
+    ino = world.stat(b"/home/f")[1]
+    assert world.get_file(b"/proc/locks") == b""
+    world.run(locks.flock(file, False, wait=False))
+    world.run(locks.lock(RecordLock(task.fds, PID, True, 5, 9), wait=False))
+    world.run(locks.lock(RecordLock(file, -1, False, 20, END), wait=False))
+    device = b"%02x:%02x" % (os.major(file.path.inode.fs.dev), os.minor(file.path.inode.fs.dev))
+    assert world.get_file(b"/proc/locks").splitlines() == [
+        b"1: FLOCK  ADVISORY  READ  7 %s:%d 0 EOF" % (device, ino),
+        b"2: POSIX  ADVISORY  WRITE 7 %s:%d 5 9" % (device, ino),
+        b"3: OFDLCK ADVISORY  READ  -1 %s:%d 20 EOF" % (device, ino),
+    ]
+
+
+def test_namespaces(world: World) -> None:
+    for name in world.listdir(b"/proc/7/ns"):
+        link = b"/proc/7/ns/" + name
+        ino, mode = world.stat(link)[1], world.stat(link)[3]
+        assert target(world, link) == b"%s:[%d]" % (name.removesuffix(b"_for_children"), ino)
+        assert mode == 0o100444
+        assert world.open(link, 1) == -EPERM.errno
+        fd = world.open(link)
+        assert world.call("read", fd, BUFFER, 1) == -EINVAL.errno
+        assert world.call("ioctl", fd, NS_GET_NSTYPE, 0) & NEW_NAMESPACES
+    before = target(world, b"/proc/7/ns/mnt")
+    task = world.kernel.tasks[PID]
+    task.fs.namespace, _copies = task.fs.namespace.copy()
+    assert target(world, b"/proc/7/ns/mnt") != before
+    world.creds = Credentials.of(2000, 2000)
+    assert world.call("readlink", b"/proc/7/ns/mnt", BUFFER, 100) == -EACCES.errno
 
 
 def test_every_entry_can_be_read(world: World) -> None:
