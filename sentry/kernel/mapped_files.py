@@ -13,6 +13,7 @@ from pysc.sentry.kernel.memory import Donated, Memory
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.file import FileDescription
+    from pysc.sentry.fs.inode import Inode
     from pysc.sentry.ipc.shm import Segment
     from pysc.sentry.kernel.task import Task
 
@@ -29,8 +30,11 @@ def note_mapped(task: Task, memory: Memory, file: FileDescription, host_fd: int)
     except OSError:
         return
     name = show(file.path, task.fs.root) if file.path is not None else b"/anonymous"
-    inode = 0 if file.path is None else file.path.inode.ino
-    memory.donated[identity] = Donated(name, 0, inode)
+    memory.donated[identity] = Donated(name, 0, 0) if file.path is None else _shown(name, file.path.inode)
+
+
+def _shown(name: bytes, inode: Inode) -> Donated:
+    return Donated(name, inode.fs.dev, inode.ino)
 
 
 def note_segment(memory: Memory, segment: Segment, host_fd: int) -> None:
@@ -49,5 +53,4 @@ def hear_of_mapped(task: Task) -> None:
             continue
         finally:
             dcache.leave(found.dentry)
-        name = show(place, task.fs.root)
-        task.memory.donated[found.device, found.inode] = Donated(name, 0, place.inode.ino)
+        task.memory.donated[found.device, found.inode] = _shown(show(place, task.fs.root), place.inode)

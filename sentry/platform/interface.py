@@ -350,6 +350,10 @@ class Space(Protocol):
     def hidden(self) -> tuple[int, int]:
         """Memory from here to there is the platform's, and no part of the guest."""
 
+    @property
+    def own(self) -> tuple[int, int]:
+        """Pages in the host process that are the platform's: all of them, and what the host counts as data."""
+
     def take_mapped(self) -> Sequence[Mapped]:
         """Return what fast paths have mapped since the last time; the caller leaves the dentries."""
 

@@ -15,7 +15,7 @@ from pysc.cabi.linux.errors import EAGAIN, ENOMEM
 from pysc.sentry.chance import below
 from pysc.sentry.hostfds import NONE, Held, HostFd, Of, close, hold, is_for_process
 from pysc.sentry.kernel.scheduler import Completion, WaitQueue, park
-from pysc.sentry.platform.interface import Mapped, ThreadGone
+from pysc.sentry.platform.interface import LIMIT, Mapped, ThreadGone
 
 if TYPE_CHECKING:
     from pysc.sentry.platform.systrap import Systrap
@@ -28,6 +28,11 @@ _BASES: Final = (0x7EB0_0000_0000, 0x7EE0_0000_0000)
 """Channels lie below all that the host maps by itself at first, above what programs fix and stacks."""
 _ALIGN: Final = 0x20_0000
 _PAGE: Final = 4096
+_LOWEST: Final = 0x1_0000
+_HIGH: Final[int] = CHANNEL_SIZE + _PAGE
+"""The channel and the shared page."""
+_DATA: Final[int] = lib.PYSC_SLOTS * lib.PYSC_STACK_SIZE + 0x1_0000
+"""The stacks, and what the guest half keeps of the space (guest.h)."""
 _UNLIMITED: Final = 0xFFFF_FFFF_FFFF_FFFF
 _TABLES: Final[int] = (lib.PYSC_TABLE_END - lib.PYSC_TABLE_START - 8 * lib.PYSC_SITES) // _PAGE
 """Pages of the window where the jump table may begin."""
@@ -250,6 +255,12 @@ class SystrapSpace:
     def hidden(self) -> tuple[int, int]:
         """From the guest half's own page to the end of its stacks."""
         return self.base - lib.PYSC_SPACE_OFFSET, self.base + _STACKS_END
+
+    @property
+    def own(self) -> tuple[int, int]:
+        """From the lowest page to the guest's lowest all is mapped, most of it so that nothing else is."""
+        low = LIMIT - _LOWEST
+        return (low + _HIGH + _DATA) // _PAGE, _DATA // _PAGE
 
     def set_heap(self, start: int) -> None:
         """Say where brk(2) begins."""

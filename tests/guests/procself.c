@@ -2,6 +2,7 @@
 #include "guest.h"
 #include <dirent.h>
 #include <sys/prctl.h>
+#include <sys/sysmacros.h>
 
 static char text[262144];
 
@@ -26,6 +27,17 @@ static int contains(const char *path, const char *format, ...)
     vsnprintf(wanted, sizeof wanted, format, list);
     va_end(list);
     return strstr(slurp(path), wanted) != NULL;
+}
+
+/* Maps say where a file is as fstat does, if its file system has one device. */
+static int device_shows(void)
+{
+    struct stat st;
+    int fd = shm_open("/pysc-procself", O_RDWR | O_CREAT, 0600);
+    CHECK(fd >= 0 && shm_unlink("/pysc-procself") == 0 && ftruncate(fd, 4096) == 0 && fstat(fd, &st) == 0);
+    char *mapping = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+    return contains("/proc/self/maps", "%lx-%lx r--s 00000000 %02x:%02x %lu ", (long)mapping, (long)mapping + 4096,
+                    major(st.st_dev), minor(st.st_dev), (unsigned long)st.st_ino);
 }
 
 static void *idle(void *argument UNUSED)
@@ -94,6 +106,8 @@ int main(int argc, char **argv)
     CHECK(ftruncate(fd, 4096) == 0);
     mapping = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
     say(" %d", contains("/proc/self/maps", "%lx-%lx r--s 00000000", (long)mapping, (long)mapping + 4096) && strstr(text, real));
+    say(" %d", device_shows());
+    slurp("/proc/self/maps");
     say(" stack %d, sorted", strstr(text, "[stack]") != NULL);
     unsigned long last = 0, total = 0, from, to;
     int local_seen = 0;
@@ -101,9 +115,10 @@ int main(int argc, char **argv)
         CHECK(sscanf(line, "%lx-%lx", &from, &to) == 2 && (from >= last || from > 1ul << 63) && to > from);
         last = to;
         local_seen |= (uintptr_t)&local >= from && (uintptr_t)&local < to;
-        total += to - from;
+        total += from > 1ul << 63 ? 0 : to - from;
     }
     say(" %d, no more than there is %d\n", local_seen, total < 100ul << 20);
+    say("size of it all %d\n", contains("/proc/self/status", "VmSize:\t%8lu kB\n", total >> 10));
     pthread_attr_t attributes;
     void *stack;
     size_t size;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pysc.cabi.linux.clock import TICK
 from pysc.cabi.linux.limits import PAGE
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
 PAGE_KIB: Final = 4
+STACK_PAGES: Final = 33
+"""As most stacks have: all of one is mapped from the beginning, and counts as data."""
 _STATES: Final = {
     b"D": b"D (disk sleep)",
     b"R": b"R (running)",
@@ -38,21 +40,30 @@ def _state(reader: Task | None, task: Task) -> bytes:
     return str(task.state.value).encode()
 
 
-def _sizes(task: Task) -> tuple[int, int, int]:
-    """Return the pages of virtual memory, resident, and shared ones; zeros if it is gone."""
+class _Sizes(NamedTuple):
+    """Pages: of virtual memory, resident, of these shared, and of data and stack.  Zeros of what is gone."""
+
+    size: int = 0
+    resident: int = 0
+    shared: int = 0
+    data: int = 0
+
+
+def _sizes(task: Task) -> _Sizes:
+    space = task.memory.space
     if task.group.exited or task.memory.ended:
-        return 0, 0, 0
+        return _Sizes()
     try:
-        fields = hostproc.read(f"{task.memory.space.host_pid}/statm").split()
-        return int(fields[0]), int(fields[1]), int(fields[2])
+        fields = [int(field) for field in hostproc.read(f"{space.host_pid}/statm").split()]
+        size, data = space.own
+        return _Sizes(max(0, fields[0] - size), fields[1], fields[2], max(0, fields[5] - data))
     except (OSError, ValueError, IndexError):
-        return 0, 0, 0
+        return _Sizes()
 
 
 def statm(task: Task) -> bytes:
     """Return /proc/PID/statm."""
-    size, resident, shared = _sizes(task)
-    return b"%d %d %d 0 0 %d 0\n" % (size, resident, shared, max(0, resident - shared))
+    return b"%d %d %d 0 0 %d 0\n" % _sizes(task)
 
 
 def _parent(task: Task) -> int:
@@ -63,7 +74,7 @@ def _parent(task: Task) -> int:
 def stat(reader: Task, task: Task, *, whole: bool) -> bytes:
     """Return /proc/PID/stat; of the thread alone it says the processor time unless it is for the ``whole`` process."""
     group, memory = task.group, task.memory
-    size, resident, _shared = _sizes(task)
+    size, resident, _shared, _data = _sizes(task)
     usage = group_usage(group) if whole else task_usage(task)
     process_group = group.process_group
     tty = process_group.session.tty
@@ -141,7 +152,7 @@ def _ranges(mask: int) -> bytes:
 def status(task: Task) -> bytes:
     """Return /proc/PID/status."""
     group, creds = task.group, task.creds
-    size, resident, shared = _sizes(task)
+    size, resident, shared, data = _sizes(task)
     limit = group.limits[11][0]
     allowed = task.scheduling.affinity & ((1 << task.kernel.cpu_count) - 1)
     rows: list[tuple[bytes, bytes]] = [
@@ -175,8 +186,8 @@ def status(task: Task) -> bytes:
                 (b"RssAnon", max(0, resident - shared)),
                 (b"RssFile", shared),
                 (b"RssShmem", 0),
-                (b"VmData", size),
-                (b"VmStk", 33),
+                (b"VmData", max(0, data - STACK_PAGES)),
+                (b"VmStk", STACK_PAGES),
                 (b"VmExe", 0),
                 (b"VmLib", 0),
                 (b"VmPTE", 0),

@@ -61,7 +61,9 @@ def world() -> World:
     reader.put_file(b"/home/f", b"opened")
     reader.call("mount", reader.poke(b"proc\0"), b"/proc", reader.poke(b"proc\0", BUFFER + 64), 0, 0)
     group = ThreadGroup(kernel, PID, None)
-    space = SimpleNamespace(host_pid=os.getpid(), heap_end=0, hidden=(0, 0), take_mapped=tuple, begun=_at_once)
+    space = SimpleNamespace(
+        host_pid=os.getpid(), heap_end=0, hidden=(0, 0), own=(0, 0), take_mapped=tuple, begun=_at_once
+    )
     context = FsContext(reader.fs.root)
     creds = Credentials.of(1000, 1000)
     thread = cast(Any, SimpleNamespace(sigmask=0))
