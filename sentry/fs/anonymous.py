@@ -50,6 +50,9 @@ class AnonymousFile(FileDescription):
         """The target of the link in /proc/PID/fd."""
         return self.kind if self.kind.endswith(b"]") else b"%s:[%d]" % (self.kind, self.ino)
 
+    def identity(self) -> tuple[int, int]:
+        return (self.ino, _DEVICE) if self.path is None else super().identity()
+
     async def attributes(self) -> Attributes:
         return Attributes(
             dev=_DEVICE,

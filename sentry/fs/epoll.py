@@ -200,8 +200,17 @@ class EpollFile(AnonymousFile):
         self._drop(item)
 
     def watched(self) -> list[EpollItem]:
-        """Return the items (for /proc/PID/fdinfo)."""
+        """Return the items."""
         return list(self._items.values())
+
+    @property
+    def info(self) -> bytes:
+        """Lines of /proc/PID/fdinfo."""
+        return b"".join(
+            b"tfd: %8d events: %8x data: %16x  pos:%d ino:%x sdev:%x\n"
+            % (item.fd, item.events, item.data, item.file.offset, *item.file.identity())
+            for item in self._items.values()
+        )
 
     def _item(self, fd: int, file: FileDescription) -> EpollItem:
         item = self._items.get((fd, file))

@@ -57,6 +57,15 @@ class EventFile(AnonymousFile):
         """EFD_SEMAPHORE."""
         return bool(self._counter.semaphore)
 
+    @property
+    def info(self) -> bytes:
+        """Lines of /proc/PID/fdinfo."""
+        return b"eventfd-count: %16x\neventfd-id: %d\neventfd-semaphore: %d\n" % (
+            self.count,
+            self._counter_index,
+            self.semaphore,
+        )
+
     def moved(self, events: int) -> None:
         """A fast path made it have ``events``: wake who waits for them, and remember whether anybody still waits."""
         self.wait.wake_all(events)

@@ -220,6 +220,10 @@ class FileDescription:
         """Return another description of the same object (opening /proc/PID/fd/N of what has no path).  ENXIO."""
         raise ENXIO
 
+    def identity(self) -> tuple[int, int]:
+        """Return the number of its inode, and the device that this is on: for show."""
+        return (0, 0) if self.path is None else (self.path.inode.ino, self.path.inode.fs.dev)
+
     # Readiness
     def poll(self) -> int:
         """Return the POLL* bits that hold now (always of {IN, OUT, …}; ERR and HUP unasked).  Never waits."""

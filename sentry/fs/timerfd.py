@@ -14,6 +14,7 @@ from pysc.cabi.linux.clock import (
     CLOCK_MONOTONIC,
     CLOCK_REALTIME,
     CLOCK_REALTIME_ALARM,
+    SECOND,
 )
 from pysc.cabi.linux.errors import EAGAIN, EINVAL
 from pysc.cabi.linux.fcntl import O_RDWR
@@ -44,7 +45,7 @@ CLOCKS: Final[dict[int, Callable[[], int]]] = {
 class TimerFile(AnonymousFile):
     """A timer.  ``_deadline`` is on the kernel's clock, 0 when it is disarmed or, without interval, has fired."""
 
-    __slots__ = ("_deadline", "_scheduler", "_ticks", "_timer", "clock", "interval", "wait")
+    __slots__ = ("_absolute", "_deadline", "_scheduler", "_ticks", "_timer", "clock", "interval", "wait")
 
     kind = b"anon_inode:[timerfd]"
 
@@ -55,6 +56,7 @@ class TimerFile(AnonymousFile):
         self.interval = 0
         self._deadline = 0
         self._ticks = 0
+        self._absolute = False
         self._timer: Timer | None = None
         self.wait = WaitQueue()
 
@@ -65,6 +67,7 @@ class TimerFile(AnonymousFile):
         """Arm it for ``value`` nanoseconds from now, or on its clock; 0 disarms."""
         self._cancel()
         self._ticks = 0
+        self._absolute = absolute
         self.interval = interval
         self._deadline = 0
         if value:
@@ -76,6 +79,18 @@ class TimerFile(AnonymousFile):
         """Return what is left until it fires, and its interval: timerfd_gettime(2)."""
         self._catch_up()
         return max(1, self._deadline - now()) if self._deadline else 0, self.interval
+
+    @property
+    def info(self) -> bytes:
+        """Lines of /proc/PID/fdinfo."""
+        left, interval = (divmod(nanoseconds, SECOND) for nanoseconds in self.setting())
+        return b"clockid: %d\nticks: %d\nsettime flags: 0%o\nit_value: (%d, %d)\nit_interval: (%d, %d)\n" % (
+            self.clock,
+            self._ticks,
+            self._absolute,
+            *left,
+            *interval,
+        )
 
     def _cancel(self) -> None:
         if self._timer is not None:

@@ -193,6 +193,8 @@ async def utimensat(task: Task, dirfd: Fd, path: Addr, times: Addr, flags: U32) 
         raise EINVAL
     if path or dirfd == AT_FDCWD:
         place: Place | None = await _at(task, dirfd, await task.copy_in_string(path), flags)
+    elif flags:
+        raise EINVAL
     else:
         place = task.fds.get(dirfd).path
     await _utimens(task, place, data)

@@ -23,6 +23,7 @@
 #include <sys/file.h>
 #include <sys/fsuid.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/select.h>
@@ -40,6 +41,7 @@ struct instruction {
 enum { FIRST_FD = 3, FDS = 16, SPACE = 1 << 17, TOP_FD = 40, STRANGER = 1000, PIECE = 64, END = 255 };
 
 static char buffer[SPACE];
+static char *edge; /* the end of memory: behind it nothing can be read or written */
 static const char *folders;
 static const char *const names[] = {"a", "b", "d/a", "d/b", "d", "e", "l", "e/x", "missing/x", ".", "", "a/x", "d/..",
                                     "d/s", "d/s/f", "k", "k/b", "d/up", "o", "d/", "l/", "a/", "d/../d//b", "./d/s/..", "k/s/../up"};
@@ -116,12 +118,68 @@ static long result_of(long result, long delivered, uint32_t extra)
     return result;
 }
 
+static int is_regular(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static int is_memory(int fd)
+{
+    char path[40], link[8] = {0};
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return readlink(path, link, sizeof link) == sizeof link && memcmp(link, "/memfd:m", sizeof link) == 0;
+}
+
+/* A buffer that ends too early: of files it is known what is taken then.  Or a position at the end of all. */
+static void run_over_the_edge(const struct instruction *i)
+{
+    int fd = fd_of(i->a);
+    uint32_t size = size_of(i->number), there = i->b * 40;
+    struct iovec parts[2] = {{edge - there, there / 2}, {edge - there + there / 2, size}};
+    long n;
+    if (!is_regular(fd))
+        return;
+    memset(edge - there, i->c, there);
+    switch (i->opcode << 2 | (i->c & 3)) {
+    case 6 << 2:
+        n = syscall(SYS_read, fd, edge - there, size);
+        break;
+    case 6 << 2 | 1:
+        n = readv(fd, parts, 2);
+        break;
+    case 6 << 2 | 2:
+        n = syscall(SYS_pread64, fd, edge - there, size, i->c * 100L);
+        break;
+    case 6 << 2 | 3:
+        n = syscall(SYS_pread64, fd, edge - there, there, INT64_MAX - there - 1 + (i->number & 3));
+        break;
+    case 7 << 2:
+        n = syscall(SYS_write, fd, edge - there, size);
+        break;
+    case 7 << 2 | 1:
+        n = writev(fd, parts, 2);
+        break;
+    default:
+        n = syscall(SYS_pwrite64, fd, edge - there, size, i->c * 100L);
+    }
+    if (n > 0)
+        memcpy(buffer, edge - there, (size_t)n);
+    result_of(n, i->opcode == 6 ? n : 0, 0);
+    if (i->opcode == 6)
+        result_of(lseek(fd, 0, SEEK_CUR), 0, 0);
+}
+
 static void run_reading(const struct instruction *i)
 {
     long n;
     int fd = fd_of(i->a);
     uint32_t size = size_of(i->number);
     struct iovec parts[2] = {{buffer, size / 3}, {buffer + size / 3, size - size / 3}};
+    if (i->opcode > 5) {
+        run_over_the_edge(i);
+        return;
+    }
     switch (i->opcode) {
     case 0:
         n = read(fd, buffer, size);
@@ -207,6 +265,20 @@ static void run_making(const struct instruction *i)
         break;
     case 25:
         result_of(keep(openat(fd_of(i->a), NAME(i->b), PICK(open_flags, i->c) | O_NONBLOCK, 0600)), 0, 0);
+        break;
+    case 27:
+        result_of(dup3(fd_of(i->a), fd_of(i->b), i->c & 1 ? O_CLOEXEC : i->c & 2 ? O_NONBLOCK : 0), 0, 0);
+        break;
+    case 28:
+        result_of(close_range((unsigned)fd_of(i->a), i->c & 1 ? TOP_FD - 1 : (unsigned)fd_of(i->b), i->c & 2 ? CLOSE_RANGE_CLOEXEC : 0), 0, 0);
+        break;
+    case 29:
+        result_of(keep(memfd_create("memory", i->a & 1 ? MFD_CLOEXEC : i->a & 2 ? MFD_ALLOW_SEALING : 0)), 0, 0);
+        break;
+    case 30: /* of other files it depends on the file system */
+        if (!is_memory(fd_of(i->a)))
+            break;
+        result_of(fcntl(fd_of(i->a), i->b & 1 ? F_GET_SEALS : F_ADD_SEALS, i->number & 15), 0, 0);
         break;
     default:
         result_of(close(fd_of(i->a)), 0, 0);
@@ -421,6 +493,95 @@ static void run_moving(const struct instruction *i)
     }
 }
 
+/* Send a descriptor with a few bytes, or receive some. */
+static void run_passing(const struct instruction *i)
+{
+    struct iovec part = {buffer, i->c % 50};
+    union {
+        char bytes[CMSG_SPACE(4 * sizeof(int))];
+        struct cmsghdr header;
+    } control = {{0}};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control};
+    struct cmsghdr *header;
+    int fds[4] = {fd_of(i->b), fd_of((uint8_t)i->number), 0, 0}, count = 1 + (i->number >> 8 & 1), got = 0;
+    long n;
+    if (i->opcode == 78) {
+        fill(i->c, (uint32_t)part.iov_len);
+        message.msg_controllen = CMSG_SPACE((size_t)count * sizeof(int));
+        header = CMSG_FIRSTHDR(&message);
+        *header = (struct cmsghdr){CMSG_LEN((size_t)count * sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+        memcpy(CMSG_DATA(header), fds, (size_t)count * sizeof(int));
+        result_of(sendmsg(fd_of(i->a), &message, MSG_DONTWAIT | MSG_NOSIGNAL), 0, 0);
+        return;
+    }
+    message.msg_controllen = i->b & 1 ? CMSG_SPACE(4 * sizeof(int)) : i->b & 2 ? CMSG_LEN(sizeof(int)) : 0;
+    n = recvmsg(fd_of(i->a), &message, MSG_DONTWAIT | (i->b & 4 ? MSG_CMSG_CLOEXEC : 0) | (i->b & 8 ? MSG_PEEK : 0));
+    header = n >= 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (header && header->cmsg_type == SCM_RIGHTS)
+        got = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+    memcpy(fds, control.bytes + CMSG_LEN(0), (size_t)got * sizeof(int));
+    for (int f = 0; f < got; f++)
+        if (fds[f] >= FIRST_FD + FDS)
+            close(fds[f]);
+    result_of(n, n, (uint32_t)(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) * 100 + (uint32_t)got * 10);
+}
+
+static void run_asking(const struct instruction *i)
+{
+    static const int options[] = {SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ERROR, SO_ACCEPTCONN, SO_PASSCRED, SO_RCVLOWAT, 9999};
+    static const int modes[] = {0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, FALLOC_FL_PUNCH_HOLE};
+    int fd = fd_of(i->a), value = i->c & 1;
+    socklen_t length = i->c % 6;
+    struct flock lock = {.l_type = i->b % 3, .l_start = i->c, .l_len = i->number % 100};
+    static struct epoll_event events[8]; /* not at the end of memory */
+    long result;
+    switch (i->opcode) {
+    case 72:
+        result_of(i->b & 1 ? fsync(fd) : fdatasync(fd), 0, 0);
+        break;
+    case 73:
+        result_of(fallocate(fd, PICK(modes, i->b), i->c * 100, size_of(i->number)), 0, 0);
+        break;
+    case 74: /* kernels differ in whether one may ask for its own */
+        lock.l_type = i->b & 1 ? F_WRLCK : F_RDLCK;
+        result = fcntl(fd, i->number & 1 ? F_GETLK : F_OFD_GETLK, &lock);
+        result_of(result, 0, result ? 0 : (uint32_t)lock.l_type + 10 * (uint32_t)lock.l_start + 10000 * (uint32_t)lock.l_len);
+        break;
+    case 75: /* kernels differ in whether the descriptor is looked at first */
+        if (fcntl(fd, F_GETFL) < 0 || fcntl(fd, F_GETFL) & O_PATH)
+            break;
+        result = syscall(SYS_epoll_wait, fd, events, i->b & 1 ? 8 : i->number & 1 ? 0 : INT32_MAX / (i->c & 1 ? 12 : 1) , 0);
+        result_of(result, 0, result > 0 ? sum((char *)events, result * (long)sizeof *events) : 0);
+        break;
+    case 76: /* nothing may block */
+        result_of(ioctl(fd, i->b & 1 ? FIOCLEX : i->b & 2 ? FIONCLEX : 0x5421, i->b & 3 ? NULL : &(int){1}), 0, 0);
+        break;
+    default:
+        result = getsockopt(fd, SOL_SOCKET, PICK(options, i->b), &value, &length);
+        result_of(result, 0, result ? 0 : (uint32_t)value + 100 * length);
+    }
+}
+
+/* Look at a file, or change it, in memory. */
+static void run_mapping(const struct instruction *i)
+{
+    int fd = fd_of(i->a), flags = i->b & 1 ? MAP_SHARED : MAP_PRIVATE, write = i->b & 2;
+    off_t offset = i->b & 4 ? 4096 : i->b & 8 ? 100 : 0;
+    struct stat st;
+    char *mapped = mmap(NULL, 8192, PROT_READ | (write ? PROT_WRITE : 0), flags, fd, offset);
+    size_t there = 0;
+    result_of(mapped == MAP_FAILED ? -1 : 0, 0, 0);
+    if (mapped == MAP_FAILED)
+        return;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > offset)
+        there = (size_t)(st.st_size - offset) < 8192 ? (size_t)(st.st_size - offset) : 8192;
+    if (write && there)
+        memset(mapped + i->c % there, i->c, 1);
+    memcpy(buffer, mapped, there);
+    result_of((long)there, (long)there, 0);
+    munmap(mapped, 8192);
+}
+
 /* Records of a directory, as many as fit in a small buffer: how many, their names and types added to `found`. */
 struct listing {
     size_t count;
@@ -551,8 +712,37 @@ static void run_placing(const struct instruction *i)
     case 90:
         result_of(unlinkat(fd, NAME(i->b), i->c & 1 ? AT_REMOVEDIR : 0), 0, 0);
         break;
-    default:
+    case 91:
         result_of(mkdirat(fd, NAME(i->b), 0755), 0, 0);
+        break;
+    case 92:
+        result_of(symlinkat(NAME(i->b), fd, NAME(i->c)), 0, 0);
+        break;
+    case 93:
+        result_of(linkat(AT_FDCWD, NAME(i->b), fd, NAME(i->c), i->number & 1 ? AT_SYMLINK_FOLLOW : 0), 0, 0);
+        break;
+    case 94:
+        if (folders && (((lstat(NAME(i->b), &st) == 0 || fstat(fd, &st) == 0) && S_ISDIR(st.st_mode)) ||
+                        (lstat(NAME(i->c), &st) == 0 && S_ISDIR(st.st_mode))))
+            break;
+        result_of(renameat2(AT_FDCWD, NAME(i->b), AT_FDCWD, NAME(i->c), i->number & 3), 0, 0);
+        break;
+    case 95: {
+        if (i->c & 4 && i->c & 8 && fstat(fd, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+            break; /* as with modes */
+        struct timespec times[2] = {{i->number % 1000, i->c & 1 ? UTIME_OMIT : 7}, {i->number % 77, i->c & 2 ? UTIME_OMIT : 9}};
+        result_of(syscall(SYS_utimensat, i->c & 4 ? fd : AT_FDCWD, i->c & 8 ? NULL : NAME(i->b), times,
+                          i->c & 16 ? AT_SYMLINK_NOFOLLOW : 0), 0, 0);
+        result = lstat(NAME(i->b), &st);
+        result_of(result, 0, result == 0 && st.st_mtim.tv_nsec == 9 ? (uint32_t)st.st_mtim.tv_sec : 0);
+        break;
+    }
+    case 96:
+        result = syscall(SYS_getcwd, buffer, i->c & 1 ? sizeof buffer : i->c);
+        result_of(result > 0 ? 0 : result, 0, 0); /* where the folder is differs */
+        break;
+    default:
+        run_mapping(i);
     }
 }
 
@@ -626,8 +816,12 @@ static void step(const struct instruction *i)
         run_naming(i);
     else if (i->opcode == END)
         end_program();
-    else if (i->opcode < 80)
+    else if (i->opcode < 72)
         run_moving(i);
+    else if (i->opcode < 78)
+        run_asking(i);
+    else if (i->opcode < 80)
+        run_passing(i);
     else
         run_placing(i);
 }
@@ -637,6 +831,10 @@ int main(int argc, char **argv)
     static char place[300];
     static char output[1 << 16];
     struct instruction i;
+    edge = mmap(NULL, SPACE + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    edge += SPACE;
+    if (mprotect(edge, 4096, PROT_NONE))
+        return 1;
     signal(SIGPIPE, SIG_IGN);
     umask(022);
     setvbuf(stdout, output, _IOFBF, sizeof output);

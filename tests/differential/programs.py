@@ -9,13 +9,23 @@ from hypothesis import strategies as st
 
 END = struct.pack("<4BI", 255, 0, 0, 0, 0)
 
-READING = {0: "read", 1: "pread", 2: "readv", 3: "preadv", 4: "recv", 5: "preadv2"}
+READING = {
+    0: "read",
+    1: "pread",
+    2: "readv",
+    3: "preadv",
+    4: "recv",
+    5: "preadv2",
+    6: "read over the edge",
+    7: "write over the edge",
+}
 WRITING = {
     8: "write", 9: "pwrite", 10: "writev", 11: "pwritev", 12: "write of a count", 13: "send", 14: "pwritev2",
 }  # fmt: skip
 MAKING = {
     16: "open", 18: "pipe2", 19: "eventfd", 20: "socketpair", 21: "epoll_create1",
-    22: "dup", 23: "dup2", 24: "fcntl F_DUPFD", 25: "openat", 26: "close",
+    22: "dup", 23: "dup2", 24: "fcntl F_DUPFD", 25: "openat", 26: "close", 27: "dup3", 28: "close_range",
+    29: "memfd_create", 30: "seals",
 }  # fmt: skip
 LOOKING = {
     32: "lseek", 33: "fstat", 34: "F_GETFD", 35: "F_GETFL", 36: "F_SETFD", 37: "F_SETFL", 38: "poll", 39: "FIONREAD",
@@ -27,11 +37,13 @@ NAMING = {
 }  # fmt: skip
 MOVING = {
     64: "sendfile", 65: "splice", 66: "copy_file_range", 67: "tee", 68: "epoll_ctl", 69: "epoll_wait",
-    70: "shutdown", 71: "pipe size",
+    70: "shutdown", 71: "pipe size", 72: "fsync", 73: "fallocate", 74: "F_GETLK", 75: "epoll_wait of few or many",
+    76: "FIOCLEX and its like", 77: "getsockopt", 78: "sendmsg of descriptors", 79: "recvmsg",
 }  # fmt: skip
 PLACING = {
     80: "chdir", 81: "fchdir", 82: "chdir up", 83: "list in pieces", 84: "fork", 85: "setfsuid", 86: "faccessat2",
-    87: "readlinkat", 88: "fchownat", 89: "fchmod", 90: "unlinkat", 91: "mkdirat",
+    87: "readlinkat", 88: "fchownat", 89: "fchmod", 90: "unlinkat", 91: "mkdirat", 92: "symlinkat",
+    93: "linkat", 94: "renameat2", 95: "utimensat", 96: "getcwd", 97: "mmap",
 }  # fmt: skip
 NAMES = {**READING, **WRITING, **MAKING, **LOOKING, **NAMING, **MOVING, **PLACING}
 

@@ -11,6 +11,7 @@ from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.inode import Attributes, Entry, Inode
 from pysc.sentry.fs.path import Dentry, Mount, Path, display
 from pysc.sentry.fs.proc.base import PseudoFs, PseudoInode, Source, TextFile
+from pysc.sentry.fs.proc.locks import locks_held
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -147,7 +148,9 @@ class FdInfo(Source):
         flags = file.flags | (O_CLOEXEC if task.fds.cloexec(fd) else 0)
         mount = file.path.mount.id if file.path is not None else 15
         more: bytes = getattr(file, "info", b"")
-        return b"pos:\t%d\nflags:\t0%o\nmnt_id:\t%d\n%s" % (file.offset, flags, mount, more)
+        held = b"".join(b"lock:\t%s" % line for line in locks_held(task, file))
+        ino, _device = file.identity()
+        return b"pos:\t%d\nflags:\t0%o\nmnt_id:\t%d\nino:\t%d\n%s%s" % (file.offset, flags, mount, ino, held, more)
 
 
 class UncachedText(TextFile):

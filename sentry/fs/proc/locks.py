@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from os import major, minor
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,8 +12,10 @@ from pysc.sentry.kernel.host_locks import END
 from pysc.sentry.kernel.scheduler import yield_now
 
 if TYPE_CHECKING:
+    from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.fs.inode import Inode
     from pysc.sentry.kernel.kernel import Kernel
+    from pysc.sentry.kernel.locks import Owner
     from pysc.sentry.kernel.task import Task
 
 AT_ONCE: Final = 256
@@ -42,18 +44,29 @@ async def _text(kernel: Kernel) -> bytes:
                 looked += 1
                 if looked % AT_ONCE == 0:
                     await yield_now()
-    found = [line for inode, holders in locked.items() for line in _lines(inode, holders)]
-    return b"".join(b"%d: %s\n" % numbered for numbered in enumerate(found, 1))
+    return b"".join(_numbered(line for inode, holders in locked.items() for _owner, line in _lines(inode, holders)))
 
 
-def _lines(inode: Inode, holders: dict[object, int]) -> Iterator[bytes]:
+def locks_held(task: Task, file: FileDescription) -> Iterator[bytes]:
+    """Return what /proc/PID/fdinfo says of those that are held by a description, or by the process on its file."""
+    if file.path is not None and file.path.inode.locks is not None:
+        lines = _lines(file.path.inode, {file: task.group.tgid})
+        yield from _numbered(line for owner, line in lines if owner in (file, task.fds))
+
+
+def _numbered(lines: Iterable[bytes]) -> Iterator[bytes]:
+    return (b"%d: %s\n" % numbered for numbered in enumerate(lines, 1))
+
+
+def _lines(inode: Inode, holders: dict[object, int]) -> Iterator[tuple[Owner, bytes]]:
+    """Yield the owner of each lock, and what is said of it."""
     assert inode.locks is not None
     place = b"%02x:%02x:%d" % (major(inode.fs.dev), minor(inode.fs.dev), inode.ino)
     for owner, exclusive in inode.locks.whole():
-        yield _line(b"FLOCK", exclusive, holders.get(owner, 0), place, 0, END)
+        yield owner, _line(b"FLOCK", exclusive, holders.get(owner, 0), place, 0, END)
     for lock in inode.locks.records():
         kind = b"POSIX" if isinstance(lock.owner, FDTable) else b"OFDLCK"
-        yield _line(kind, lock.exclusive, lock.pid, place, lock.start, lock.end)
+        yield lock.owner, _line(kind, lock.exclusive, lock.pid, place, lock.start, lock.end)
 
 
 def _line(kind: bytes, exclusive: bool, pid: int, place: bytes, start: int, end: int) -> bytes:

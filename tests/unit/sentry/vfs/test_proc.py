@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,9 +14,12 @@ from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT, EPERM
 from pysc.cabi.linux.fcntl import AT_FDCWD
 from pysc.cabi.linux.sched import NEW_NAMESPACES
 from pysc.sentry.fs.context import FsContext
+from pysc.sentry.fs.epoll import EpollFile
+from pysc.sentry.fs.eventfd import EventFile
 from pysc.sentry.fs.mounting import make
 from pysc.sentry.fs.proc.namespaces import NS_GET_NSTYPE
 from pysc.sentry.fs.sysfs import processor_map
+from pysc.sentry.fs.timerfd import TimerFile
 from pysc.sentry.fs.tmpfs import Tmpfs
 from pysc.sentry.fs.walk import resolve
 from pysc.sentry.kernel.credentials import Credentials
@@ -206,6 +210,35 @@ def test_locks(world: World) -> None:
         b"2: POSIX  ADVISORY  WRITE 7 %s:%d 5 9" % (device, ino),
         b"3: OFDLCK ADVISORY  READ  -1 %s:%d 20 EOF" % (device, ino),
     ]
+
+
+def test_what_descriptors_are(world: World) -> None:
+    """fdinfo of what has no name, as lsof(8) and others read it; and the locks that somebody holds by it."""
+    task = world.kernel.tasks[PID]
+    event, timer = EventFile(5, True, 0), TimerFile(world.scheduler, 1, 0)
+    timer.set(1_500_000_000, 2_000_000_003, absolute=False)
+    epoll = EpollFile()
+    epoll.add(4, event, 1, 7)
+    for number, file in ((4, event), (5, timer), (6, epoll)):
+        file.get()
+        assert task.fds.install(file, 10, lowest=number) == number
+    file = task.fds.get(0)
+    locks = locks_of(file)
+    assert locks is not None
+    world.run(locks.flock(file, True, wait=False))
+    world.run(locks.lock(RecordLock(FDTable(), 1, True, 5, 9), wait=False))
+
+    def shown(number: int) -> bytes:
+        return world.get_file(b"/proc/7/fdinfo/%d" % number)
+
+    ino, device = event.identity()
+    assert b"\nino:\t%d\n" % ino in shown(4)
+    assert re.search(rb"\neventfd-count: {16}5\neventfd-id: \d+\neventfd-semaphore: 1\n$", shown(4))
+    assert b"\nclockid: 1\nticks: 0\nsettime flags: 00\nit_value: (1, 4" in shown(5)
+    assert shown(5).endswith(b"\nit_interval: (2, 3)\n")
+    assert b"\ntfd:        4 events:       19 data: %16x  pos:0 ino:%x sdev:%x\n" % (7, ino, device) in shown(6)
+    assert b"\nlock:\t1: FLOCK  ADVISORY  WRITE 7 " in shown(0)
+    assert shown(0).count(b"lock:") == 1
 
 
 def test_namespaces(world: World) -> None:
