@@ -1,5 +1,7 @@
 /* stat and its family, times, modes, statx, statfs, access. */
 #include "guest.h"
+#include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <utime.h>
