@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.signals import SIGCONT, SIGHUP, SIGKILL
 from pysc.sentry.ipc.sem import exit_sem
+from pysc.sentry.kernel.account import Usage
 from pysc.sentry.kernel.scheduler import now, yield_now
 from pysc.sentry.kernel.siginfo import SigInfo
 from pysc.sentry.kernel.task import Task, TaskState
@@ -181,7 +182,9 @@ def reap(group: ThreadGroup) -> None:
 
 def note_usage(group: ThreadGroup, memory: Memory) -> None:
     """Add what a space has used that is about to end."""
-    group.account.begin_end(*processor_times(memory.space.host_pid))
+    user, system = processor_times(memory.space.host_pid)
+    group.account.begin_end(user, system)
+    group.kernel.spent.add(Usage(user, system))
     memory.space.tell_peak(group.account)
 
 

@@ -14,6 +14,7 @@ from pysc.cabi.linux.clock import SECOND
 from pysc.cabi.linux.errors import EAGAIN
 from pysc.sentry.chance import Secrets
 from pysc.sentry.ipc.namespace import IpcNamespace
+from pysc.sentry.kernel.account import Usage
 from pysc.sentry.kernel.machine import Machine
 from pysc.sentry.kernel.scheduler import Scheduler, now
 from pysc.sentry.kernel.scheduling import Scheduling
@@ -106,6 +107,7 @@ class Kernel:
         "scheduling",
         "secrets",
         "settings",
+        "spent",
         "strace",
         "table",
         "tasks",
@@ -127,6 +129,8 @@ class Kernel:
         self.workers = workers
         """The gofer's and the C workers' client; None in tests."""
         self.machine = Machine() if machine is None else machine
+        self.spent = Usage()
+        """Processor time of all spaces that have ended."""
         self.scheduler = Scheduler(pending_interrupt)
         self.tasks: dict[int, Task] = {}
         self.groups: dict[int, ThreadGroup] = {}

@@ -11,6 +11,7 @@ from pysc.sentry.kernel.account import Usage
 from pysc.sentry.kernel.task import Task
 
 if TYPE_CHECKING:
+    from pysc.sentry.kernel.kernel import Kernel
     from pysc.sentry.kernel.thread_group import ThreadGroup
 
 _KIB_A_PAGE: Final = 4
@@ -53,6 +54,15 @@ def group_usage(group: ThreadGroup) -> Usage:
     total = group.account.own.plus(Usage())
     for host_pid in _host_pids(group):
         total.add(Usage(*processor_times(host_pid), _resident_set(host_pid)))
+    return total
+
+
+def machine_usage(kernel: Kernel) -> Usage:
+    """Return the processor time that all processes have used up to now, whoever has waited for them."""
+    total = kernel.spent.plus(Usage())
+    spaces = {task.memory.space.host_pid for task in kernel.tasks.values() if not task.memory.ended}
+    for host_pid in spaces:
+        total.add(Usage(*processor_times(host_pid)))
     return total
 
 

@@ -10,8 +10,10 @@ from pysc.sentry.fs.proc.locks import Locks
 from pysc.sentry.fs.proc.mounts import mounts_link
 from pysc.sentry.fs.proc.sysvipc import SYSVIPC
 from pysc.sentry.kernel.scheduler import now
+from pysc.sentry.kernel.usage import machine_usage
 
 if TYPE_CHECKING:
+    from pysc.sentry.kernel.kernel import Kernel
     from pysc.sentry.kernel.task import Task
 
 FILESYSTEMS: Final = (b"cgroup2", b"devpts", b"devtmpfs", b"mqueue", b"overlay", b"proc", b"sysfs", b"tmpfs")
@@ -83,12 +85,19 @@ def _meminfo(task: Task) -> bytes:
     return b"".join(lines)
 
 
+def _shares(kernel: Kernel) -> tuple[int, int, int]:
+    """Return the ticks of each processor, used and idle: which of them it was is the host's to know."""
+    used, count = machine_usage(kernel), kernel.machine.cpus
+    user, system = used.user // TICK // count, used.system // TICK // count
+    return user, system, max(0, (now() - kernel.boot_time) // TICK - user - system)
+
+
 def _stat(task: Task) -> bytes:
     kernel = task.kernel
-    idle = (now() - kernel.boot_time) // TICK
-    count = task.kernel.machine.cpus
-    lines = [b"cpu  0 0 0 %d 0 0 0 0 0 0\n" % (idle * count)]
-    lines += [b"cpu%d 0 0 0 %d 0 0 0 0 0 0\n" % (index, idle) for index in range(count)]
+    count = kernel.machine.cpus
+    user, system, idle = _shares(kernel)
+    lines = [b"cpu  %d 0 %d %d 0 0 0 0 0 0\n" % (user * count, system * count, idle * count)]
+    lines += [b"cpu%d %d 0 %d %d 0 0 0 0 0 0\n" % (index, user, system, idle) for index in range(count)]
     running = sum(other.state.value == "R" for other in kernel.tasks.values())
     lines.append(
         b"intr 0\nctxt 0\nbtime %d\nprocesses %d\nprocs_running %d\nprocs_blocked 0\nsoftirq 0 0 0 0 0 0 0 0 0 0 0\n"
@@ -99,7 +108,7 @@ def _stat(task: Task) -> bytes:
 
 def _uptime(task: Task) -> bytes:
     hundredths = (now() - task.kernel.boot_time) // TICK
-    idle = hundredths * task.kernel.machine.cpus
+    idle = _shares(task.kernel)[2] * task.kernel.machine.cpus
     return b"%d.%02d %d.%02d\n" % (hundredths // 100, hundredths % 100, idle // 100, idle % 100)
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from pysc.cabi._dispatch import ffi
+from pysc.cabi.linux.clock import SECOND, TICK
 from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT, EPERM
 from pysc.cabi.linux.fcntl import AT_FDCWD
 from pysc.cabi.linux.sched import NEW_NAMESPACES
@@ -22,15 +23,18 @@ from pysc.sentry.fs.sysfs import processor_map
 from pysc.sentry.fs.timerfd import TimerFile
 from pysc.sentry.fs.tmpfs import Tmpfs
 from pysc.sentry.fs.walk import resolve
+from pysc.sentry.kernel.account import Usage
 from pysc.sentry.kernel.credentials import Credentials
 from pysc.sentry.kernel.fd_table import FDTable
 from pysc.sentry.kernel.host_locks import END
 from pysc.sentry.kernel.kernel import Kernel
 from pysc.sentry.kernel.locks import RecordLock
 from pysc.sentry.kernel.memory import Memory
+from pysc.sentry.kernel.scheduler import now
 from pysc.sentry.kernel.session import Session
 from pysc.sentry.kernel.task import Task
 from pysc.sentry.kernel.thread_group import ThreadGroup
+from pysc.sentry.kernel.usage import processor_times
 from pysc.sentry.syscalls.locks import locks_of
 from pysc.sentry.syscalls.x86_64 import X86_64
 from tests.support.vfs_world import BUFFER, World
@@ -257,6 +261,24 @@ def test_namespaces(world: World) -> None:
     assert target(world, b"/proc/7/ns/mnt") != before
     world.creds = Credentials.of(2000, 2000)
     assert world.call("readlink", b"/proc/7/ns/mnt", BUFFER, 100) == -EACCES.errno
+
+
+def test_processor_time_of_all(world: World) -> None:
+    """Of what has ended, and of what runs: process 7 is this one on the host."""
+    kernel = world.kernel
+    kernel.spent = Usage(500 * SECOND, 300 * SECOND)
+    kernel.boot_time = now() - 2000 * SECOND
+    before = processor_times(os.getpid())
+    names, *numbers = world.get_file(b"/proc/stat").splitlines()[0].split()
+    user, nice, system, idle = map(int, numbers[:4])
+    after = processor_times(os.getpid())
+    slack = kernel.machine.cpus
+    assert names == b"cpu"
+    assert nice == 0
+    assert before[0] // TICK - slack <= user - 50000 <= after[0] // TICK
+    assert before[1] // TICK - slack <= system - 30000 <= after[1] // TICK
+    assert abs(200000 * slack - user - system - idle) <= 100
+    assert float(world.get_file(b"/proc/uptime").split()[1]) == pytest.approx(idle / 100, abs=2)
 
 
 def test_every_entry_can_be_read(world: World) -> None:
