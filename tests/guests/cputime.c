@@ -40,10 +40,36 @@ static double shown(const char *format, int id)
     return (double)(user + system) / sysconf(_SC_CLK_TCK);
 }
 
+/* What all processors have worked since the machine began, in seconds. */
+static double worked(void)
+{
+    char text[200] = {0};
+    unsigned long user, nice, system;
+    int fd = open("/proc/stat", O_RDONLY);
+    CHECK(fd >= 0 && read(fd, text, sizeof text - 1) > 0 && close(fd) == 0);
+    CHECK(sscanf(text, "cpu %lu %lu %lu", &user, &nice, &system) == 3);
+    return (double)(user + nice + system) / sysconf(_SC_CLK_TCK);
+}
+
+/* It counts for the machine, though nobody waits for who has used it. */
+static void forgotten(void)
+{
+    int gone[2];
+    char byte;
+    double before = worked();
+    CHECK(pipe(gone) == 0 && signal(SIGCHLD, SIG_IGN) != SIG_ERR);
+    pid_t child = CHILD(while (used(RUSAGE_SELF) < 0.2) ;);
+    close(gone[1]);
+    CHECK(read(gone[0], &byte, 1) == 0);
+    CHECK(waitpid(child, NULL, 0) == -1 && errno == ECHILD && signal(SIGCHLD, SIG_DFL) != SIG_ERR);
+    say("the machine has worked: %d\n", worked() - before >= 0.15);
+}
+
 int main(void)
 {
     pthread_t thread;
     clockid_t clock;
+    forgotten();
     CHECK(pthread_create(&thread, NULL, work, NULL) == 0 && pthread_getcpuclockid(thread, &clock) == 0);
     while (read_clock(clock) < 0.3)
         nap(10);
