@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pysc.cabi.linux.errors import LinuxError
+from pysc.cabi.linux.limits import PAGE
 from pysc.sentry.fs import hostproc
 from pysc.sentry.kernel.mapped_files import hear_of_mapped
 from pysc.sentry.kernel.scheduler import yield_now
@@ -27,7 +28,7 @@ AT_ONCE: Final = 256
 NAME_COLUMN: Final = 73
 OURS: Final = (b"/memfd:pysc-channel", b"/memfd:pysc-guest", b"/memfd:pysc-shared")
 """What the host calls the engine's own memory, which may for a moment lie elsewhere."""
-KEPT_NAMES: Final = (b"[vdso]", b"[vvar]")
+KEPT_NAMES: Final = (b"[vdso]", b"[vvar]", b"[vvar_vclock]")
 
 
 async def _read(task: Task, name: bytes, size: int, offset: int = 0) -> bytes:
@@ -83,21 +84,41 @@ class Range(NamedTuple):
 
 async def ranges(task: Task) -> AsyncIterator[Range]:
     """Read the host's maps and say what each range is to the guest."""
+    async for found, _sizes in _look(task, b"maps"):
+        yield found
+
+
+async def _look(task: Task, name: bytes) -> AsyncIterator[tuple[Range, dict[bytes, int]]]:
+    """Read the host's maps or smaps: yield each range as it is to the guest, and the sizes that are said of it."""
     if task.group.exited or task.memory.ended:
         return
     hear_of_mapped(task)
     first, last = task.memory.space.hidden
-    for count, line in enumerate((await _read(task, b"maps", MAPS_MAX)).splitlines(), 1):
+    found: Range | None = None
+    sizes: dict[bytes, int] = {}
+    text = await _read(task, name, MAPS_MAX)
+    if len(text) == MAPS_MAX:
+        text = text[: text.rindex(b"\n")]
+    for count, line in enumerate(text.splitlines(), 1):
         if count % AT_ONCE == 0:
             await yield_now()
         fields = line.split(None, 5)
+        if fields[0].endswith(b":"):
+            if fields[-1] == b"kB":
+                sizes[fields[0]] = int(fields[1])
+            continue
+        if found is not None:
+            yield found, sizes
+        found, sizes = None, {}
         start, _dash, end = fields[0].partition(b"-")
         low, high = int(start, 16), int(end, 16)
         if high <= LIMIT or low >= 1 << 47 or first <= low < last:
             continue
         if fields[-1].startswith(OURS):
             continue
-        yield _range(task, low, high, fields)
+        found = _range(task, low, high, fields)
+    if found is not None:
+        yield found, sizes
 
 
 def _range(task: Task, start: int, end: int, fields: list[bytes]) -> Range:
@@ -123,19 +144,58 @@ async def maps(task: Task) -> bytes:
 
 
 async def smaps(task: Task) -> bytes:
-    """Return /proc/PID/smaps: sizes of the ranges; what is resident is not told."""
-    lines = []
-    async for found in ranges(task):
-        size = (found.end - found.start) >> 10
-        lines.append(found.line() + b"\n")
-        lines.append(b"Size:           %8d kB\nKernelPageSize:        4 kB\nMMUPageSize:           4 kB\n" % size)
-        lines.append(b"Rss:            %8d kB\nPss:            %8d kB\n" % (size, size))
-        lines.append(b"Shared_Clean:          0 kB\nShared_Dirty:          0 kB\nPrivate_Clean:         0 kB\n")
-        lines.append(b"Private_Dirty:  %8d kB\nReferenced:     %8d kB\n" % (size, size))
-        lines.append(b"Anonymous:             0 kB\nSwap:                  0 kB\nLocked:                0 kB\n")
+    """Return /proc/PID/smaps, from what the host says of each range."""
+    parts = []
+    async for found, host in _look(task, b"smaps"):
+        sizes = _shown(found, host) | {b"KernelPageSize:": PAGE >> 10, b"MMUPageSize:": PAGE >> 10}
         flags = b" ".join(_FLAGS[right] for right in found.rights[:3] if right in _FLAGS)
-        lines.append(b"VmFlags: %s \n" % flags)
-    return b"".join(lines)
+        parts.append(b"%s\n%sVmFlags: %s \n" % (found.line(), _sizes(sizes), flags))
+    return b"".join(parts)
+
+
+async def smaps_rollup(task: Task) -> bytes:
+    """Return /proc/PID/smaps_rollup: the sums."""
+    first = last = 0
+    total: dict[bytes, int] = {}
+    async for found, host in _look(task, b"smaps"):
+        first, last = first or found.start, found.end
+        for name, size in _shown(found, host).items():
+            total[name] = total.get(name, 0) + size
+    if not last:
+        return b""
+    whole = Range(first, last, b"---p", 0, 0, 0, b"[rollup]")
+    return b"%s\n%s" % (whole.line(), _sizes({name: total[name] for name in total if name not in _OF_RANGES}))
+
+
+def _shown(found: Range, host: dict[bytes, int]) -> dict[bytes, int]:
+    """Return what the guest sees of a range's sizes: who else has pages of a file may be other sandboxes' business."""
+    sizes = {name: host.get(name, 0) for name in _SIZES}
+    if found.inode:
+        sizes[b"Pss:"] = sizes[b"Rss:"]
+        for kind in (b"Clean:", b"Dirty:"):
+            sizes[b"Private_" + kind] += sizes[b"Shared_" + kind]
+            sizes[b"Shared_" + kind] = 0
+    return sizes
+
+
+_SIZES: Final = (
+    b"Size:",
+    b"Rss:",
+    b"Pss:",
+    b"Shared_Clean:",
+    b"Shared_Dirty:",
+    b"Private_Clean:",
+    b"Private_Dirty:",
+    b"Referenced:",
+    b"Anonymous:",
+    b"Swap:",
+    b"Locked:",
+)
+_OF_RANGES: Final = (b"Size:", b"KernelPageSize:", b"MMUPageSize:")
+
+
+def _sizes(sizes: dict[bytes, int]) -> bytes:
+    return b"".join(b"%s%8d kB\n" % (name.ljust(16), size) for name, size in sizes.items())
 
 
 _FLAGS: Final = {ord("r"): b"rd", ord("w"): b"wr", ord("x"): b"ex"}

@@ -141,6 +141,7 @@ ENTRIES: Final[dict[bytes, ProcessEntry | LinkEntry]] = {
     b"schedstat": ProcessEntry(lambda reader, task: b"0 0 0\n"),
     b"setgroups": ProcessEntry(lambda reader, task: b"allow\n"),
     b"smaps": ProcessEntry(lambda reader, task: memory.smaps(task), private=True),
+    b"smaps_rollup": ProcessEntry(lambda reader, task: memory.smaps_rollup(task), private=True),
     b"stat": ProcessEntry(lambda reader, task: status.stat(reader, task, whole=True)),
     b"statm": ProcessEntry(lambda reader, task: status.statm(task)),
     b"status": ProcessEntry(lambda reader, task: status.status(task)),

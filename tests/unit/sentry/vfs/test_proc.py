@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -29,7 +30,7 @@ from pysc.sentry.kernel.fd_table import FDTable
 from pysc.sentry.kernel.host_locks import END
 from pysc.sentry.kernel.kernel import Kernel
 from pysc.sentry.kernel.locks import RecordLock
-from pysc.sentry.kernel.memory import Memory
+from pysc.sentry.kernel.memory import Donated, Memory
 from pysc.sentry.kernel.scheduler import now
 from pysc.sentry.kernel.session import Session
 from pysc.sentry.kernel.task import Task
@@ -108,7 +109,35 @@ def test_memory_is_looked_at_by_workers(world: World) -> None:
     assert world.get_file(b"/proc/7/cmdline") == text
     world.get_file(b"/proc/7/maps")
     world.get_file(b"/proc/7/smaps")
-    assert world.kernel.workers.asked == [b"%d/%s" % (os.getpid(), name) for name in (b"mem", b"maps", b"maps")]
+    assert world.kernel.workers.asked == [b"%d/%s" % (os.getpid(), name) for name in (b"mem", b"maps", b"smaps")]
+
+
+def test_how_much_of_memory_is_there(world: World) -> None:
+    """Process 7 is this one on the host."""
+    line = next(line for line in Path("/proc/self/maps").read_text().splitlines() if " r-xp " in line and "/" in line)
+    device, inode = line.split()[3:5]
+    known = os.makedev(*(int(part, 16) for part in device.split(":"))), int(inode)
+    world.kernel.tasks[PID].memory.donated[known] = Donated(b"/lib", 5, 77)
+    text = world.get_file(b"/proc/7/smaps")
+    ranges = re.findall(rb"^[0-9a-f]+-[0-9a-f]+ .*\n(?:\w+: +\d+ kB\n)+VmFlags: [rdwex ]+\n", text, re.M)
+    assert len(re.findall(rb"^VmFlags", text, re.M)) == len(ranges) > 20
+    for found in ranges:  # who else has a file is not told
+        size = {name: int(number) for name, number in re.findall(rb"^(\w+): +(\d+) kB$", found, re.M)}
+        assert size[b"Pss"] <= size[b"Rss"] <= size[b"Size"]
+        if b" 77 " in found.partition(b"\n")[0]:
+            assert size[b"Pss"] == size[b"Rss"]
+            assert size[b"Shared_Clean"] == size[b"Shared_Dirty"] == 0
+
+    def total(text: bytes, name: bytes) -> int:
+        return sum(map(int, re.findall(rb"^%s: +(\d+) kB$" % name, text, re.M)))
+
+    assert total(text, b"Size") > total(text, b"Rss") >= total(text, b"Pss") > total(text, b"Private_Dirty") > 0
+    assert b" 00:05 77 " in text
+    head, _newline, whole = world.get_file(b"/proc/7/smaps_rollup").partition(b"\n")
+    assert head.endswith(b" ---p 00000000 00:00 0                          [rollup]")
+    for name in (b"Rss", b"Pss", b"Anonymous"):
+        assert total(whole, name) == pytest.approx(total(text, name), rel=0.2)
+    assert total(whole, b"Size") == 0
 
 
 def test_status(world: World) -> None:
