@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import time
+from contextlib import suppress
 from typing import Final
 
 GUESTS: Final = ("pysc-guest", "memfd:pysc-gues")
@@ -78,6 +79,15 @@ def children(pid: int) -> list[tuple[int, str]]:
             return [(child, _name(child)) for child in map(int, file.read().split())]
     except OSError:
         return []  # it has ended, or a kernel without CONFIG_PROC_CHILDREN
+
+
+def children_by_inner_pid(pid: int) -> dict[int, int]:
+    """Return the pids of a process's children by what they are called in their own pid namespace."""
+    found = {}
+    for child, _ in children(pid):
+        with suppress(OSError), open(f"/proc/{child}/status", encoding="utf-8", errors="replace") as file:
+            found.update({int(row.split()[-1]): child for row in file if row.startswith("NSpid:")})
+    return found
 
 
 def _name(pid: int) -> str:

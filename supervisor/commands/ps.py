@@ -12,6 +12,7 @@ from pysc.supervisor.failure import Failure
 from pysc.supervisor.flags import Help
 from pysc.supervisor.log import Log
 from pysc.supervisor.options import GlobalOptions, state_root
+from pysc.supervisor.reaping import children_by_inner_pid
 from pysc.supervisor.remote import answered
 from pysc.supervisor.state import Store
 from pysc.urpc.schema import supervisor as protocol
@@ -27,12 +28,14 @@ def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -
     """Print the processes of ``ID``."""
     (container,) = arguments
     store = Store(state_root(options))
-    if store.load(container).status == "stopped":
+    state = store.load(container)
+    if state.status == "stopped":
         raise Failure("container not running")
     with answered(container):
         processes = ask(store.control(container), protocol.Processes()).processes
     if own.format == "json":
-        print(json.dumps([process.host_pid for process in processes]))
+        pids = children_by_inner_pid(state.daemons.get("sentry", 0))  # the sentry sees its own pid namespace only
+        print(json.dumps([pids[process.host_pid] for process in processes if process.host_pid in pids]))
         return 0
     print(f"{'UID':>6} {'PID':>6} {'PPID':>6} S COMMAND")
     for process in processes:

@@ -190,6 +190,7 @@ class Process(Message):
     state: Annotated[str, Meta(max_length=1)]
     command: Annotated[str, Meta(max_length=64)]
     host_pid: Count = 0
+    """In the sentry's pid namespace."""
 
 
 class ProcessList(Message):
