@@ -98,6 +98,7 @@ class Container:
             limits[resource] = pair
         group = await start_program(kernel, boot.args, boot.env, creds, context, fds, limits, path)
         group.oom_score_adj = boot.oom_score_adj
+        group.unprotected = boot.ordinary
         if self._terminal is not None:
             self._terminal.tty.control(group.leader)
 

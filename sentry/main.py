@@ -55,7 +55,7 @@ MANY_YOUNG: Final = 60_000
 class Sentry:
     """The kernel with its peers: the supervisor on the control socket, and the gofer."""
 
-    __slots__ = ("_control", "_control_socket", "_ordinary", "container", "gofer", "kernel", "platform")
+    __slots__ = ("_control", "_control_socket", "container", "gofer", "kernel", "platform")
 
     def __init__(self, control: socket.socket, boot: schema.Boot) -> None:
         """Make everything that needs what lock-down takes away.
@@ -83,7 +83,6 @@ class Sentry:
         self.gofer = Client(GOFER, self.platform, scheduler, Completion, build=BUILD, on_silence=self._on_silent_gofer)
         self.gofer.connect(socket.socket(fileno=boot.fds.gofer))
         self.container = Container(self.kernel, boot, self.gofer)
-        self._ordinary = boot.ordinary
         self._control_socket = control
         self._control: Server | None = None
 
@@ -164,8 +163,7 @@ class Sentry:
         if info is not None:
             for target in targets:
                 # From outside: init has no protection against its own container's runtime.
-                forced = request.signo == signal.SIGKILL or self._ordinary
-                target.unprotected = target.unprotected or (target.is_init and forced)
+                target.unprotected = target.unprotected or (target.is_init and request.signo == signal.SIGKILL)
                 send_signal(target, info)
         return schema.Empty()
 

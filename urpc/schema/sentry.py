@@ -119,7 +119,7 @@ class Boot(msgspec.Struct, frozen=True):
     capabilities: Capabilities
     no_new_privileges: bool
     ordinary: bool
-    """The first process is a command like any other (``do``): signals from outside act on it by default, too."""
+    """The first process is a command like any other (``do``): signals act on it by default, too."""
     rlimits: dict[int, tuple[int, int]]
     """By RLIMIT_* number: soft, hard (2**64-1 is unlimited); only those that the spec names."""
     oom_score_adj: int

@@ -99,6 +99,14 @@ def test_quit_and_end_of_file(bash: Terminal) -> None:
     assert bash.finish() == 9
 
 
+@pytest.mark.parametrize(("key", "status"), [("\x03", 130), ("\x1c", 131)], ids=["^C", "^\\"])
+def test_keys_end_a_command_that_is_the_first_process(sandbox: Sandbox, key: str, status: int) -> None:
+    with Terminal(sandbox.command("/bin/sh", "-c", "echo begun; exec sleep 100")) as terminal:
+        terminal.expect("begun\r\n")
+        terminal.type(key)
+        assert terminal.finish() == status
+
+
 def test_window_size(bash: Terminal) -> None:
     bash.type("stty size\r")
     bash.expect("24 80\r\n.*ready> ")
