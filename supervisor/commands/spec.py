@@ -36,7 +36,9 @@ class Options(msgspec.Struct, frozen=True):
 def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -> int:
     """Write ``config.json``."""
     path = os.path.join(own.bundle, "config.json")
-    text = msgspec.json.format(msgspec.json.encode(template(arguments)), indent=4)
+    spec = msgspec.to_builtins(template(arguments))
+    spec["process"] |= {"user": {"uid": 0, "gid": 0}, "cwd": "/"}  # runc wants them, though they are the defaults
+    text = msgspec.json.format(msgspec.json.encode(spec), indent=4)
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o664)
     except FileExistsError:

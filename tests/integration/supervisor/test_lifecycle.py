@@ -139,6 +139,23 @@ def test_delete_force_of_nothing_is_fine_without_an_environment(runtime: Runtime
         assert (done.returncode, done.stderr) == (0, b"")
 
 
+def test_spec(runtime: Runtime) -> None:
+    bundle = runtime.bundle(name="made")
+    (bundle / "config.json").unlink()
+    assert runtime.run("spec", "-b", bundle, "sleep", "--for=ever").returncode == 0
+    written = (bundle / "config.json").read_bytes()
+    process = json.loads(written)["process"]
+    assert process["args"] == ["sleep", "--for=ever"]
+    assert process["user"] == {"uid": 0, "gid": 0}
+    assert process["cwd"] == "/"  # without it runc refuses the bundle
+    again = runtime.run("spec", "-b", bundle)
+    assert (again.returncode, again.stdout) == (128, "")
+    assert "already exists" in again.stderr
+    assert (bundle / "config.json").read_bytes() == written
+    made = runtime.bundle("sleep", process=process | {"terminal": False, "args": ["exit", "3"]}, name="made")
+    assert runtime.run("run", "-b", made, "box").returncode == 3
+
+
 def test_ps(runtime: Runtime) -> None:
     runtime.run("run", "-d", "-b", runtime.bundle("sleep"), "box", capture_output=False)
     assert runtime.run("ps", "box").stdout.splitlines()[1].split() == ["0", "1", "0", "S", "sleep"]
