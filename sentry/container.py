@@ -91,7 +91,10 @@ class Container:
         creds = self._credentials()
         path = await self._find_program(setup, context, creds)
         fds = FDTable()
-        for number, file in enumerate(self._standard_files(namespace)):
+        files = self._standard_files(namespace)
+        if self._terminal is not None and files[0].path is not None:
+            await self._show_console(setup, files[0].path)
+        for number, file in enumerate(files):
             assert fds.install(file, 3) == number
         limits = list(DEFAULT_LIMITS)
         for resource, pair in boot.rlimits.items():
@@ -237,6 +240,15 @@ class Container:
         if denied:
             raise EACCES(f'exec: "{_shown(name)}": permission denied')
         raise ENOENT(f'exec: "{_shown(name)}": executable file not found in $PATH')
+
+    async def _show_console(self, setup: Task, terminal: Path) -> None:
+        """Have the container's terminal at /dev/console, too, as the OCI wants it."""
+        if await _existing(setup, b"/dev") is None:
+            return
+        try:
+            bind_at(terminal, await _mount_point(setup, b"/dev/console", S_IFREG), recursive=False)
+        except LinuxError as error:
+            self._kernel.log.warning(f"no /dev/console: {_said(error)}")
 
     def _standard_files(self, namespace: MountNamespace) -> list[FileDescription]:
         owner = Owner(self._boot.uid, self._boot.gid)

@@ -39,6 +39,6 @@ def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -
         return 0
     print(f"{'UID':>6} {'PID':>6} {'PPID':>6} S COMMAND")
     for process in processes:
-        state, command = (text.encode("unicode_escape").decode() for text in (process.state, process.command))
-        print(f"{process.uid:>6} {process.pid:>6} {process.ppid:>6} {state} {command}")
+        letter, command = (text.encode("unicode_escape").decode() for text in (process.state, process.command))
+        print(f"{process.uid:>6} {process.pid:>6} {process.ppid:>6} {letter} {command}")
     return 0

@@ -99,6 +99,12 @@ def test_quit_and_end_of_file(bash: Terminal) -> None:
     assert bash.finish() == 9
 
 
+def test_the_terminal_is_the_console(sandbox: Sandbox) -> None:
+    with Terminal(sandbox.command("/bin/sh", "-c", "tty; tty </dev/console; echo shown >/dev/console")) as terminal:
+        terminal.expect("/dev/pts/0\r\n/dev/console\r\nshown\r\n")
+        assert terminal.finish() == 0
+
+
 @pytest.mark.parametrize(("key", "status"), [("\x03", 130), ("\x1c", 131)], ids=["^C", "^\\"])
 def test_keys_end_a_command_that_is_the_first_process(sandbox: Sandbox, key: str, status: int) -> None:
     with Terminal(sandbox.command("/bin/sh", "-c", "echo begun; exec sleep 100")) as terminal:
