@@ -5,158 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from pysc.cabi.linux import fcntl, ipc, mman, sched, signals
-from pysc.cabi.linux.errors import BY_NUMBER, EBADF, LinuxError
+from pysc.cabi.linux import signals
+from pysc.cabi.linux.errors import BY_NUMBER, LinuxError
 from pysc.sentry.kernel.scheduler import Interrupted, now
+from pysc.sentry.strace_arguments import KEPT, Call, Formatter, formatter, number, quote, signal_set
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.siginfo import SigInfo
     from pysc.sentry.kernel.task import Task
     from pysc.sentry.syscalls.table import Row
 
-Formatter = Callable[["Task", int], str]
-
-_STRING_MAX: Final = 256
-_ESCAPES: Final = {0x22: '\\"', 0x5C: "\\\\", 0x0A: "\\n", 0x0D: "\\r", 0x09: "\\t"}
-_FD_NAMES: Final = frozenset(
-    {"fd", "dirfd", "oldfd", "newfd", "olddirfd", "newdirfd", "epfd", "out_fd", "in_fd", "mqdes"}
-)
-_SIGNAL_NAMES: Final = frozenset({"signo", "signum", "sig"})
-_MODE_NAMES: Final = frozenset({"mode"})
-
-
-def _names(module: Any, *prefixes: str, but: Sequence[str] = ()) -> dict[int, str]:
-    found = {
-        value: name
-        for name, value in vars(module).items()
-        if name.startswith(prefixes) and isinstance(value, int) and value and name not in but
-    }
-    return {value: name for value, name in found.items() if value & (value - 1) == 0}
-
-
-_OPEN: Final = _names(fcntl, "O_")
-_PROT: Final = _names(mman, "PROT_")
-_MAP: Final = _names(mman, "MAP_")
-_CLONE: Final = _names(sched, "CLONE_", but=("CLONE_ARGS_SIZE_VER0",))
-_AT: Final = _names(fcntl, "AT_")
 _CODES: Final = {
     value: name for name, value in vars(signals).items() if name.startswith("SI_") and isinstance(value, int)
 }
 _CHILD_CODES: Final = {value: name for name, value in vars(signals).items() if name.startswith("CLD_")}
 _SEGV_CODES: Final = {value: name for name, value in vars(signals).items() if name.startswith("SEGV_")}
-_WITH_BUFFERS: Final = frozenset(
-    {
-        "read",
-        "write",
-        "pread64",
-        "pwrite64",
-        "sendto",
-        "recvfrom",
-        "readlink",
-        "readlinkat",
-        "getcwd",
-        "mq_timedsend",
-        "mq_timedreceive",
-    }
-)
-"""Their ``buf`` or ``msg_ptr`` is shown, not only its address."""
-_IPC: Final = _names(ipc, "IPC_CREAT", "IPC_EXCL", "IPC_NOWAIT")
-_SHMAT: Final = _names(ipc, "SHM_RDONLY", "SHM_RND", "SHM_REMAP", "SHM_EXEC")
-_MSG: Final = _names(ipc, "IPC_NOWAIT", "MSG_NOERROR", "MSG_EXCEPT", "MSG_COPY")
-_COMMANDS: Final = {"shmctl": ipc.SHM_COMMANDS, "semctl": ipc.SEM_COMMANDS, "msgctl": ipc.MSG_COMMANDS}
-_CREATING: Final = {
-    "semflg": _IPC,
-    "msgflg": _IPC,
-    "shmflg": _names(ipc, "IPC_CREAT", "IPC_EXCL", "SHM_HUGETLB", "SHM_NORESERVE"),
-}
-"""Flags that have a mode in them, by the name of the argument of semget(2) and its kin."""
-_FLAGS: Final = {
-    ("openat", "flags"): _OPEN,
-    ("open", "flags"): _OPEN,
-    ("mq_open", "oflag"): _OPEN,
-    ("pipe2", "flags"): _OPEN,
-    ("dup3", "flags"): _OPEN,
-    ("mmap", "prot"): _PROT,
-    ("mprotect", "prot"): _PROT,
-    ("mmap", "flags"): _MAP,
-    ("clone", "flags"): _CLONE,
-    ("unshare", "flags"): _CLONE,
-    ("newfstatat", "flags"): _AT,
-    ("statx", "flags"): _AT,
-    ("execveat", "flags"): _AT,
-    ("faccessat2", "flags"): _AT,
-    ("fchownat", "flags"): _AT,
-    ("unlinkat", "flags"): _AT,
-    ("linkat", "flags"): _AT,
-    ("msgrcv", "msgflg"): _MSG,
-    ("msgsnd", "msgflg"): _MSG,
-    ("shmat", "shmflg"): _SHMAT,
-}
-
-
-def _fd(task: Task, value: int) -> str:
-    if value == fcntl.AT_FDCWD:
-        return "AT_FDCWD"
-    try:
-        file = task.fds.get_raw(value)
-    except EBADF:
-        return str(value)
-    if file.path is None:
-        return f"{value}<{type(file).__name__}>"
-    from pysc.sentry.fs.path import show
-
-    return f"{value}<{quote(show(file.path, task.fs.root))}>"
-
-
-def _signal(_task: Task, value: int) -> str:
-    return signals.NAMES.get(value, str(value))
-
-
-def _mode(_task: Task, value: int) -> str:
-    return f"{value:#o}"
-
-
-def _number(_task: Task, value: int) -> str:
-    return str(value) if -(1 << 16) < value < 1 << 16 else hex(value)
-
-
-def _buffer(task: Task, value: int) -> str:
-    return _number(task, value)
-
-
-def _flags(names: dict[int, str]) -> Formatter:
-    def show(_task: Task, value: int) -> str:
-        words = [name for bit, name in names.items() if value & bit]
-        rest = value & ~sum(bit for bit in names if value & bit)
-        return "|".join([*words, hex(rest)] if rest or not words else words)
-
-    return show
-
-
-def _flags_and_mode(names: dict[int, str]) -> Formatter:
-    def show(_task: Task, value: int) -> str:
-        words = [name for bit, name in names.items() if value & bit]
-        return "|".join([*words, f"{value & ~sum(bit for bit in names if value & bit):#05o}"])
-
-    return show
-
-
-def _key(_task: Task, value: int) -> str:
-    return f"{value & 0xFFFF_FFFF:#x}" if value else "IPC_PRIVATE"
-
-
-def _one_of(names: dict[int, str]) -> Formatter:
-    return lambda _task, value: names.get(value, str(value))
-
-
-def quote(data: bytes, most: int = _STRING_MAX) -> str:
-    """Return bytes as a line may hold them."""
-    text = "".join(chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else _escape(byte) for byte in data[:most])
-    return f'"{text}"' + ("..." if len(data) > most else "")
-
-
-def _escape(byte: int) -> str:
-    return _ESCAPES.get(byte) or f"\\x{byte:02x}"
 
 
 def show_siginfo(info: SigInfo) -> str:
@@ -187,35 +50,53 @@ def show_siginfo(info: SigInfo) -> str:
     return "{" + ", ".join(f"si_{name}={value}" for name, value in [*fields, *rest]) + "}"
 
 
+class Current:
+    """The call that a task is in, or was in last."""
+
+    __slots__ = ("args", "copied", "row", "started", "strings")
+
+    def __init__(self, row: Row | None, args: tuple[int, ...]) -> None:
+        self.row = row
+        self.args = args
+        self.started = now()
+        self.copied: dict[int, bytes] = {}
+        """The beginnings of what it copied, by address."""
+        self.strings: dict[int, Sequence[bytes]] = {}
+
+
 class Strace:
     """Prints through ``write(level, line)``; ``names`` limits it to those calls (None: all).
 
     ``most`` bytes of a buffer are shown: what the call copied in or out at its address.
     """
 
-    __slots__ = ("_copied", "_formatters", "_most", "_names", "_started", "_write")
+    __slots__ = ("_current", "_formatters", "_most", "_names", "_write")
 
     def __init__(self, write: Callable[[str, str], None], names: frozenset[str] | None = None, most: int = 64) -> None:
         self._most = most
-        self._copied: dict[int, dict[int, bytes]] = {}
-        """The beginnings of what the call in progress of a task copied, by tid and address."""
+        self._current: dict[Task, Current] = {}
         self._write = write
         self._names = names
         self._formatters: dict[str, list[Formatter]] = {}
-        self._started: dict[int, int] = {}
-        """When the call in progress of a task began, by tid."""
 
-    def on_enter(self, task: Task, nr: int, row: Row | None, args: tuple[int, ...]) -> None:
+    def on_enter(self, task: Task, row: Row | None, args: tuple[int, ...]) -> None:
         """A call begins (or begins again)."""
-        del nr, row, args
-        self._copied.pop(task.tid, None)
-        if task.record is None:
-            self._started[task.tid] = now()
+        before, current = self._current.get(task), Current(row, args)
+        if before is not None and task.record is not None:
+            current.started = before.started
+        self._current[task] = current
 
     def on_copy(self, task: Task, address: int, data: bytes | bytearray | memoryview) -> None:
         """Memory of the guest is read, or is about to be written."""
-        if self._most:
-            self._copied.setdefault(task.tid, {}).setdefault(address, bytes(data[: self._most + 1]))
+        current = self._current.get(task)
+        if current is not None:
+            current.copied.setdefault(address, bytes(data[: max(KEPT, self._most + 1)]))
+
+    def on_strings(self, task: Task, address: int, strings: Sequence[bytes]) -> None:
+        """A C string or an array of them is read."""
+        current = self._current.get(task)
+        if current is not None:
+            current.strings.setdefault(address, strings)
 
     def on_exit(
         self,
@@ -230,17 +111,18 @@ class Strace:
         """A call has a result, or (None) was interrupted."""
         if not self._wants(row):
             return
-        took = (now() - self._started.get(task.tid, now())) / 1e9
-        self._line(task, f"{self._call(task, nr, row, args, values)} = {_result(result, error)} <{took:.6f}>")
+        current = self._current.get(task)
+        took = (now() - current.started if current is not None else 0) / 1e9
+        self._line(task, f"{self._call(task, nr, row, args, values, result)} = {_result(result, error)} <{took:.6f}>")
 
     def on_native(self, task: Task, nr: int, row: Row, args: tuple[int, ...]) -> None:
         """A call goes to the host."""
         if self._wants(row):
-            self._line(task, f"{self._call(task, nr, row, args, ())} = <by the host>")
+            self._line(task, f"{self._call(task, nr, row, args, (), None)} = <by the host>")
 
     def on_sigreturn(self, task: Task, mask: int) -> None:
         """A handler has returned."""
-        self._line(task, f"rt_sigreturn({{mask={mask:#x}}})")
+        self._line(task, f"rt_sigreturn({{mask={signal_set(mask)}}})")
 
     def on_signal(self, task: Task, info: SigInfo) -> None:
         """A signal is delivered."""
@@ -252,13 +134,14 @@ class Strace:
         self._line(task, f"+++ new {kind} {child.tid} +++")
 
     def on_exec(self, task: Task) -> None:
-        """A program was executed."""
-        self._line(task, f"+++ executed as {quote(task.comm)} +++")
+        """A program was executed: the call does not come back."""
+        current = self._current.get(task)
+        if current is not None and current.row is not None and self._wants(current.row):
+            self._line(task, f"{self._call(task, 0, current.row, current.args, (), 0)} = 0")
 
     def on_end(self, task: Task, status: int) -> None:
         """A task has ended; ``status`` as wait(2) encodes it."""
-        self._started.pop(task.tid, None)
-        self._copied.pop(task.tid, None)
+        self._current.pop(task, None)
         how = (
             f"killed by {signals.NAMES.get(status & 0x7F, status & 0x7F)}" if status & 0x7F else f"exited {status >> 8}"
         )
@@ -270,56 +153,36 @@ class Strace:
     def _line(self, task: Task, text: str) -> None:
         self._write("info", f"[{task.tid:5}] {task.comm.decode('ascii', 'backslashreplace')} {text}")
 
-    def _call(self, task: Task, nr: int, row: Row | None, args: tuple[int, ...], values: Sequence[Any]) -> str:
+    def _call(
+        self, task: Task, nr: int, row: Row | None, args: tuple[int, ...], values: Sequence[Any], result: int | None
+    ) -> str:
         if row is None:
             return f"syscall_{nr}({', '.join(map(hex, args))})"
         if row.handler is None:
             return f"{row.name}({', '.join(map(hex, args))})"
         formatters = self._formatters.get(row.name)
         if formatters is None:
-            formatters = self._formatters[row.name] = _formatters(row)
+            code = row.handler.__code__
+            formatters = [formatter(row.name, name) for name in code.co_varnames[1 : code.co_argcount]]
+            self._formatters[row.name] = formatters
+        current = self._current.get(task)
+        copied, strings = ({}, {}) if current is None else (current.copied, current.strings)
+        call = Call(task, copied, strings, args, result, self._most)
         shown = []
-        copied = self._copied.get(task.tid, {}) if row.name in _WITH_BUFFERS else {}
-        for index, (formatter, decode) in enumerate(zip(formatters, row.decoders, strict=True)):
+        for index, (show, decode) in enumerate(zip(formatters, row.decoders, strict=True)):
+            string = strings.get(args[index], ())
             if index < len(values) and isinstance(values[index], bytes):
                 shown.append(quote(values[index]))
+            elif len(string) == 1 and (decode is None or show is number):
+                shown.append(quote(string[0]))
             elif decode is None:
                 shown.append(hex(args[index]))
-            elif formatter is _buffer and args[index] in copied:
-                shown.append(quote(copied[args[index]], self._most))
             else:
                 try:
-                    shown.append(formatter(task, decode(args[index])))
+                    shown.append(show(call, decode(args[index])))
                 except LinuxError:
                     shown.append(hex(args[index]))
         return f"{row.name}({', '.join(shown)})"
-
-
-def _formatters(row: Row) -> list[Formatter]:
-    assert row.handler is not None
-    code = row.handler.__code__
-    found: list[Formatter] = []
-    for name in code.co_varnames[1 : code.co_argcount]:
-        names = _FLAGS.get((row.name, name))
-        if names is not None:
-            found.append(_flags(names))
-        elif name in _FD_NAMES:
-            found.append(_fd)
-        elif name in _CREATING:
-            found.append(_flags_and_mode(_CREATING[name]))
-        elif name == "cmd" and row.name in _COMMANDS:
-            found.append(_one_of(_COMMANDS[row.name]))
-        elif name == "key":
-            found.append(_key)
-        elif name in _SIGNAL_NAMES:
-            found.append(_signal)
-        elif name in _MODE_NAMES:
-            found.append(_mode)
-        elif name in ("buf", "msg_ptr"):
-            found.append(_buffer)
-        else:
-            found.append(_number)
-    return found
 
 
 def _result(result: int | None, error: BaseException | None) -> str:

@@ -114,7 +114,7 @@ def dispatch(task: Task, nr: int, args: tuple[int, ...]) -> None:
     kernel = task.kernel
     row = kernel.table.rows.get(nr)
     if kernel.strace is not None:
-        kernel.strace.on_enter(task, nr, row, args)
+        kernel.strace.on_enter(task, row, args)
     if row is None or row.handler is None:
         _note_refused(kernel, task, nr, row)
         result = -ENOSYS.errno if row is None else -row.errno

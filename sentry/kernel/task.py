@@ -336,7 +336,17 @@ class Task:
 
     async def copy_in_string(self, address: int, limit: int = 4096) -> bytes:
         """Copy a C string in.  EFAULT, ENAMETOOLONG."""
-        return await self.thread.copy_in_string(address, limit)
+        string = await self.thread.copy_in_string(address, limit)
+        if self.kernel.strace is not None:
+            self.kernel.strace.on_strings(self, address, (string,))
+        return string
+
+    async def copy_in_strings(self, address: int, limit: int) -> list[bytes]:
+        """Copy an array of C strings in, ``limit`` bytes in all.  EFAULT, E2BIG."""
+        strings = await self.thread.copy_in_strings(address, limit)
+        if self.kernel.strace is not None:
+            self.kernel.strace.on_strings(self, address, strings)
+        return strings
 
     async def copy_out(self, address: int, data: bytes | bytearray | memoryview) -> None:
         """Copy to guest memory now.  EFAULT."""

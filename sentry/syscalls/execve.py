@@ -37,8 +37,8 @@ async def _execute(task: Task, dirfd: int, path: bytes, argv: int, envp: int, fl
     file = await open_exec(task, dirfd, path, how)
     file.get()
     try:
-        arguments = await task.thread.copy_in_strings(argv, ARGUMENTS_MAX) if argv else []
-        environment = await task.thread.copy_in_strings(envp, ARGUMENTS_MAX) if envp else []
+        arguments = await task.copy_in_strings(argv, ARGUMENTS_MAX) if argv else []
+        environment = await task.copy_in_strings(envp, ARGUMENTS_MAX) if envp else []
         lasting = dirfd == AT_FDCWD or path.startswith(b"/") or not task.fds.cloexec(dirfd)
         await execute(task, file, _name(dirfd, path), arguments, environment, lasting=lasting)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -313,6 +314,54 @@ def test_buffers_are_traced(real: RealRuntime) -> None:
     assert done.stdout == 'a"\n12345'
     assert r"write(1<HostStream>, \"a\\\"\\n\", 3) = 3" in done.stderr
     assert r"write(1<HostStream>, \"1234\"..., 5) = 5" in done.stderr
+
+
+TRACED = """
+import os, select, signal, socket
+fd = os.open("/tmp/file", os.O_RDWR | os.O_CREAT | os.O_SYNC, 0o640)
+os.writev(fd, [b"one", b"two"])
+os.lseek(fd, 0, os.SEEK_END)
+os.stat("/tmp/file")
+os.setxattr("/tmp/file", "user.name", b"")
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGTERM])
+signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+poll = select.poll()
+poll.register(os.pipe()[0], select.POLLIN | select.POLLHUP)
+poll.poll(1)
+try:
+    socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).connect("/tmp/none")
+except OSError:
+    pass
+if os.fork() == 0:
+    os.execve("/bin/sh", ["sh", "-c", "exit 3"], {"A": "b"})
+os.wait()
+os.access("/tmp/file", os.F_OK)
+"""
+
+
+def test_what_calls_say_is_decoded(real: RealRuntime) -> None:
+    names = "openat writev lseek newfstatat setxattr rt_sigprocmask rt_sigaction poll pipe2 connect socket execve"
+    real.flags = ["--strace", f"--strace-syscalls={','.join(names.split())},wait4,access"]
+    done = real.run("do", "--", "/usr/bin/python3", "-ISc", TRACED)
+    lines = re.findall(r'^time=\S+ level=info msg="\[ +\d+\] \S+ (.*?)(?: <\d+\.\d+>)?"$', done.stderr, re.M)
+    lines = [re.sub(r"0x[0-9a-f]{9,}", "POINTER", line.replace('\\"', '"')) for line in lines]
+    for expected in (
+        'openat(AT_FDCWD, "/tmp/file", O_RDWR|O_SYNC|O_CREAT|O_CLOEXEC, 0o640) = 3',
+        'writev(3<"/tmp/file">, [{iov_base="one", iov_len=3}, {iov_base="two", iov_len=3}], 2) = 6',
+        'lseek(3<"/tmp/file">, 0, SEEK_END) = 6',
+        'newfstatat(AT_FDCWD, "/tmp/file", {mode=S_IFREG|0o640, size=6, ...}, 0) = 0',
+        "pipe2([4, 5], O_CLOEXEC) = 0",
+        "poll([{fd=4, events=POLLIN|POLLHUP}], 1, 1) = 0",
+        "rt_sigprocmask(SIG_BLOCK, [USR1 TERM], [], 8) = 0",
+        "socket(AF_UNIX, SOCK_DGRAM|SOCK_CLOEXEC, 0) = 6",
+        'connect(6<UnixSocket>, {sa_family=AF_UNIX, sun_path="/tmp/none"}, 12) = -2 ENOENT',
+        'execve("/bin/sh", ["sh", "-c", "exit 3"], POINTER /* 1 strings */) = 0',
+        "wait4(-1, [{WIFEXITED(s) && WEXITSTATUS(s) == 3}], 0, 0) = 2",
+        'access("/tmp/file", F_OK) = 0',
+    ):
+        assert expected in lines, done.stderr
+    assert any(line.startswith('setxattr("/tmp/file", "user.name", ') for line in lines)
+    assert any(line.startswith("rt_sigaction(SIGUSR2, {sa_handler=SIG_IGN, sa_mask=[], sa_flags=SA_") for line in lines)
 
 
 def test_out_of_memory(real: RealRuntime, need: Callable[[str], str], root_user: None) -> None:
