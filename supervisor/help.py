@@ -37,7 +37,7 @@ DETAILS: Final = {
     "do": "The sandbox sees the whole file system of the host, but not its processes, devices and network, and\n"
     "writes to memory.  With a terminal as stdin and stdout the program gets one, with job control.",
     "run": "The bundle is a directory with an OCI config.json and a root file system.  The container and its\n"
-    "state are gone when the command ends.",
+    "state are gone when the command ends, but with --detach stay until pysc delete.",
     "create": "The pid of the container, which is its supervisor's, ends with the container's exit status.",
     "kill": "SIGNAL is a number or a name, with or without SIG.  Flags stand before the ID.",
     "supervise": "Ends when the program has ended and the policy does not restart it.  $NOTIFY_SOCKET is told\n"
@@ -76,15 +76,17 @@ def _overview() -> list[Section]:
 
 def _command(name: str) -> list[Section]:
     command = COMMANDS[name]
-    sections: list[Section] = [
-        ("Usage", f"  pysc [global flags] {name} [flags] {command.arguments}\n"),
-        ("", f"{command.about[0].upper()}{command.about[1:]}.  {DETAILS.get(name, '')}".rstrip() + "\n"),
-    ]
+    rows = []
     if name != "help":
         module = importlib.import_module(f"pysc.supervisor.commands.{command.module}")
         rows = flags.describe(module.Options)
-        if rows:
-            sections.append(("Flags", rows))
+    usage = f"  pysc [global flags] {name} {'[flags] ' if rows else ''}{command.arguments}".rstrip()
+    sections: list[Section] = [
+        ("Usage", usage + "\n"),
+        ("", f"{command.about[0].upper()}{command.about[1:]}.  {DETAILS.get(name, '')}".rstrip() + "\n"),
+    ]
+    if rows:
+        sections.append(("Flags", rows))
     return sections
 
 

@@ -32,7 +32,7 @@ class GlobalOptions(msgspec.Struct, frozen=True):
     strace_syscalls: Annotated[str, Help("with --strace: only these, separated by commas", "NAMES")] = ""
     strace_log_size: Annotated[int, Help("with --strace: show at most N bytes of a buffer", "N", least=0)] = 64
     platform: Annotated[Literal["systrap", "ptrace", "kvm"], Help("how guest code is run")] = "systrap"
-    network: Annotated[Literal["none", "sandbox", "host"], Help("only none exists so far: no link but loopback")] = (
+    network: Annotated[Literal["none", "sandbox", "host"], Help("only none exists so far: no network at all")] = (
         "none"
     )
     file_access: Annotated[Access, Help("who may change the root's files: the sandbox alone, or others as well")] = (
@@ -47,7 +47,7 @@ class GlobalOptions(msgspec.Struct, frozen=True):
     unsafe_no_namespaces: Annotated[
         bool, Help("go on where namespaces are not allowed; the daemons then see the host's processes and mounts")
     ] = False
-    host_uds: Annotated[bool, Help("let the sandbox connect to Unix sockets that it finds in mounts")] = False
+    host_uds: Annotated[bool, Help("let the sandbox connect to Unix sockets of mounts; not there yet")] = False
     systemd_cgroup: Annotated[bool, Help("accepted for containerd; cgroups are made without systemd", hidden=True)] = (
         False
     )
@@ -80,5 +80,7 @@ def check(options: GlobalOptions) -> None:
         raise UsageError("--overlay needs a root that nobody else changes: drop --file-access=shared")
     if options.platform != "systrap":
         raise UsageError(f"--platform={options.platform} is not there yet: use --platform=systrap")
+    if options.host_uds:
+        raise UsageError("--host-uds is not there yet: Unix sockets of the host refuse connections")
     if options.map_owners and os.geteuid() == 0:
         raise UsageError("--map-owners is for callers without root: owners are kept in the file system itself here")

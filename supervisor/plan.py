@@ -128,7 +128,6 @@ def make(
             debug=options.debug,
             log_format=options.log_format,
             file_access_direct=options.file_access_direct == "on",
-            host_uds=options.host_uds,
             network=options.network,
         ),
         annotations=dict(spec.annotations or {}),

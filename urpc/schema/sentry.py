@@ -81,7 +81,6 @@ class Flags(msgspec.Struct, frozen=True):
     """text or json: how each line in the log descriptor looks."""
     file_access_direct: bool = True
     """Read below the trees; false: everything through the gofer, ``trees`` is empty."""
-    host_uds: bool = False
     network: str = "none"
 
 

@@ -185,6 +185,7 @@ def test_no_bundle(runtime: Runtime) -> None:
         (["delete", "nothing"], ["container does not exist"]),
         (["--log=/nowhere/log", "list"], ["cannot open the log"]),
         (["--platform=kvm", "list"], ["--platform=kvm is not there yet", "systrap"]),
+        (["--host-uds", "list"], ["--host-uds is not there yet"]),
         (["debug", "box"], ["--confinement"]),
         (["do", "--user=me", "--", "exit", "0"], ["invalid user"]),
         (["do", "--user=4294967295", "--", "exit", "0"], ["invalid user", "4294967294"]),
