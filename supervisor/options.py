@@ -32,9 +32,7 @@ class GlobalOptions(msgspec.Struct, frozen=True):
     strace_syscalls: Annotated[str, Help("with --strace: only these, separated by commas", "NAMES")] = ""
     strace_log_size: Annotated[int, Help("with --strace: show at most N bytes of a buffer", "N", least=0)] = 64
     platform: Annotated[Literal["systrap", "ptrace", "kvm"], Help("how guest code is run")] = "systrap"
-    network: Annotated[Literal["none", "sandbox", "host"], Help("only none exists so far: no network at all")] = (
-        "none"
-    )
+    network: Annotated[Literal["none", "sandbox", "host"], Help("only none exists so far: no network at all")] = "none"
     file_access: Annotated[Access, Help("who may change the root's files: the sandbox alone, or others as well")] = (
         "exclusive"
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pysc import __version__
 from tests.integration.supervisor.runtime import Runtime, eventually
 
 
@@ -261,6 +262,24 @@ def test_supervise_shows_health_and_stops_on_term(runtime: Runtime) -> None:
     out, _ = process.communicate(timeout=10)
     assert process.returncode == 7
     assert out == "running\nsignal 15\n"
+
+
+def test_supervise_restarts_what_does_not_answer_in_time(runtime: Runtime) -> None:
+    done = runtime.run(
+        "supervise", "--restart=on-failure", "--max-restarts=1", "--restart-unhealthy", "--health-cmd=exec sleep 300",
+        "--health-interval=0.05", "--health-timeout=0.1", "--health-retries=1", runtime.bundle("sleep"),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (128 + signal.SIGKILL, "running\n" * 2)
+    assert done.stderr.count("is unhealthy: no answer within 0.1 seconds") == 2
+
+
+def test_what_only_says_something(runtime: Runtime) -> None:
+    assert runtime.run("--version").stdout == f"pysc version {__version__}\nspec: 1.0.2\n"
+    assert runtime.run("syscalls", "--format=json", "read").stdout == (
+        '[{"number":0,"name":"read","support":"full","note":""}]\n'
+    )
+    assert "no system call named raed" in runtime.run("syscalls", "raed").stderr
+    assert runtime.run("help", "run").stdout == runtime.run("run", "-h").stdout != ""
 
 
 def test_confinement_is_what_the_documents_say(runtime: Runtime, root_user: None) -> None:

@@ -36,6 +36,67 @@ def test_stdin_goes_in(real: RealRuntime) -> None:
     assert real.run("do", "--", "/bin/cat", stdin=None, input="hello").stdout == "hello"
 
 
+def test_where_and_who_a_command_is(real: RealRuntime) -> None:
+    flags = ["-e", "A=1", "--env=A=2", "-e", "B=", "--cwd=/usr", "-u", "7:8"]
+    done = real.run("do", *flags, "--", "/bin/sh", "-c", 'echo "$A,$B,$(pwd),$(id -u),$(id -g),$(id -G),$INHERITED"')
+    assert done.stdout == "2,,/usr,7,8,8,\n"
+    assert real.run("do", "-u", "7", "--", "/usr/bin/id", "-g").stdout == "0\n"
+
+
+TRAPPING = """
+trap 'echo first; exit 3' TERM
+sh -c 'trap "echo second" USR1; trap exit TERM; echo ready; while :; do sleep 0.02; done' &
+while :; do sleep 0.02; done
+"""
+
+
+def test_kill_reaches_the_first_process_or_another_or_all(real: RealRuntime) -> None:
+    process = real.start("do", "--", "/bin/sh", "-c", TRAPPING)
+    container, out = f"do-{process.pid}", process.stdout
+    assert out is not None
+    assert out.readline() == "ready\n"
+    assert "no such process" in real.run("kill", "--pid=4000000", container).stderr
+    assert real.run("kill", "--pid", "2", container, "usr1").returncode == 0
+    assert out.readline() == "second\n"
+    assert real.run("kill", "--all", container, "SIGWINCH").returncode == 0
+    assert real.run("kill", container).returncode == 0
+    assert out.read() == "first\n"
+    assert process.wait(15) == 3
+    process.communicate()
+    process = real.start("do", "--", "/bin/sh", "-c", TRAPPING)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    assert real.run("kill", "-a", f"do-{process.pid}", "9").returncode == 0
+    assert process.wait(15) == 128 + signal.SIGKILL
+    process.communicate()
+
+
+def test_a_service_that_does_not_stop_is_killed(real: RealRuntime, need: Callable[[str], str]) -> None:
+    script = "trap '' TERM; echo running; while :; do read x </dev/zero; done"
+    bundle = busybox_bundle(real, need, script, mounts=[{"destination": "/dev", "type": "tmpfs"}])
+    process = real.start("supervise", "--restart=always", "--stop-timeout=0.3", bundle)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "running\n"
+    begun = time.monotonic()
+    process.terminate()
+    assert process.wait(20) == 128 + signal.SIGKILL
+    assert time.monotonic() - begun >= 0.3
+    process.communicate()
+
+
+def test_the_log_is_appended_to(real: RealRuntime) -> None:
+    log = real.place / "log"
+    log.write_text("of others\n")
+    real.flags = [f"--log={log}", "--strace", "--strace-syscalls=write"]
+    assert real.run("do", "--", "/bin/echo", "hello").stderr == ""
+    real.flags += ["--log-format=json", "--debug"]
+    assert real.run("do", "--", "/nowhere").stderr.count("\n") == 1
+    lines = log.read_text().splitlines()
+    assert lines[0] == "of others"
+    assert any('level=info msg="[    1] echo write(' in line for line in lines)
+    assert any(json.loads(line)["level"] == "error" for line in lines if line.startswith("{"))
+
+
 def test_the_niceness_is_the_callers(real: RealRuntime) -> None:
     own = os.getpriority(os.PRIO_PROCESS, 0)
     done = real.run("do", "--", "/usr/bin/nice", preexec_fn=lambda: os.nice(3))
