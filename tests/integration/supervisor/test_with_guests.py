@@ -45,7 +45,8 @@ def test_where_and_who_a_command_is(real: RealRuntime) -> None:
 
 TRAPPING = """
 trap 'echo first; exit 3' TERM
-sh -c 'trap "echo second" USR1; trap exit TERM; echo ready; while :; do sleep 0.02; done' &
+trap 'echo both' USR2
+sh -c 'trap "echo second" USR1; trap "echo both" USR2; echo ready; while :; do sleep 0.02; done' &
 while :; do sleep 0.02; done
 """
 
@@ -58,15 +59,23 @@ def test_kill_reaches_the_first_process_or_another_or_all(real: RealRuntime) -> 
     assert "no such process" in real.run("kill", "--pid=4000000", container).stderr
     assert real.run("kill", "--pid", "2", container, "usr1").returncode == 0
     assert out.readline() == "second\n"
-    assert real.run("kill", "--all", container, "SIGWINCH").returncode == 0
+    assert real.run("kill", "--all", container, "SIGUSR2").returncode == 0
+    assert (out.readline(), out.readline()) == ("both\n", "both\n")
     assert real.run("kill", container).returncode == 0
     assert out.read() == "first\n"
     assert process.wait(15) == 3
     process.communicate()
-    process = real.start("do", "--", "/bin/sh", "-c", TRAPPING)
+
+
+def test_init_is_safe_from_all_but_its_runtime(real: RealRuntime, need: Callable[[str], str]) -> None:
+    script = "kill $$; kill -9 $$; (kill -9 1); echo lives; while :; do read x </dev/zero; done"
+    bundle = busybox_bundle(real, need, script, mounts=[{"destination": "/dev", "type": "tmpfs"}])
+    process = real.start("run", "-b", bundle, "box")
     assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    assert real.run("kill", "-a", f"do-{process.pid}", "9").returncode == 0
+    assert process.stdout.readline() == "lives\n"
+    assert real.run("kill", "box", "INT").returncode == 0
+    assert json.loads(real.run("state", "box").stdout)["status"] == "running"
+    assert real.run("kill", "box", "KILL").returncode == 0
     assert process.wait(15) == 128 + signal.SIGKILL
     process.communicate()
 
