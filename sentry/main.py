@@ -12,7 +12,6 @@ import encodings.unicode_escape  # noqa: F401  # codecs are looked up by name, w
 import gc
 import linecache  # noqa: F401  # so does traceback
 import os
-import signal
 import socket
 import traceback
 from collections.abc import Iterator
@@ -162,9 +161,7 @@ class Sentry:
                 targets = [group]
         if info is not None:
             for target in targets:
-                # From outside: init has no protection against its own container's runtime.
-                target.unprotected = target.unprotected or (target.is_init and request.signo == signal.SIGKILL)
-                send_signal(target, info)
+                send_signal(target, info, outside=True)
         return schema.Empty()
 
     def _on_window_size(self, request: schema.WindowSize) -> schema.Empty:

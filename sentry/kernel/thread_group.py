@@ -104,7 +104,7 @@ class ThreadGroup:
         self.is_init = False
         """Signals without a handler do not reach it, and its end is the container's."""
         self.unprotected = False
-        """They do reach init: it is dying of a fault, killed from outside, or a command like any other (``do``)."""
+        """They do reach init: it is dying of a fault, or a command like any other (``do``)."""
         self.is_subreaper = False
         self.ptracer = 0
         """The process besides ancestors that may take hold of it, with its children; -1: any (PR_SET_PTRACER)."""

@@ -75,7 +75,10 @@ def test_init_is_safe_from_all_but_its_runtime(real: RealRuntime, need: Callable
     assert process.stdout.readline() == "lives\n"
     assert real.run("kill", "box", "INT").returncode == 0
     assert json.loads(real.run("state", "box").stdout)["status"] == "running"
-    assert real.run("kill", "box", "KILL").returncode == 0
+    for signo, state in (("STOP", "T"), ("CONT", "R")):
+        assert real.run("kill", "box", signo).returncode == 0
+        eventually(lambda state=state: real.run("ps", "box").stdout.split()[8] == state, f"{signo} does nothing")
+    assert real.run("kill", "--pid=1", "box", "KILL").returncode == 0
     assert process.wait(15) == 128 + signal.SIGKILL
     process.communicate()
 
