@@ -73,7 +73,8 @@ class Sentry:
         self.platform = Systrap(fastpath=fastpath, guest=_read_all(boot.fds.guest), oom_score_adj=boot.oom_score_adj)
         self.platform.count_in(boot.fds.counters)
         self.platform.start()
-        self.kernel = Kernel(self.platform, X86_64, log, machine=Machine(boot.memory_limit, boot.cpus))
+        machine = Machine(boot.memory_limit, boot.cpus, one_owner=_has_one_id())
+        self.kernel = Kernel(self.platform, X86_64, log, machine=machine)
         self.kernel.workers = WorkerClient(self.platform, self.kernel.scheduler)
         self.platform.on_stalled = self._on_stalled
         if flags.strace:
@@ -252,6 +253,12 @@ def _traceback(error: BaseException) -> str:
 
 def _on_supervisor_lost(_reason: str) -> None:
     os._exit(1)
+
+
+def _has_one_id() -> bool:
+    """Whether one user alone has a number in this user namespace: who started the sandbox without root."""
+    lines = hostproc.read("self/uid_map").splitlines()
+    return len(lines) == 1 and lines[0].split()[2] == b"1"
 
 
 def _read_all(fd: int) -> bytes:

@@ -18,13 +18,15 @@ LEAST_FOR_KERNEL: Final = 64 << 20
 class Machine:
     """Made before lock-down, by what the sandbox may use; 0 is all that the host has."""
 
-    __slots__ = ("budget", "cpuinfo", "cpus", "memory", "shmem")
+    __slots__ = ("budget", "cpuinfo", "cpus", "memory", "one_owner", "shmem")
 
-    def __init__(self, memory: int = 0, cpus: int = 0) -> None:
+    def __init__(self, memory: int = 0, cpus: int = 0, *, one_owner: bool = False) -> None:
         host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         self.memory = min(memory, host) if memory else host
         """Bytes."""
         self.cpus = cpus or os.cpu_count() or 1
+        self.one_owner = one_owner
+        """Whether files of the host are either the caller's, which is root inside, or of somebody unknown: 65534."""
         self.cpuinfo = _cpuinfo()
         """/proc/cpuinfo of the host; b"" if it has none."""
         self.budget = Budget((memory or host) // 2 // PAGE)

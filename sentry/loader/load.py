@@ -67,6 +67,8 @@ if TYPE_CHECKING:
 SCRIPTS_MAX: Final = 5
 """Interpreters of interpreters (execve(2): ELOOP beyond)."""
 CLOCK_TICKS: Final = 100
+UNKNOWN: Final = 65534
+"""The owner, and the group, of what belongs to ids that have no number in the sentry's user namespace."""
 
 
 class Program(msgspec.Struct):
@@ -195,6 +197,8 @@ async def _build(
 async def _credentials(task: Task, file: FileDescription) -> tuple[Credentials, bool]:
     attributes = await file.attributes()
     nosuid = file.path is not None and bool(file.path.mount.flags & MS_NOSUID)
+    if task.kernel.machine.one_owner and UNKNOWN in (attributes.uid, attributes.gid):
+        nosuid = True  # who is not in the user namespace gives nothing away in there (user_namespaces(7))
     creds = task.creds.after_exec(attributes.mode, attributes.uid, attributes.gid, nosuid=nosuid)
     return creds, creds.is_secure_exec(task.creds)
 
