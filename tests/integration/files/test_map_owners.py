@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -273,3 +274,11 @@ def test_a_file_system_without_attributes_is_told(home: Home) -> None:
             assert (outcome.status, outcome.stderr.count(b"\n")) == ((128, 1) if words else (0, 0)), outcome.explain()
     finally:
         subprocess.run(["umount", str(volume)], check=True)
+
+
+@pytest.mark.parametrize("flags", [[], ["--map-owners"], ["--file-access-direct=off"]], ids=" ".join)
+def test_who_is_not_in_the_namespace_sets_nobodys_id(home: Home, need: Callable[[str], str], flags: list[str]) -> None:
+    """mount(8) is root's: it would run as 65534, and refuse."""
+    assert os.stat(need("mount")).st_mode & stat.S_ISUID
+    done = home.pysc(*flags, "do", "--", "/bin/sh", "-c", "mount -t tmpfs x /mnt && touch /mnt/here && ls /mnt")
+    assert (done.status, done.text) == (0, "here\n"), done.explain()

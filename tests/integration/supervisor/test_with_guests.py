@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -251,18 +250,6 @@ def test_an_ordinary_user(real: RealRuntime, need: Callable[[str], str], flags: 
     mapped_owners = "--map-owners" in flags
     assert (done.returncode, done.stderr) == (0, "" if mapped_owners else "chown: /f: Operation not permitted\n")
     assert done.stdout == ("5:6\n" if mapped_owners else "0:0\n")
-
-
-def test_nobody_unknown_is_set_as_user(real: RealRuntime, need: Callable[[str], str]) -> None:
-    """mount(8) belongs to root, who is not in the namespace: it would run as 65534, and refuse."""
-    mapped = [need("unshare"), "--user", "--map-user=1000", "--map-group=1000"]
-    assert os.stat(need("mount")).st_mode & stat.S_ISUID
-    script = "mount -t tmpfs none /mnt && touch /mnt/here && ls /mnt"
-    done = subprocess.run(
-        [*mapped, *real.command("do", "--", "/bin/sh", "-c", script)],
-        env=real.environment(), stdin=subprocess.DEVNULL, text=True, capture_output=True, timeout=40, check=False,
-    )  # fmt: skip
-    assert (done.stdout, done.stderr) == ("here\n", "")
 
 
 def busybox_bundle(real: RealRuntime, need: Callable[[str], str], script: str, **changes: Any) -> Path:
