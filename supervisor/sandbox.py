@@ -122,6 +122,8 @@ class Sandbox:
         """
         plan, spec = self._plan, self._spec
         container = plan.boot.id
+        if plan.boot.flags.debug:
+            self._log.debug(f"{container}, of {self._bundle}: {msgspec.json.encode(spec).decode()}")
         self._store.create_root()
         self._reserve()
         with self._store.locked(container):
@@ -161,6 +163,7 @@ class Sandbox:
         hooks.run("createRuntime", wanted.create_runtime, state)
         hooks.run("createContainer", wanted.create_container, state)
         self.set_status("created")
+        self._log.debug(f"made: pid {state.pid}, {', '.join(f'{who} {pid}' for who, pid in state.daemons.items())}")
         for line in left_out(spec):  # not earlier: of a log with a failure in it, engines want to read nothing else
             self._log.warning(line)
 

@@ -106,7 +106,14 @@ def test_the_log_is_appended_to(real: RealRuntime) -> None:
     lines = log.read_text().splitlines()
     assert lines[0] == "of others"
     assert any('level=info msg="[    1] echo write(' in line for line in lines)
-    assert any(json.loads(line)["level"] == "error" for line in lines if line.startswith("{"))
+    told = [json.loads(line) for line in lines if line.startswith("{")]
+    assert [one["msg"] for one in told if one["level"] == "error"] == [
+        'unable to start container process: exec: "/nowhere": no such file or directory'
+    ]
+    debug = [one["msg"] for one in told if one["level"] == "debug"]
+    assert '"args":["/nowhere"]' in debug[0]
+    assert debug[1].startswith("made: pid ")
+    assert ", gofer " in debug[1]
 
 
 def test_the_niceness_is_the_callers(real: RealRuntime) -> None:
