@@ -284,7 +284,7 @@ class PtmxInode(Inode):
     async def attributes(self) -> Attributes:
         shown = await super().attributes()
         shown.rdev = makedev(5, 2)
-        return shown
+        return _since(self.fs.made, shown)
 
     async def set_attributes(self, changes: Changes) -> None:
         _change(self, changes)
@@ -299,6 +299,9 @@ class PtsDirectory(Inode):
     __slots__ = ()
 
     fs: DevPts
+
+    async def attributes(self) -> Attributes:
+        return _since(self.fs.made, await super().attributes())
 
     async def lookup(self, name: bytes) -> Inode:
         if name == b"ptmx":
@@ -319,7 +322,7 @@ class PtsDirectory(Inode):
 class DevPts(Filesystem):
     """An instance.  ``uid`` None: whoever opens ptmx owns the terminal."""
 
-    __slots__ = ("gid", "limit", "mode", "ptmx", "shown", "terminals", "uid")
+    __slots__ = ("gid", "limit", "made", "mode", "ptmx", "shown", "terminals", "uid")
 
     name = b"devpts"
     magic = DEVPTS_MAGIC
@@ -332,6 +335,7 @@ class DevPts(Filesystem):
         self.uid = uid
         self.gid = gid
         self.limit = limit
+        self.made = clock()
         self.terminals: dict[int, PtsInode] = {}
         self.root = PtsDirectory(self, 1, S_IFDIR | 0o755)
         self.ptmx = PtmxInode(self, PTMX_INO, S_IFCHR | ptmx_mode)
@@ -393,6 +397,11 @@ class DevPts(Filesystem):
         """The controlling side is closed: the name is gone."""
         if self.terminals.get(inode.index) is inode:
             del self.terminals[inode.index]
+
+
+def _since(time: int, shown: Attributes) -> Attributes:
+    shown.atime = shown.mtime = shown.ctime = time
+    return shown
 
 
 def _change(inode: PtsInode | PtmxInode, changes: Changes) -> None:

@@ -165,6 +165,7 @@ int main(void)
     TRY(stat(name, &at));
     CHECK(openpty(&master, &tty, name, NULL, NULL) == 0 && (slave = open(name, O_RDWR | O_NOCTTY)) >= 0);
     CHECK(stat(name, &at) == 0 && strcmp(ttyname(slave), name) == 0);
+    CHECK(stat("/dev/pts", &at) == 0 && at.st_mtime && stat("/dev/pts/ptmx", &at) == 0 && at.st_mtime);
     old_modes(slave);
     packets(slave);
     return done();
