@@ -14,16 +14,17 @@ from fcntl import F_GETFL, fcntl, ioctl
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from pysc.cabi import host
-from pysc.cabi.linux.errors import EACCES, EAGAIN, EINVAL, ENOTTY, EOPNOTSUPP, answered_by_host
+from pysc.cabi.linux.errors import EACCES, EAGAIN, EINVAL, ENOTTY, EOPNOTSUPP, EPIPE, answered_by_host
 from pysc.cabi.linux.fcntl import O_ACCMODE, O_APPEND, O_RDWR
 from pysc.cabi.linux.poll import EPOLLET, IN, OUT, POLLPRI, POLLRDHUP, UNASKED
 from pysc.cabi.linux.termios import FIONREAD
 from pysc.sentry.fs.anonymous import ROOT, AnonymousFile, next_ino
 from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.inode import Attributes, Owner
+from pysc.sentry.fs.pipe import broken_pipe
 from pysc.sentry.fs.superblock import DATA, Superblock
 from pysc.sentry.hostfds import HostFd, close, duplicate
-from pysc.sentry.kernel.scheduler import Interrupted, WaitQueue, park
+from pysc.sentry.kernel.scheduler import Interrupted, WaitQueue, current_owner, park
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -243,7 +244,9 @@ class HostStream(HostFile):
             except Interrupted as interrupted:
                 interrupted.moved = done
                 raise
-            except EAGAIN:
+            except (EAGAIN, EPIPE) as error:
+                if isinstance(error, EPIPE):
+                    broken_pipe(await current_owner())
                 if done:
                     break
                 raise

@@ -9,6 +9,7 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Run the command line and exit with its status."""
     gc.disable()  # until everything is imported: none of that is garbage
+    open_standard_files()
     load_msgspec()
     from pysc.supervisor.prefork import prefork
 
@@ -21,6 +22,20 @@ def main() -> NoReturn:
     except OSError:
         pass  # nobody reads any more
     os._exit(status)  # taking every module down in order costs 15 ms, and nothing here needs it
+
+
+def open_standard_files() -> None:
+    """Have /dev/null as what the caller has closed of standard input, output and error.
+
+    Else the next file that is opened would become it, the guest's or ours.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open("/dev/null", os.O_RDWR), True)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def load_msgspec() -> None:

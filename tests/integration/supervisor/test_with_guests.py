@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -34,6 +36,30 @@ def test_what_a_program_writes_and_its_status_come_out(real: RealRuntime) -> Non
 
 def test_stdin_goes_in(real: RealRuntime) -> None:
     assert real.run("do", "--", "/bin/cat", stdin=None, input="hello").stdout == "hello"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_files_that_the_caller_has_closed_are_null(real: RealRuntime, closed: str) -> None:
+    seen = real.place / "seen"
+    script = f"{shlex.join(real.command('do', '--', '/bin/sh', '-c', 'cat; echo out; echo err >&2; exit 4'))} {closed}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{{ {script}; }} >{seen} 2>{seen}.err"],
+        env=real.environment(), timeout=30, input=b"in\n", check=False,
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert seen.read_text() == ("" if ">&-" in closed.split() else "out\n" if "<&-" in closed else "in\nout\n")
+    assert Path(f"{seen}.err").read_text() == ("" if "2>&-" in closed else "err\n")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_who_writes_to_nobody_is_signalled(real: RealRuntime, kind: str) -> None:
+    ours, theirs = map(socket.socket.detach, socket.socketpair()) if kind == "socket" else os.pipe()
+    with open(ours, "rb") as reader:
+        process = real.start("do", "--", "/usr/bin/yes", stdout=theirs)
+        os.close(theirs)
+        assert reader.read(4) == b"y\ny\n"
+    assert process.communicate(timeout=15)[1] == ""
+    assert process.returncode == 128 + signal.SIGPIPE
 
 
 def test_where_and_who_a_command_is(real: RealRuntime) -> None:
