@@ -104,7 +104,7 @@ def _on_gone(task: Task) -> None:
     """The host thread has ended under a living task: killed with its space, or by the host."""
     task.memory.ended = True
     if not task.killed:
-        end_group(task.group, SIGKILL)
+        end_group(task.group, task.memory.space.fault or SIGKILL)
     if task.routine is None:
         exit_task(task, gone=True)
 

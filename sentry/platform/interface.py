@@ -342,6 +342,8 @@ class Space(Protocol):
 
     host_pid: int
     """0: a child that has been told of, and of which nothing has been heard yet."""
+    fault: int
+    """The signal of a fault that it ended by in the host's hands, since its guest half was there no more; else 0."""
 
     async def begun(self) -> None:
         """Wait until ``host_pid`` is known, or it is known that there will be none.  Interrupted."""

@@ -34,6 +34,8 @@ _HIGH: Final[int] = CHANNEL_SIZE + _PAGE
 _DATA: Final[int] = lib.PYSC_SLOTS * lib.PYSC_STACK_SIZE + 0x1_0000
 """The stacks, and what the guest half keeps of the space (guest.h)."""
 _UNLIMITED: Final = 0xFFFF_FFFF_FFFF_FFFF
+FAULTS: Final = (signal.SIGSEGV, signal.SIGBUS)
+"""What the host ends a process by whose handlers cannot be entered, for they or their stacks are gone."""
 _TABLES: Final[int] = (lib.PYSC_TABLE_END - lib.PYSC_TABLE_START - 8 * lib.PYSC_SITES) // _PAGE
 """Pages of the window where the jump table may begin."""
 
@@ -101,6 +103,7 @@ class SystrapSpace:
         "channel",
         "dead",
         "donation",
+        "fault",
         "guest_socket",
         "host_pid",
         "leaving",
@@ -121,6 +124,7 @@ class SystrapSpace:
         self.platform = platform
         self.base = 0
         self.host_pid = 0
+        self.fault = 0
         self.visits = 0
         """How often it was found to have no process yet."""
         self.pidfd = NONE
@@ -351,7 +355,9 @@ class SystrapSpace:
     def end(self) -> None:
         """The host process has ended: reap it, and tell of its threads."""
         if not self.dead:
-            _pid, _status, usage = os.wait4(self.host_pid, os.WNOHANG)
+            _pid, status, usage = os.wait4(self.host_pid, os.WNOHANG)
+            if os.WIFSIGNALED(status) and os.WTERMSIG(status) in FAULTS:
+                self.fault = os.WTERMSIG(status)
             self.close(usage.ru_maxrss)
 
     def close(self, peak: int = 0) -> None:

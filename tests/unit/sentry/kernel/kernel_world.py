@@ -52,6 +52,7 @@ class FakeSpace:
 
     def __init__(self, memory: bytearray | None = None) -> None:
         self.host_pid = 0
+        self.fault = 0
         self.memory = bytearray(SIZE) if memory is None else bytearray(memory)
         self.killed = False
         self.heap_end = 0
