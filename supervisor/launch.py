@@ -229,7 +229,7 @@ class Launcher:
                 write_maps(child.pid, child.identity)
             except OSError as error:
                 raise Failure(
-                    f"cannot map the ids of the {child.role}: {error.strerror}; see user_namespaces(7)"
+                    f"cannot map the ids of the {child.role}: {explained(error)}; see user_namespaces(7)"
                 ) from None
             child.say(b"mapped")
             number, _ = child.hear(b"pid")

@@ -56,8 +56,8 @@ def state_root(options: GlobalOptions) -> str:
     """Return the absolute directory of the containers' states."""
     if options.root:
         return os.path.abspath(options.root)
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime:
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if runtime.startswith("/"):  # else it is none, as the XDG base directory specification has it
         return os.path.join(runtime, "pysc")
     if os.geteuid() != 0:
         return f"/tmp/pysc-{os.geteuid()}"
