@@ -7,7 +7,6 @@ from os import major, minor
 from typing import TYPE_CHECKING, Any, Final
 
 from pysc.sentry.fs.proc.base import Source
-from pysc.sentry.kernel.fd_table import FDTable
 from pysc.sentry.kernel.host_locks import END
 from pysc.sentry.kernel.scheduler import yield_now
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.fs.inode import Inode
     from pysc.sentry.kernel.kernel import Kernel
-    from pysc.sentry.kernel.locks import Owner
     from pysc.sentry.kernel.task import Task
 
 AT_ONCE: Final = 256
@@ -51,21 +49,21 @@ def locks_held(task: Task, file: FileDescription) -> Iterator[bytes]:
     """Return what /proc/PID/fdinfo says of those that are held by a description, or by the process on its file."""
     if file.path is not None and file.path.inode.locks is not None:
         lines = _lines(file.path.inode, {file: task.group.tgid})
-        yield from _numbered(line for owner, line in lines if owner in (file, task.fds))
+        yield from _numbered(line for owner, line in lines if owner in (file.lock_owner, task.fds.lock_owner))
 
 
 def _numbered(lines: Iterable[bytes]) -> Iterator[bytes]:
     return (b"%d: %s\n" % numbered for numbered in enumerate(lines, 1))
 
 
-def _lines(inode: Inode, holders: dict[object, int]) -> Iterator[tuple[Owner, bytes]]:
-    """Yield the owner of each lock, and what is said of it."""
+def _lines(inode: Inode, holders: dict[object, int]) -> Iterator[tuple[int, bytes]]:
+    """Yield the ``lock_owner`` of each lock, and what is said of it."""
     assert inode.locks is not None
     place = b"%02x:%02x:%d" % (major(inode.fs.dev), minor(inode.fs.dev), inode.ino)
     for owner, exclusive in inode.locks.whole():
-        yield owner, _line(b"FLOCK", exclusive, holders.get(owner, 0), place, 0, END)
+        yield owner.lock_owner, _line(b"FLOCK", exclusive, holders.get(owner, 0), place, 0, END)
     for lock in inode.locks.records():
-        kind = b"POSIX" if isinstance(lock.owner, FDTable) else b"OFDLCK"
+        kind = b"POSIX" if lock.is_posix else b"OFDLCK"
         yield lock.owner, _line(kind, lock.exclusive, lock.pid, place, lock.start, lock.end)
 
 

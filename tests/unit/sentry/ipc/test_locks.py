@@ -47,7 +47,7 @@ def test_waiters_get_it_when_it_is_released() -> None:
 def test_the_owner_can_ask_for_its_own() -> None:
     run, locks = Runner(), FileLocks()
     first, second = FDTable(), FDTable()
-    run.run(locks.lock(record(first, True, 5, 9), wait=False))
+    run.run(locks.lock(record(first, True, 5, 9), {}, wait=False))
     held = locks.held(record(first, False, 9, 20))
     assert held is not None
     assert (held.start, held.end, held.exclusive) == (5, 9, True)

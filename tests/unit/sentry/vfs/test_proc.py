@@ -235,8 +235,8 @@ def test_locks(world: World) -> None:
     ino = world.stat(b"/home/f")[1]
     assert world.get_file(b"/proc/locks") == b""
     world.run(locks.flock(file, False, wait=False))
-    world.run(locks.lock(RecordLock(task.fds, PID, True, 5, 9), wait=False))
-    world.run(locks.lock(RecordLock(file, -1, False, 20, END), wait=False))
+    world.run(locks.lock(RecordLock(task.fds.lock_owner, PID, True, 5, 9), {}, wait=False))
+    world.run(locks.lock(RecordLock(file.lock_owner, -1, False, 20, END), {}, wait=False))
     device = b"%02x:%02x" % (os.major(file.path.inode.fs.dev), os.minor(file.path.inode.fs.dev))
     assert world.get_file(b"/proc/locks").splitlines() == [
         b"1: FLOCK  ADVISORY  READ  7 %s:%d 0 EOF" % (device, ino),
@@ -259,7 +259,7 @@ def test_what_descriptors_are(world: World) -> None:
     locks = locks_of(file)
     assert locks is not None
     world.run(locks.flock(file, True, wait=False))
-    world.run(locks.lock(RecordLock(FDTable(), 1, True, 5, 9), wait=False))
+    world.run(locks.lock(RecordLock(FDTable().lock_owner, 1, True, 5, 9), {}, wait=False))
 
     def shown(number: int) -> bytes:
         return world.get_file(b"/proc/7/fdinfo/%d" % number)
