@@ -64,6 +64,7 @@ SLOTS = {
     "fs.superblock.Superblock.c": _FACE,
     "fs.superblock.Superblock._pulse": "there is one",
     "kernel.fd_table.FDTable._c": _FACE,
+    "kernel.locks.FileLocks._c": _FACE,
     "kernel.pending.SignalHandlers._c": _FACE,
     "fs.file.Referenced.see": "a function of a module, set while modules are imported",
     "fs.proc.base.Folder._table": _TABLE,

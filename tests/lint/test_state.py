@@ -236,7 +236,8 @@ def test_all_that_is_drawn_is_drawn_in_one_place() -> None:
 
 
 OWN_MEMORY = {"pysc_table": {"files", "used", "cloexec"}, "pysc_data": {"small"}, "pysc_pipe": {"bytes"}} | {
-    "pysc_dentry": {"name", "target"}
+    "pysc_dentry": {"name", "target"},
+    "pysc_locks": {"records"},
 }
 """What an object has beside its structure."""
 
