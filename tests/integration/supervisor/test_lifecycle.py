@@ -264,6 +264,19 @@ def test_supervise_shows_health_and_stops_on_term(runtime: Runtime) -> None:
     assert out == "running\nsignal 15\n"
 
 
+def test_one_failed_check_after_another_makes_unhealthy(runtime: Runtime) -> None:
+    """Here each second one fails."""
+    ill, seen = runtime.place / "ill", runtime.place / "seen"
+    check = f"echo >>{seen}; if [ -e {ill} ]; then rm {ill}; exit 1; else touch {ill}; fi"
+    process = runtime.start(
+        "supervise", f"--health-cmd={check}", "--health-interval=0.02", "--health-retries=2", runtime.bundle("sleep")
+    )
+    eventually(lambda: seen.exists() and seen.stat().st_size > 8, "nothing is checked")
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=10)
+    assert "unhealthy" not in told
+
+
 def test_supervise_restarts_what_does_not_answer_in_time(runtime: Runtime) -> None:
     done = runtime.run(
         "supervise", "--restart=on-failure", "--max-restarts=1", "--restart-unhealthy", "--health-cmd=exec sleep 300",
