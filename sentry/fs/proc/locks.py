@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
 
 AT_ONCE: Final = 256
-"""Descriptors that are looked at between two yields."""
+"""Descriptors, or locks, that are looked at between two yields."""
 
 
 class Locks(Source):
@@ -42,7 +42,13 @@ async def _text(kernel: Kernel) -> bytes:
                 looked += 1
                 if looked % AT_ONCE == 0:
                     await yield_now()
-    return b"".join(_numbered(line for inode, holders in locked.items() for _owner, line in _lines(inode, holders)))
+    lines = []
+    for inode, holders in locked.items():
+        for _owner, line in _lines(inode, holders):
+            lines.append(line)
+            if len(lines) % AT_ONCE == 0:
+                await yield_now()
+    return b"".join(_numbered(lines))
 
 
 def locks_held(task: Task, file: FileDescription) -> Iterator[bytes]:
