@@ -38,7 +38,10 @@ LOCK_MAND: Final = 32
 
 
 def locks_of(file: FileDescription) -> FileLocks | None:
-    """Return the locks of a file's inode; None for what has no place in a file system: nobody else could lock it."""
+    """Return the locks of a file's inode.
+
+    None for what has no place in a file system: but for the other end of a pipe nobody else could lock it.
+    """
     if file.path is None:
         return None
     inode = file.path.inode

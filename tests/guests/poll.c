@@ -24,6 +24,14 @@ int main(void)
     show("full, read end", end[0], POLLIN | POLLRDNORM);
     show("full, write end", end[1], POLLOUT);
     show("nothing asked", end[0], 0);
+    int narrow[2]; /* there is room only where all of PIPE_BUF fits, so that a write of that does not wait */
+    CHECK(pipe2(narrow, O_NONBLOCK) == 0 && write(narrow[1], buffer, 61440) == 61440);
+    show("room for 4096", narrow[1], POLLOUT);
+    CHECK(write(narrow[1], buffer, 1) == 1);
+    show("for 4095", narrow[1], POLLOUT);
+    TRY(write(narrow[1], buffer, 4096));
+    TRY(write(narrow[1], buffer, 4095));
+    close(narrow[0]), close(narrow[1]);
     close(end[1]);
     show("writer gone", end[0], POLLIN);
     CHECK(read(end[0], buffer, 65536) == 65536);

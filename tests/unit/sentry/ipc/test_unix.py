@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pysc.cabi.linux import socket as abi
 from pysc.cabi.linux.errors import (
     EADDRINUSE,
+    EAFNOSUPPORT,
     EAGAIN,
     ECONNREFUSED,
     ECONNRESET,
@@ -23,12 +24,15 @@ from pysc.cabi.linux.errors import (
     ENOTCONN,
     EPERM,
     EPIPE,
+    EPROTONOSUPPORT,
     EPROTOTYPE,
+    ESOCKTNOSUPPORT,
     LinuxError,
 )
 from pysc.cabi.linux.fcntl import O_NONBLOCK
 from pysc.cabi.linux.poll import POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP
 from pysc.sentry.fs.pipe import make_pipe
+from pysc.sentry.net.families import make_socket
 from pysc.sentry.net.message import Message
 from pysc.sentry.net.namespace import NetNamespace
 from pysc.sentry.net.unix import UnixSocket
@@ -69,6 +73,23 @@ class World:
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "protocol", "error"),
+    [
+        (abi.AF_INET, abi.SOCK_STREAM, 0, EAFNOSUPPORT),
+        (10, abi.SOCK_DGRAM, 17, EAFNOSUPPORT),  # AF_INET6
+        (16, abi.SOCK_RAW, 0, EAFNOSUPPORT),  # AF_NETLINK
+        (0, abi.SOCK_STREAM, 0, EAFNOSUPPORT),
+        (99, abi.SOCK_STREAM, 0, EAFNOSUPPORT),
+        (abi.AF_UNIX, 99, 0, ESOCKTNOSUPPORT),
+        (abi.AF_UNIX, abi.SOCK_STREAM, 5, EPROTONOSUPPORT),
+    ],
+)
+def test_there_is_no_network(world: World, family: int, kind: int, protocol: int, error: type[LinuxError]) -> None:
+    with pytest.raises(error):
+        make_socket(world.task, family, kind, protocol, 0)
 
 
 def test_stream_glues_and_seqpacket_does_not(world: World) -> None:
