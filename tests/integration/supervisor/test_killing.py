@@ -48,6 +48,18 @@ def test_foreground(runtime: Runtime, role: str) -> None:
     eventually(lambda: not list(runtime.state.iterdir()), "the state is left")
 
 
+def test_daemons_that_cannot_notice_anything_die_with_the_spawner(runtime: Runtime) -> None:
+    """They are stopped, and nobody is left who would kill them: PR_SET_PDEATHSIG does."""
+    process, pids = running(runtime)
+    for role in ("sentry", "gofer", "netstackd", "supervisor"):
+        os.kill(pids[role], signal.SIGSTOP)
+    os.kill(pids["spawner"], signal.SIGKILL)
+    eventually(lambda: runtime.processes() == [pids["supervisor"]], "daemons are left")
+    os.kill(pids["supervisor"], signal.SIGCONT)
+    process.communicate(timeout=10)
+    eventually(lambda: not list(runtime.state.iterdir()), "the state is left")
+
+
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("started", [False, True], ids=["created", "started"])
 def test_detached(runtime: Runtime, role: str, started: bool) -> None:
