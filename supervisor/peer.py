@@ -182,6 +182,6 @@ class Loop:
             if done():
                 return
         now = time.monotonic()
-        for key, (when, callback) in list(self._timers.items()):
+        for key, (when, callback) in sorted(self._timers.items(), key=lambda timer: timer[1][0]):
             if when <= now and self._timers.pop(key, None) is not None:
                 callback()

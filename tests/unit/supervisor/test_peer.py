@@ -95,6 +95,10 @@ def test_timers_fire_once_in_order_and_can_be_cancelled() -> None:
     assert loop.run(lambda: len(fired) == 2, 5)
     assert fired == ["soon", "late"]
     assert not loop.run(lambda: len(fired) > 2, 0.03)
+    loop.after(-1, lambda: fired.append("later"))
+    loop.after(-2, lambda: fired.append("long due"))
+    loop.catch_up()
+    assert fired[2:] == ["long due", "later"]
 
 
 def test_the_end_of_a_socket_is_seen_behind_what_is_still_to_be_read() -> None:
