@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pysc.cabi.linux.errors import EDOM, EIO, EMSGSIZE
+from pysc.cabi.linux.errors import EDOM, EIO, EMSGSIZE, ETOOMANYREFS
 from pysc.sentry.kernel.scheduler import Completion
 from pysc.urpc import blocking, loop
 from pysc.urpc.codec import HEADER, Codec, Type
@@ -119,6 +119,20 @@ def test_descriptors(kernel: Loop, both: Both) -> None:
     [opened] = kernel.run(both.client.call(Swap(RegularFd.lend(fd))))
     assert os.pread(opened.file.fileno(), 9, 0) == b"content"
     os.close(fd)
+
+
+def test_too_many_descriptors_in_flight_are_waited_for(
+    kernel: Loop, both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, refusals = loop.send_frame, [OSError(ETOOMANYREFS.errno, "")]
+
+    def refused_once(*arguments: Any) -> None:
+        if refusals:
+            raise refusals.pop()
+        send(*arguments)
+
+    monkeypatch.setattr(loop, "send_frame", refused_once)
+    assert kernel.run(both.client.call(Add(1, 2))) == [Sum(3)]
 
 
 def test_events(kernel: Loop, both: Both) -> None:
