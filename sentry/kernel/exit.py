@@ -38,19 +38,27 @@ def end_group(group: ThreadGroup, status: int) -> None:
     tasks = list(group.tasks.values())
     for memory in {id(task.memory): task.memory for task in tasks}.values():
         sharers = sum(task.memory is memory for task in tasks)
-        running = any(task.memory is memory and task.state is TaskState.GUEST for task in tasks)
+        running = any(task.memory is memory and _depends_on_guest(task) for task in tasks)
         if memory.users == sharers and running and not memory.ended and not memory.shares:
             note_usage(group, memory)
             memory.ended = True
             memory.space.kill()
     for task in tasks:
         kill_task(task)
-    if any(task.state is TaskState.GUEST and not task.memory.ended for task in tasks):
+    if any((_depends_on_guest(task) or task.routine is not None) and not task.memory.ended for task in tasks):
         group.kernel.scheduler.call_at(now() + GRACE, _Deadline(group))
 
 
+def _depends_on_guest(task: Task) -> bool:
+    """Whether it is its guest half's turn, to report or to do what a call has ordered: maybe it never will."""
+    return task.state is TaskState.GUEST or (task.state is TaskState.KERNEL and task.thread.busy)
+
+
 class _Deadline:
-    """Tasks that end by themselves have ended, or their space does: then nobody reads their robust lists."""
+    """Tasks that end by themselves have ended, or their space does: then nobody reads their robust lists.
+
+    One that is still in a call may yet order something: it is looked at again.
+    """
 
     __slots__ = ("_group",)
 
@@ -59,10 +67,12 @@ class _Deadline:
 
     def __call__(self) -> None:
         for task in list(self._group.tasks.values()):
-            if task.state is TaskState.GUEST and not task.memory.ended:
+            if _depends_on_guest(task) and not task.memory.ended:
                 self._group.kernel.log.warning(f"task {task.tid} does not end: its space does")
                 task.memory.ended = True
                 task.memory.space.kill()
+        if any(not task.memory.ended for task in self._group.tasks.values()):
+            self._group.kernel.scheduler.call_at(now() + GRACE, self)
 
 
 def kill_task(task: Task) -> None:

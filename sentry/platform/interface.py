@@ -171,6 +171,10 @@ class Thread(Protocol):
         """What the host calls it; 0 before it has begun."""
 
     @property
+    def busy(self) -> bool:
+        """Whether it has been told to do something of which the end is awaited; a guest may never come to it."""
+
+    @property
     def space(self) -> Space:
         """Its memory."""
 

@@ -106,6 +106,8 @@ class FakeTask(Task):
 
     BASE = 0x10000
 
+    busy = False
+
     def __init__(self, kernel: Any = None) -> None:
         self.kernel: Any = kernel or FakeKernel()
         self.space = bytearray(1 << 20)

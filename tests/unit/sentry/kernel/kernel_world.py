@@ -84,6 +84,8 @@ class FakeSpace:
 class FakeThread:
     """Records verdicts in ``log``; ``stopped`` until one is given."""
 
+    busy = False
+
     def __init__(self, space: FakeSpace, platform: FakePlatform) -> None:
         self.space: Any = space
         self.platform = platform
