@@ -1,6 +1,22 @@
 /* Mapped files: private and shared, coherence with read and write, truncation, /dev/shm, offsets, protection. */
 #include "guest.h"
 
+/* The kernel's own copies from and to what lies behind the end of a file. */
+static void behind_the_end(void)
+{
+    char name[] = "/tmp/mapfile-XXXXXX", *at;
+    int file = mkstemp(name), ends[2];
+
+    CHECK(file >= 0 && unlink(name) == 0 && write(file, "x", 1) == 1 && pipe(ends) == 0);
+    at = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    CHECK(at != MAP_FAILED && write(ends[1], at, 1) == 1);
+    TRY(write(ends[1], at + 4096, 1));
+    TRY(read(ends[0], at + 4096, 1));
+    TRY(stat("/", (struct stat *)(at + 4096)));
+    TRY(open(at + 4096, O_RDONLY));
+    CHECK(munmap(at, 8192) == 0 && close(file) == 0 && close(ends[0]) == 0 && close(ends[1]) == 0);
+}
+
 int main(void)
 {
     scratch();
@@ -61,5 +77,6 @@ int main(void)
     TRY(fcntl(memory, F_ADD_SEALS, F_SEAL_WRITE));
     TRY(write(memory, "x", 1));
     TRY(fcntl(fd, F_GET_SEALS));
+    behind_the_end();
     return done();
 }
