@@ -37,7 +37,7 @@ int main(void)
     int ends[2];
     CHECK(pipe(ends) == 0);
     uint64_t state = 88172645463325252u, sum = 0;
-    for (int i = 0; rt_seen < ROUNDS || i < 2000; i++) {
+    for (int i = 0; rt_seen < ROUNDS || !usr_seen || i < 2000; i++) {
         char out[64], in[64];
         memset(out, i, sizeof out);
         CHECK(write(ends[1], out, sizeof out) == sizeof out);
