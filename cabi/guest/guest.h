@@ -282,7 +282,7 @@ int take_frame(struct context *c, uint64_t *args);
 /* thread.c */
 int64_t fork_space(struct context *c);
 int64_t clone_into(struct context *c, const struct pysc_command *command);
-void leave_memory(struct context *c);
+void leave_memory(struct context *c, int alone);
 _Noreturn void exit_thread(struct context *c, uint64_t clear_tid, uint64_t robust_list);
 
 /* start.c */

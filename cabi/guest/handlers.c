@@ -88,7 +88,9 @@ serve_call(struct context *c, int64_t nr)
     if (nr == NR_RT_SIGRETURN) {
         sigreturn(c);
     } else {
-        if (c->r->channel->fastpath && answer_natively(c, nr, args))
+        if (nr == __NR_exit || nr == __NR_exit_group)
+            leave_memory(c, nr == __NR_exit);
+        else if (c->r->channel->fastpath && answer_natively(c, nr, args))
             return;
         report(c, PYSC_KIND_SYSCALL, nr, args);
     }

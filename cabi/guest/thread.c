@@ -214,26 +214,28 @@ walk_robust_list(uint64_t head, uint32_t tid)
 static void
 release_memory(const struct context *c, uint64_t clear_tid, uint64_t robust_list)
 {
-    uint32_t tid = (uint32_t)c->r->slot->ids.tid, zero = 0;
+    const uint32_t tid = (uint32_t)c->r->slot->ids.tid, zero = 0;
 
-    if (tid == 0 && range_ok(clear_tid, 4))
-        copy_bytes(&tid, (void *)clear_tid, 4); /* where pthreads keep it */
-    if (robust_list)
+    if (robust_list && tid)
         walk_robust_list(robust_list, tid);
     if (range_ok(clear_tid, 4) && copy_bytes((void *)clear_tid, &zero, 4) == 0)
         wake(clear_tid);
 }
 
-/* exit(2) of one of several threads: as in Linux, who waits for it in memory does not wait until nothing of it is left. */
+/* A thread is about to end, `alone` or with its process.  As in Linux, who waits for it in memory does not wait until
+ * nothing of it is left, and who hears of its end finds the locks that it held given up.  Nobody is left to look at the word
+ * of the last one. */
 void
-leave_memory(struct context *c)
+leave_memory(struct context *c, int alone)
 {
     struct pysc_slot *slot = c->r->slot;
-    uint64_t clear_tid = slot->clear_tid, robust_list = slot->robust_list;
+    uint64_t clear_tid = 0, robust_list = slot->robust_list;
 
-    if (!__atomic_load_n(&c->r->space->others, __ATOMIC_SEQ_CST))
-        return;
-    slot->clear_tid = slot->robust_list = 0;
+    if (alone && __atomic_load_n(&c->r->space->others, __ATOMIC_SEQ_CST)) {
+        clear_tid = slot->clear_tid;
+        slot->clear_tid = 0;
+    }
+    slot->robust_list = 0;
     release_memory(c, clear_tid, robust_list);
 }
 

@@ -56,13 +56,10 @@ async def execute(
         if task.killed:
             _discard(thread)
             raise EAGAIN("being killed")
-        old, old_thread = task.memory, task.thread
         await _become(task, program, thread)
     finally:
         program.close()
     return_to_guest(task, Return())
-    if not old.ended:  # last: to wake it takes time, in which the new program begins
-        old_thread.exit(old_thread.clear_tid if old.users else 0, old_thread.robust_list)
 
 
 async def start_program(
@@ -116,9 +113,9 @@ async def start_program(
 
 
 async def _become(task: Task, program: Program, thread: Thread) -> None:
-    """Pass the point of no return: all else of the old process ends, the task gets the new space."""
+    """Pass the point of no return: the rest of the old process ends, the task gets the new space."""
     group, kernel = task.group, task.kernel
-    old, mask = task.memory, task.mask
+    old, old_thread, mask = task.memory, task.thread, task.mask
     siblings = [other for other in group.tasks.values() if other is not task]
     sharers = sum(other.memory is old for other in group.tasks.values())
     sole = old.users == sharers
@@ -126,7 +123,7 @@ async def _become(task: Task, program: Program, thread: Thread) -> None:
         if sole and not old.shares:
             note_usage(group, old)
             old.ended = True
-            task.thread.owner = None  # its end is not this task's
+            old_thread.owner = None  # its end is not this task's
             old.space.kill()
         group.dethreaded = Completion()
         for other in siblings:
@@ -135,8 +132,10 @@ async def _become(task: Task, program: Program, thread: Thread) -> None:
             await group.dethreaded
         group.dethreaded = None
         _take_leadership(task)
-    if sole and not old.ended:
-        note_usage(group, old)
+    if not old.ended:
+        if sole:
+            note_usage(group, old)
+        old_thread.exit(0 if sole else old_thread.clear_tid, old_thread.robust_list)
     if task.fds.users > 1:
         shared, task.fds = task.fds, task.fds.copy()
         shared.leave(task)

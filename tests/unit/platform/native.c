@@ -19,7 +19,6 @@ copy_bytes(void *to, const void *from, uint64_t size)
 
 int run_native(struct context *c, long nr, const uint64_t *args) { return c && args && nr < 0; }
 void serve(struct context *c) { c->nr = 0; }
-void leave_memory(struct context *c) { c->nr = 0; }
 long memory_call(struct space *space, long nr, const uint64_t *args) { return space && args && nr < 0; }
 int64_t move_heap(struct context *c, uint64_t end) { return c ? (int64_t)end : 0; }
 int64_t futex_wake_op(const uint64_t *args) { return args != NULL; }
