@@ -64,7 +64,8 @@ struct pysc_dentry {
     uint8_t shown, covered;
     uint16_t length;
     uint32_t inode, inode_generation;
-    uint32_t era; /* of what is shown of names in it; of an absent one: its parent's */
+    uint32_t era;        /* of what is shown of names in it: it only grows, whatever the name is meanwhile */
+    uint32_t absent_era; /* its parent's, when it was said to be absent */
     uint64_t hash;
     char *name;
     char *target; /* of a link; NULL: not asked */

@@ -45,7 +45,7 @@ pysc_dentry_show_absent(struct pysc_objects *objects, uint32_t parent, const cha
     if (index < 0)
         return;
     objects->dentries[index].shown = SHOWN_ABSENT;
-    objects->dentries[index].era = objects->dentries[parent].era;
+    objects->dentries[index].absent_era = objects->dentries[parent].era;
     objects->dentries[index].users--; /* it stays, if there is room */
 }
 

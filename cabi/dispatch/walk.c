@@ -167,7 +167,7 @@ step(struct walker *w, const char *name, size_t length, uint32_t flags)
     child = pysc_dentry_look_up(objects, w->here, name, length);
     if (!child)
         return NOT_OURS;
-    if (child->shown == SHOWN_ABSENT && child->era == here(w)->era)
+    if (child->shown == SHOWN_ABSENT && child->absent_era == here(w)->era)
         return -ENOENT;
     if (child->kind == DENTRY_ABSENT && !child->withdrawn && pysc_is_in_tree(objects, here(w)))
         return -ENOENT;

@@ -62,6 +62,30 @@ static void come_and_go(void)
     TRY(stat("d/c", &s));
 }
 
+/* A directory of the name of one that is gone is another one. */
+static void again(void)
+{
+    struct stat s;
+    char name[40];
+
+    for (int round = 0; round < 3; round++) {
+        TRY(mkdir("again", 0700));
+        TRY(mkdir("again/below", 0700));
+        for (int i = 0; i < 5; i++) {
+            snprintf(name, sizeof name, "again/below/%d", i);
+            CHECK(close(open(name, O_WRONLY | O_CREAT | O_EXCL, 0600)) == 0 && stat(name, &s) == 0);
+        }
+        for (int i = 0; i < 5; i++) {
+            snprintf(name, sizeof name, "again/below/%d", i);
+            CHECK(unlink(name) == 0 && stat(name, &s) == -1 && errno == ENOENT);
+        }
+        TRY(stat("again/below/x", &s));
+        TRY(rmdir("again/below"));
+        TRY(stat("again/below", &s));
+        TRY(rmdir("again"));
+    }
+}
+
 /* A directory that is open outlives its name, and is listed by whoever comes to that. */
 static void open_directory(void)
 {
@@ -92,6 +116,7 @@ int main(void)
     for (int round = 0; round < 60; round++)
         commit(round * 8);
     come_and_go();
+    again();
     open_directory();
     return done();
 }
