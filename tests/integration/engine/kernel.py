@@ -149,6 +149,7 @@ class TestKernel:
     def add(self, thread: Any, brk: int, pid: int | None = None) -> Task:
         task = Task(thread, self.allocate_pid() if pid is None else pid, brk)
         thread.owner = task
+        thread.space.channel.slots[thread.slot].ids.tid = task.pid  # for robust lists: getpid(2) comes here
         thread.on_frame_fault(lambda: self.kill_all(128 + 11))
         self.tasks.append(task)
         return task
