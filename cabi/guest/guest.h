@@ -75,7 +75,7 @@ struct record {
     int32_t files[4];
     uint32_t n_files;
     uint32_t failed_spins, skipped_spins;
-    uint32_t padding;
+    uint32_t left; /* it is none of the space's threads any more, but for the sentry */
     uint64_t spare[2];
 };
 _Static_assert(offsetof(struct record, leave) == 48, "patched.S");

@@ -222,6 +222,21 @@ release_memory(const struct context *c, uint64_t clear_tid, uint64_t robust_list
         wake(clear_tid);
 }
 
+/* Count a thread out, once.  Returns whether others were left. */
+static int
+leave_space(struct record *r)
+{
+    uint32_t others = __atomic_load_n(&r->space->others, __ATOMIC_SEQ_CST);
+
+    if (r->left)
+        return 0;
+    r->left = 1;
+    while (others && !__atomic_compare_exchange_n(&r->space->others, &others, others - 1, 0, __ATOMIC_SEQ_CST,
+                                                  __ATOMIC_SEQ_CST))
+        ;
+    return others != 0;
+}
+
 /* A thread is about to end, `alone` or with its process.  As in Linux, who waits for it in memory does not wait until
  * nothing of it is left, and who hears of its end finds the locks that it held given up.  Nobody is left to look at the word
  * of the last one. */
@@ -231,7 +246,7 @@ leave_memory(struct context *c, int alone)
     struct pysc_slot *slot = c->r->slot;
     uint64_t clear_tid = 0, robust_list = slot->robust_list;
 
-    if (alone && __atomic_load_n(&c->r->space->others, __ATOMIC_SEQ_CST)) {
+    if (alone && leave_space(c->r)) {
         clear_tid = slot->clear_tid;
         slot->clear_tid = 0;
     }
@@ -242,12 +257,8 @@ leave_memory(struct context *c, int alone)
 _Noreturn void
 exit_thread(struct context *c, uint64_t clear_tid, uint64_t robust_list)
 {
-    uint32_t others = __atomic_load_n(&c->r->space->others, __ATOMIC_SEQ_CST);
-
     release_memory(c, clear_tid, robust_list);
-    while (others && !__atomic_compare_exchange_n(&c->r->space->others, &others, others - 1, 0, __ATOMIC_SEQ_CST,
-                                                  __ATOMIC_SEQ_CST))
-        ;
+    leave_space(c->r);
     for (;;)
         host(__NR_exit, 0);
 }
