@@ -217,7 +217,6 @@ sleep_until(struct pysc_engine *engine, int64_t timeout_ns, struct batch *batch)
         hear_all(engine, batch);
     failed = look_at_files(engine, batch->n || engine->n_unheard ? 0 : timeout_ns, batch);
     __atomic_store_n(&engine->shared->asleep, 0, __ATOMIC_SEQ_CST);
-    engine->last_look = now_ns(); /* who woke us is answered without another look at all the others */
     return failed;
 }
 

@@ -38,8 +38,7 @@ struct space {
     uint32_t n_sites, n_cancellable, n_text;
     uint32_t xsave_size, xsave_extended; /* of the host's signal frames */
     uint32_t spinning;
-    int32_t socket;  /* this process's end */
-    uint32_t others; /* threads beside the first */
+    int32_t socket; /* this process's end */
     uint64_t xfeatures;
     struct text {
         uint64_t start, end;
@@ -75,7 +74,7 @@ struct record {
     int32_t files[4];
     uint32_t n_files;
     uint32_t failed_spins, skipped_spins;
-    uint32_t left; /* it is none of the space's threads any more, but for the sentry */
+    uint32_t padding;
     uint64_t spare[2];
 };
 _Static_assert(offsetof(struct record, leave) == 48, "patched.S");
@@ -282,7 +281,7 @@ int take_frame(struct context *c, uint64_t *args);
 /* thread.c */
 int64_t fork_space(struct context *c);
 int64_t clone_into(struct context *c, const struct pysc_command *command);
-void leave_memory(struct context *c, int alone);
+void give_up_locks(struct context *c);
 _Noreturn void exit_thread(struct context *c, uint64_t clear_tid, uint64_t robust_list);
 
 /* start.c */

@@ -89,7 +89,7 @@ serve_call(struct context *c, int64_t nr)
         sigreturn(c);
     } else {
         if (nr == __NR_exit || nr == __NR_exit_group)
-            leave_memory(c, nr == __NR_exit);
+            give_up_locks(c);
         else if (c->r->channel->fastpath && answer_natively(c, nr, args))
             return;
         report(c, PYSC_KIND_SYSCALL, nr, args);

@@ -24,7 +24,6 @@ be_born(struct context *c, uint64_t aside, int32_t socket)
     host(__NR_madvise, base, CHANNEL_SIZE, 10); /* MADV_DONTFORK */
     r->space->lock = 0;
     r->space->spinning = 0;
-    r->space->others = 0;
     forget_files_of_parent(r->space);
     host(__NR_close, r->space->socket);
     r->space->socket = socket;
@@ -151,12 +150,9 @@ clone_into(struct context *c, const struct pysc_command *command)
     child = record_at(stack_of(c->r->channel, index));
     uc = prepare_frame(c, child, command);
     child->spare[0] = (uint64_t)uc;
-    __atomic_fetch_add(&c->r->space->others, 1, __ATOMIC_SEQ_CST);
     do
         result = clone_thread(PYSC_CLONE_THREAD, (uint64_t)uc - 256, &child->slot->tid, thread_main);
     while (result == -EINTR);
-    if (result < 0)
-        __atomic_fetch_sub(&c->r->space->others, 1, __ATOMIC_SEQ_CST);
     unlock_space(c->r->space);
     return result;
 }
@@ -210,9 +206,21 @@ walk_robust_list(uint64_t head, uint32_t tid)
         bury((words[2] & ~1UL) + words[1], tid);
 }
 
-/* What a thread's end does to memory that others look at. */
-static void
-release_memory(const struct context *c, uint64_t clear_tid, uint64_t robust_list)
+/* A thread is about to end, alone or with its process: as in Linux, who hears of its end finds the locks that it held given
+ * up. */
+void
+give_up_locks(struct context *c)
+{
+    struct pysc_slot *slot = c->r->slot;
+    const uint64_t robust_list = slot->robust_list;
+
+    slot->robust_list = 0;
+    if (robust_list && slot->ids.tid)
+        walk_robust_list(robust_list, (uint32_t)slot->ids.tid);
+}
+
+_Noreturn void
+exit_thread(struct context *c, uint64_t clear_tid, uint64_t robust_list)
 {
     const uint32_t tid = (uint32_t)c->r->slot->ids.tid, zero = 0;
 
@@ -220,45 +228,6 @@ release_memory(const struct context *c, uint64_t clear_tid, uint64_t robust_list
         walk_robust_list(robust_list, tid);
     if (range_ok(clear_tid, 4) && copy_bytes((void *)clear_tid, &zero, 4) == 0)
         wake(clear_tid);
-}
-
-/* Count a thread out, once.  Returns whether others were left. */
-static int
-leave_space(struct record *r)
-{
-    uint32_t others = __atomic_load_n(&r->space->others, __ATOMIC_SEQ_CST);
-
-    if (r->left)
-        return 0;
-    r->left = 1;
-    while (others && !__atomic_compare_exchange_n(&r->space->others, &others, others - 1, 0, __ATOMIC_SEQ_CST,
-                                                  __ATOMIC_SEQ_CST))
-        ;
-    return others != 0;
-}
-
-/* A thread is about to end, `alone` or with its process.  As in Linux, who waits for it in memory does not wait until
- * nothing of it is left, and who hears of its end finds the locks that it held given up.  Nobody is left to look at the word
- * of the last one. */
-void
-leave_memory(struct context *c, int alone)
-{
-    struct pysc_slot *slot = c->r->slot;
-    uint64_t clear_tid = 0, robust_list = slot->robust_list;
-
-    if (alone && leave_space(c->r)) {
-        clear_tid = slot->clear_tid;
-        slot->clear_tid = 0;
-    }
-    slot->robust_list = 0;
-    release_memory(c, clear_tid, robust_list);
-}
-
-_Noreturn void
-exit_thread(struct context *c, uint64_t clear_tid, uint64_t robust_list)
-{
-    release_memory(c, clear_tid, robust_list);
-    leave_space(c->r);
     for (;;)
         host(__NR_exit, 0);
 }

@@ -118,20 +118,12 @@ def exit_task(task: Task, *, gone: bool = False, at_once: bool = False) -> None:
         place.leave()
     exit_sem(task)
     task.detach()
-    thread, ends = task.thread, not gone and not memory.ended
-    clear_tid, robust_list = (thread.clear_tid if shared else 0, thread.robust_list) if ends else (0, 0)
-    leaves = bool(clear_tid or robust_list)
-    if leaves:  # first: others see that in memory
-        thread.exit(clear_tid, robust_list)
+    if not gone and not memory.ended:
+        thread = task.thread
+        thread.exit(thread.clear_tid if shared else 0, thread.robust_list)
     if task.vfork is not None:
         task.vfork.resolve(None)
         task.vfork = None
-    _tell_of_end(group)
-    if ends and not leaves:  # last: to wake it takes time, in which who waits for the end is on its way
-        thread.exit(0, 0)
-
-
-def _tell_of_end(group: ThreadGroup) -> None:
     if not group.tasks:
         _end_process(group)
         return

@@ -22,7 +22,7 @@ from tests.integration.kernel import harness
 LSEEK, DUP, FCNTL, READ, PREAD, WRITE, PWRITE, CLOSE = 8, 32, 72, 0, 17, 1, 18, 3
 READV, WRITEV, PREADV, PWRITEV, PREADV2, PWRITEV2 = 19, 20, 295, 296, 327, 328
 SIGPROCMASK, SIGACTION, MMAP, BRK, NEWFSTATAT = 14, 13, 9, 12, 262
-OPENAT, FDATASYNC, EXIT = 257, 75, 60
+OPENAT, FDATASYNC = 257, 75
 GETCWD, GETRANDOM, PRLIMIT = 79, 318, 302
 POLL, SELECT, PSELECT6, PPOLL, EPOLL_WAIT, EPOLL_PWAIT = 7, 23, 270, 271, 232, 281
 
@@ -112,27 +112,6 @@ def test_journals_reach_python_where_they_come_and_go(
     for nr, share in ((NEWFSTATAT, 0.45), (OPENAT, 0.55), (FDATASYNC, 0.1), (CLOSE, 0.6)):
         assert all_calls[nr] > 100, nr
         assert left[nr] <= share * all_calls[nr], (nr, left[nr], all_calls[nr])
-
-
-def test_who_joins_a_thread_waits_for_no_python(
-    outside: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """When the exit(2) of one of several threads comes to Python its number is cleared already."""
-    cleared: Counter[bool] = Counter()
-    handle = harness.on_event
-
-    def look(kernel: Kernel, event: Event) -> None:
-        if event.kind is Kind.SYSCALL and event.nr == EXIT:
-            cleared[event.thread.clear_tid == 0] += 1
-        handle(kernel, event)
-
-    monkeypatch.setattr(harness, "on_event", look)
-    null = os.open("/dev/null", os.O_RDWR)
-    try:
-        assert harness.run([bytes(outside("threads"))], (null, null, null), fastpath=True, timeout=40) == 0
-    finally:
-        os.close(null)
-    assert cleared[True] > 500
 
 
 def targets(pid: int) -> list[str]:
