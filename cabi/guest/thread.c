@@ -189,7 +189,7 @@ walk_robust_list(uint64_t head, uint32_t tid)
 {
     uint64_t words[3], entry; /* next, futex offset, pending */
 
-    if (!range_ok(head, sizeof words) || copy_bytes(words, (void *)head, sizeof words) != 0)
+    if (!tid || !range_ok(head, sizeof words) || copy_bytes(words, (void *)head, sizeof words) != 0)
         return;
     entry = words[0];
     for (int i = 0; i < ROBUST_LIST_LIMIT && (entry & ~1UL) != head; i++) {
@@ -215,17 +215,15 @@ give_up_locks(struct context *c)
     const uint64_t robust_list = slot->robust_list;
 
     slot->robust_list = 0;
-    if (robust_list && slot->ids.tid)
-        walk_robust_list(robust_list, (uint32_t)slot->ids.tid);
+    walk_robust_list(robust_list, (uint32_t)slot->ids.tid);
 }
 
 _Noreturn void
 exit_thread(struct context *c, uint64_t clear_tid, uint64_t robust_list)
 {
-    const uint32_t tid = (uint32_t)c->r->slot->ids.tid, zero = 0;
+    const uint32_t zero = 0;
 
-    if (robust_list && tid)
-        walk_robust_list(robust_list, tid);
+    walk_robust_list(robust_list, (uint32_t)c->r->slot->ids.tid);
     if (range_ok(clear_tid, 4) && copy_bytes((void *)clear_tid, &zero, 4) == 0)
         wake(clear_tid);
     for (;;)

@@ -89,6 +89,14 @@ def test_a_codec_raises_nothing_but_bad_frame(service: Any, serves: bool, sent: 
         del received
 
 
+def changed(data: bytes, at: int, value: int, cut: int) -> bytearray:
+    """Return a frame with one byte changed, and some of its end cut off."""
+    mutated = bytearray(data)
+    mutated[at % len(mutated)] = value
+    del mutated[len(mutated) - cut % len(mutated) :]
+    return mutated
+
+
 @QUICK
 @given(at=st.integers(0, 60), value=st.integers(0, 255), cut=st.integers(0, 60), fds=st.integers(0, 3))
 def test_a_mutated_request_is_refused_or_understood(at: int, value: int, cut: int, fds: int) -> None:
@@ -96,9 +104,7 @@ def test_a_mutated_request_is_refused_or_understood(at: int, value: int, cut: in
     _, (data, owned) = client.ask(Take([RegularFd(fd) for fd in memfds(2)]))
     for fd in owned:
         fd.close()
-    mutated = bytearray(data)
-    mutated[at % len(mutated)] = value
-    del mutated[len(mutated) - cut % len(mutated) :]
+    mutated = changed(data, at, value, cut)
     try:
         server.receive_untrusted(mutated, memfds(fds))
     except BadFrame:
@@ -120,9 +126,7 @@ def test_a_mutated_answer_is_understood_or_cuts_the_server_off(
     id_, _ = client.ask(question)
     server._pending[id_] = None
     data, _ = server.answer(id_, ANSWERS[type(question)])
-    mutated = bytearray(data)
-    mutated[at % len(mutated)] = value
-    del mutated[len(mutated) - cut % len(mutated) :]
+    mutated = changed(data, at, value, cut)
     try:
         client.receive_untrusted(mutated, memfds(fds))
     except BadFrame:

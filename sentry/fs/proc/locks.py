@@ -55,7 +55,8 @@ def locks_held(task: Task, file: FileDescription) -> Iterator[bytes]:
     """Return what /proc/PID/fdinfo says of those that are held by a description, or by the process on its file."""
     if file.path is not None and file.path.inode.locks is not None:
         lines = _lines(file.path.inode, {file: task.group.tgid})
-        yield from _numbered(line for owner, line in lines if owner in (file.lock_owner, task.fds.lock_owner))
+        ours = (file.lock_owner, task.fds.lock_owner)
+        yield from _numbered(line for owner, line in lines if owner in ours)
 
 
 def _numbered(lines: Iterable[bytes]) -> Iterator[bytes]:

@@ -160,11 +160,12 @@ async def smaps_rollup(task: Task) -> bytes:
     async for found, host in _look(task, b"smaps"):
         first, last = first or found.start, found.end
         for name, size in _shown(found, host).items():
-            total[name] = total.get(name, 0) + size
+            if name != b"Size:":
+                total[name] = total.get(name, 0) + size
     if not last:
         return b""
     whole = Range(first, last, b"---p", 0, 0, 0, b"[rollup]")
-    return b"%s\n%s" % (whole.line(), _sizes({name: total[name] for name in total if name not in _OF_RANGES}))
+    return b"%s\n%s" % (whole.line(), _sizes(total))
 
 
 def _shown(found: Range, host: dict[bytes, int]) -> dict[bytes, int]:
@@ -191,7 +192,6 @@ _SIZES: Final = (
     b"Swap:",
     b"Locked:",
 )
-_OF_RANGES: Final = (b"Size:", b"KernelPageSize:", b"MMUPageSize:")
 
 
 def _sizes(sizes: dict[bytes, int]) -> bytes:
