@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 import msgspec
 
@@ -71,6 +71,32 @@ class Changes(msgspec.Struct, frozen=True, gc=False):
     size: int | None = None
     atime: int | None = None
     mtime: int | None = None
+
+
+class Kept(Protocol):
+    """What has its attributes in memory."""
+
+    mode: int
+    uid: int
+    gid: int
+    atime: int
+    mtime: int
+    ctime: int
+
+
+def take_changes(inode: Kept, changes: Changes) -> None:
+    """Make all changes but that of the size, and note when."""
+    if changes.mode is not None:
+        inode.mode = inode.mode & S_IFMT | changes.mode
+    if changes.uid is not None:
+        inode.uid = changes.uid
+    if changes.gid is not None:
+        inode.gid = changes.gid
+    if changes.atime is not None:
+        inode.atime = changes.atime
+    if changes.mtime is not None:
+        inode.mtime = changes.mtime
+    inode.ctime = clock()
 
 
 class Owner(msgspec.Struct, frozen=True, gc=False):

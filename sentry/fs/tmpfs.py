@@ -22,7 +22,18 @@ from pysc.cabi.linux.stat import (
     XATTR_REPLACE,
 )
 from pysc.sentry.fs.data import Data
-from pysc.sentry.fs.inode import BLOCK, Attributes, Changes, Entry, Filesystem, FsStatistics, Inode, Owner, clock
+from pysc.sentry.fs.inode import (
+    BLOCK,
+    Attributes,
+    Changes,
+    Entry,
+    Filesystem,
+    FsStatistics,
+    Inode,
+    Owner,
+    clock,
+    take_changes,
+)
 from pysc.sentry.fs.memory_file import Budget, Contents
 from pysc.sentry.kernel.scheduler import yield_now
 
@@ -188,17 +199,7 @@ class TmpfsInode(Inode):
     async def set_attributes(self, changes: Changes) -> None:
         if changes.size is not None:
             self.resize(changes.size)
-        if changes.mode is not None:
-            self.mode = self.mode & S_IFMT | changes.mode
-        if changes.uid is not None:
-            self.uid = changes.uid
-        if changes.gid is not None:
-            self.gid = changes.gid
-        if changes.atime is not None:
-            self.atime = changes.atime
-        if changes.mtime is not None:
-            self.mtime = changes.mtime
-        self.ctime = clock()
+        take_changes(self, changes)
         if self.shown is not None:
             self.shown.update(self)
 

@@ -22,10 +22,10 @@ from pysc.cabi.linux.mount import MQUEUE_MAGIC
 from pysc.cabi.linux.poll import IN, OUT
 from pysc.cabi.linux.resource import RLIMIT_MSGQUEUE
 from pysc.cabi.linux.signals import SI_MESGQ
-from pysc.cabi.linux.stat import S_IFDIR, S_IFMT, S_IFREG
+from pysc.cabi.linux.stat import S_IFDIR, S_IFREG
 from pysc.cabi.objects import memory_is_short
 from pysc.sentry.fs.file import FileDescription
-from pysc.sentry.fs.inode import Attributes, Changes, Entry, Filesystem, Inode, Owner, clock
+from pysc.sentry.fs.inode import Attributes, Changes, Entry, Filesystem, Inode, Owner, clock, take_changes
 from pysc.sentry.fs.path import Dentry, Mount, Path
 from pysc.sentry.fs.tmpfs import entries_of
 from pysc.sentry.ipc.objects import MESSAGE_MOST
@@ -139,17 +139,7 @@ class _MqueueInode(Inode):
         """Set them; the size means nothing, and is shown."""
         if changes.size is not None:
             self.size_shown = changes.size
-        if changes.mode is not None:
-            self.mode = self.mode & S_IFMT | changes.mode
-        if changes.uid is not None:
-            self.uid = changes.uid
-        if changes.gid is not None:
-            self.gid = changes.gid
-        if changes.atime is not None:
-            self.atime = changes.atime
-        if changes.mtime is not None:
-            self.mtime = changes.mtime
-        self.ctime = clock()
+        take_changes(self, changes)
 
 
 class Queue(_MqueueInode):
