@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from pysc.cabi.linux.errors import EIO, ETIMEDOUT, LinuxError
-from pysc.urpc.blocking import Connection, Disconnected
+from pysc.urpc.blocking import Connection, Disconnected, failure
 from pysc.urpc.codec import Answered, Asked, BadFrame, Codec, Refused, Told
 from pysc.urpc.message import Event, Request, Service
 
@@ -79,10 +79,14 @@ class Peer:
         return value  # type: ignore[no-any-return]  # decoded as R
 
     def answer(self, asked: Asked, value: object = None, error: LinuxError | None = None) -> None:
-        """Answer a request."""
+        """Answer a request; a value that cannot be sent is reported, and EIO."""
         if self.open:
             codec = self._connection.codec
-            self._send(codec.answer(asked.id, value) if error is None else codec.fail(asked.id, error))
+            try:
+                frame = codec.answer(asked.id, value) if error is None else codec.fail(asked.id, error)
+            except Exception as bug:
+                frame = failure(codec, asked, bug)
+            self._send(frame)
 
     def tell(self, event: Event) -> None:
         """Send an event."""

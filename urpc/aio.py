@@ -14,11 +14,9 @@ from typing import Any, Final, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from pysc.cabi.linux.errors import EIO, LinuxError
-from pysc.urpc.blocking import Disconnected
+from pysc.urpc.blocking import Disconnected, failure
 from pysc.urpc.codec import Answered, Asked, BadFrame, Codec, Frame, Received, Refused, Told
-from pysc.urpc.message import CREDITS, MAX_QUEUE, Event, Request, Service
-from pysc.urpc.report import report
+from pysc.urpc.message import CREDITS, Event, Request, Service
 from pysc.urpc.wire import numbers, receive_frame, release, send_frame
 
 R = TypeVar("R")
@@ -34,7 +32,7 @@ class Connection:
         self._socket = sock
         self._sending = anyio.Lock()
         self._queued = 0
-        self._drained = anyio.Event()
+        self._sent = anyio.Event()
 
     async def send(self, frame: Frame) -> None:
         """Send a frame whole, in turn, and close the descriptors that it owns.
@@ -56,14 +54,14 @@ class Connection:
         finally:
             release(frame)
             self._queued -= len(frame[0])
-            if self._queued <= MAX_QUEUE:
-                self._drained.set()
+            self._sent.set()
 
     async def room(self) -> None:
-        """Wait until the peer has taken enough for more to be said."""
-        while self._queued > MAX_QUEUE:
-            self._drained = anyio.Event()
-            await self._drained.wait()
+        """Wait until there is room for another request, or the answer to one."""
+        while not self.codec.has_room(self._queued):
+            if self._sent.is_set():
+                self._sent = anyio.Event()
+            await self._sent.wait()
 
     async def _send(self, frame: Frame) -> None:
         while True:
@@ -120,10 +118,10 @@ class Client:
             Disconnected: no answer will come.
         """
         await self._credits.acquire()
-        if self._lost is not None:
-            self._credits.release()
-            raise Disconnected(self._lost)
         try:
+            await self._connection.room()
+            if self._lost is not None:
+                raise Disconnected(self._lost)
             id_, frame = self._connection.codec.ask(request)
         except BaseException:
             self._credits.release()
@@ -208,7 +206,10 @@ Handler = Callable[[Any], Awaitable[object]]
 
 
 class Server:
-    """Serves one peer; requests are answered concurrently, at most 32 at a time.  ``tell`` sends events meanwhile."""
+    """Serves one peer; requests are answered concurrently, at most 32 at a time.  ``tell`` sends events meanwhile.
+
+    The end of a peer that has asked for as much as there is room for is seen once the first of it is answered.
+    """
 
     def __init__(
         self,
@@ -272,11 +273,8 @@ class Server:
         codec = self._connection.codec
         try:
             frame = codec.answer(asked.id, await self._handlers[type(asked.request)](asked.request))
-        except LinuxError as error:
-            frame = codec.fail(asked.id, error)
         except Exception as error:
-            report("error", f"a bug while serving {type(asked.request).__name__}", error)
-            frame = codec.fail(asked.id, EIO("a bug of the server"))
+            frame = failure(codec, asked, error)
         try:
             await self._connection.send(frame)
         except Disconnected:

@@ -1,6 +1,7 @@
 """The blocking transport: the gofer's server loop, and clients that ask one thing at a time (CLI, tests).
 
 A client never has more than one request outstanding, so two blocking ends cannot fill both directions and deadlock.
+A server has sent each answer before it reads on: it has no queue, and no room to keep.
 A peer that does not take a frame within five seconds is cut off.
 """
 
@@ -186,8 +187,13 @@ def _serve_one(
 def _answer(codec: Codec, asked: Asked, handlers: dict[type[Request[Any]], Handler]) -> Frame:
     try:
         return codec.answer(asked.id, handlers[type(asked.request)](asked.request))
-    except LinuxError as error:
-        return codec.fail(asked.id, error)
     except Exception as error:
+        return failure(codec, asked, error)
+
+
+def failure(codec: Codec, asked: Asked, error: BaseException) -> Frame:
+    """Answer a request with what was raised while it was served; what is no LinuxError is a bug of ours: EIO."""
+    if not isinstance(error, LinuxError):
         report("error", f"a bug while serving {type(asked.request).__name__}", error)
-        return codec.fail(asked.id, EIO("a bug of the server"))
+        error = EIO("a bug of the server")
+    return codec.fail(asked.id, error)

@@ -16,7 +16,7 @@ import msgspec
 
 from pysc.cabi.linux.errors import EMSGSIZE, EPROTO, LinuxError, linux_error
 from pysc.urpc.fds import Claims, OwnedFd, WrongDescriptor, close_all
-from pysc.urpc.message import CREDITS, MAX_BODY, MAX_FRAME, Event, Failure, Hello, Request, Service
+from pysc.urpc.message import CREDITS, MAX_FRAME, MAX_QUEUE, Event, Failure, Hello, Request, Service
 
 HEADER: Final = struct.Struct("<II")
 """Type and id; of the type's four bytes three are zero."""
@@ -29,6 +29,10 @@ _UNDECODABLE = (msgspec.DecodeError, WrongDescriptor, RecursionError, UnicodeDec
 
 class BadFrame(Exception):
     """The peer broke the protocol: drop the connection."""
+
+
+class TooLong(Exception):
+    """A reply is longer than its request allows: a bug of who made it."""
 
 
 class Type(IntEnum):
@@ -92,11 +96,11 @@ class _Coder:
         self._fds.append(value)
         return len(self._fds) - 1
 
-    def encode(self, kind: Type, id_: int, body: object) -> Frame:
+    def encode(self, kind: Type, id_: int, body: object, longest: int = MAX_FRAME) -> Frame:
         self._fds = []
         data = self._encoder.encode(body)
         fds, self._fds = self._fds, []
-        if len(data) > MAX_BODY:
+        if HEADER.size + len(data) > longest:
             raise EMSGSIZE(f"{type(body).__name__} of {len(data)} bytes")
         return HEADER.pack(kind, id_) + data, fds
 
@@ -141,7 +145,7 @@ class Codec:
         self._coder = _Coder()
         self._greeted = False
         self._next_id = 0
-        self._pending: dict[int, Any] = {}  # requests without an answer: id -> reply type
+        self._pending: dict[int, tuple[Any, int]] = {}  # requests without an answer: id -> type and bound of the reply
         self._requests = _union(service.requests)
         self._events = _union(service.client_events if serves else service.events)
 
@@ -165,6 +169,14 @@ class Codec:
         """The ids of unanswered requests."""
         return list(self._pending)
 
+    def has_room(self, queued: int) -> bool:
+        """Whether 1 MiB holds what is queued and what comes next: of a server all answers that it owes, and the longest
+        that it may come to owe; of a client a request, half of it being left to events."""
+        if not self._serves:
+            return queued <= MAX_QUEUE // 2
+        reserved = sum(max(longest, Failure.max_frame) for _, longest in self._pending.values())
+        return queued + reserved + self.service.max_reply <= MAX_QUEUE
+
     # Out
     def hello(self) -> Frame:
         """Return the frame that each side sends first."""
@@ -181,16 +193,19 @@ class Codec:
         id_ = self._next_id
         frame = self._coder.encode(Type.REQUEST, id_, request)
         self._next_id = (id_ + 1) & 0xFFFF_FFFF
-        self._pending[id_] = type(request).reply_type
+        self._pending[id_] = (request.reply_type, request.max_reply())
         return id_, frame
 
     def answer(self, id_: int, value: object) -> Frame:
         """Answer a request.
 
         Raises:
-            EMSGSIZE: the answer does not fit a frame; the request is still to be answered.
+            TooLong: the request does not allow for it, and is still to be answered.
         """
-        frame = self._coder.encode(Type.REPLY, id_, value)
+        try:
+            frame = self._coder.encode(Type.REPLY, id_, value, self._pending[id_][1])
+        except EMSGSIZE as error:
+            raise TooLong(str(error)) from None
         del self._pending[id_]
         return frame
 
@@ -250,14 +265,16 @@ class Codec:
             request = self._coder.decode_untrusted(self._requests, body, fds)
         except BadFrame as error:
             return Refused(self._failure(id_, EPROTO(str(error))))
-        self._pending[id_] = None
+        self._pending[id_] = (None, request.max_reply())
         return Asked(id_, request)
 
     def _receive_answer(self, kind: int, id_: int, body: memoryview, fds: list[int]) -> Answered:
         if id_ not in self._pending:
             raise BadFrame("an answer to no request")
-        reply_type = self._pending.pop(id_)
+        reply_type, longest = self._pending.pop(id_)
         if kind == Type.FAILURE:
             failure: Failure = self._coder.decode_untrusted(Failure, body, fds)
             return Answered(id_, None, linux_error(failure.errno, failure.detail))
+        if HEADER.size + len(body) > longest:
+            raise BadFrame("a reply that is longer than the request allows")
         return Answered(id_, self._coder.decode_untrusted(reply_type, body, fds))

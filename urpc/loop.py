@@ -14,8 +14,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from pysc.cabi.linux.clock import SECOND
-from pysc.cabi.linux.errors import EIO, ETOOMANYREFS, LinuxError
+from pysc.cabi.linux.errors import EIO, ETOOMANYREFS
 from pysc.cabi.linux.poll import EPOLLIN, EPOLLOUT
+from pysc.urpc.blocking import failure
 from pysc.urpc.codec import Answered, Asked, BadFrame, Codec, Frame, Received, Refused, Told
 from pysc.urpc.message import MAX_QUEUE, Event, Request, Service
 from pysc.urpc.report import report
@@ -23,6 +24,8 @@ from pysc.urpc.wire import numbers, receive_frame, release, send_frame
 
 R = TypeVar("R")
 DRAIN_NS: Final = 5 * SECOND
+RETRY_NS: Final = SECOND // 100
+"""Between two attempts to send a descriptor, while too many are in flight."""
 SILENCE_NS: Final = 5 * SECOND
 """A call that waits longer is told of."""
 BATCH: Final = 64
@@ -64,7 +67,9 @@ class Endpoint:
     ``on_lost(reason)`` is called once, from the loop, when the peer is gone or was cut off; not after :meth:`close`.
     """
 
-    __slots__ = ("_attention", "_on_lost", "_queue", "_queued", "_scheduler", "_socket", "_timer", "_watcher", "codec")
+    __slots__ = (
+        "_attention", "_on_lost", "_queue", "_queued", "_retry", "_scheduler", "_socket", "_timer", "_watcher", "codec",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -83,7 +88,8 @@ class Endpoint:
         self._queue: deque[Frame] = deque()
         self._queued = 0
         self._timer: Cancellable | None = None
-        self._attention = 0
+        self._retry: Cancellable | None = None
+        self._attention = -1
         self._attend(sock)
         self.send(codec.hello())
 
@@ -102,15 +108,22 @@ class Endpoint:
         """Bytes that the peer has not taken yet."""
         return self._queued
 
+    @property
+    def has_room(self) -> bool:
+        """Whether there is room for what comes next."""
+        return self.codec.has_room(self._queued)
+
     def send(self, frame: Frame) -> None:
         """Send or queue a frame; the descriptors that it owns are closed when it is gone."""
         if self._socket is None:
             release(frame)
-        elif self._queue or not self._try_send(self._socket, frame):
-            self._enqueue(frame)
-            self._attend(self._socket)
+            return
+        if self._queue or not self._try_send(self._socket, frame):
+            self._queue.append(frame)
+            self._queued += len(frame[0])
             if self._timer is None:
                 self._arm()
+        self._attend(self._socket)
 
     def tell(self, event: Event) -> None:
         """Send an event; lost if there is no peer.  One that leaves more than 1 MiB in the queue is cut off."""
@@ -118,19 +131,15 @@ class Endpoint:
         if self._queued > MAX_QUEUE:
             self._lose("the peer does not drain")
 
-    def _enqueue(self, frame: Frame) -> None:
-        self._queue.append(frame)
-        self._queued += len(frame[0])
-
     @property
     def _reads(self) -> bool:
         # Whether there is room for what reading may cause to be sent.
         return True
 
     def _attend(self, sock: socket.socket) -> None:
-        wanted = (EPOLLIN if self._reads else 0) | (EPOLLOUT if self._queue else 0)
+        wanted = (EPOLLIN if self._reads else 0) | (EPOLLOUT if self._queue and self._retry is None else 0)
         if wanted != self._attention:
-            if self._attention:
+            if self._attention >= 0:
                 self._watcher.unwatch(sock.fileno())
             self._watcher.watch(sock.fileno(), wanted, self._on_ready)
             self._attention = wanted
@@ -142,7 +151,8 @@ class Endpoint:
         except BlockingIOError:
             return False
         except OSError as error:
-            if error.errno == ETOOMANYREFS.errno:  # descriptors in flight; the peer will take them
+            if error.errno == ETOOMANYREFS.errno:  # descriptors in flight, of all of the user's: no event tells
+                self._retry = self._scheduler.call_at(time.monotonic_ns() + RETRY_NS, self._on_retry)
                 return False
             report("debug", f"send: {error}")
         release(frame)
@@ -158,6 +168,11 @@ class Endpoint:
         if self._queue:
             self._lose("the peer does not drain")
 
+    def _on_retry(self) -> None:
+        self._retry = None
+        if self._socket is not None:
+            self._drain(self._socket)
+
     def _on_ready(self, ready: int) -> None:
         sock = self._socket
         if sock is None:
@@ -165,7 +180,7 @@ class Endpoint:
         if ready & EPOLLOUT:
             self._drain(sock)
         if ready & ~EPOLLOUT:
-            self._receive(sock)
+            self._receive(sock, gone=bool(ready & ~(EPOLLIN | EPOLLOUT)))
 
     def _drain(self, sock: socket.socket) -> None:
         before = len(self._queue)
@@ -178,9 +193,11 @@ class Endpoint:
         elif len(self._queue) < before:
             self._arm()
 
-    def _receive(self, sock: socket.socket) -> None:
+    def _receive(self, sock: socket.socket, *, gone: bool) -> None:
         for _ in range(BATCH):
-            if not self._reads:
+            # The end of a peer cannot be ignored, and is read: nothing more is queued for it.
+            if not self._reads and not gone:
+                self._attend(sock)
                 return
             try:
                 frame = receive_frame(sock, self.codec.max_fds)
@@ -213,9 +230,10 @@ class Endpoint:
         self._watcher.unwatch(self._socket.fileno())
         self._socket.close()
         self._socket = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._retry):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._retry = None
         for frame in self._queue:
             release(frame)
         self._queue.clear()
@@ -342,7 +360,7 @@ class Client:
 
     def _pump(self) -> None:
         endpoint = self._endpoint
-        while self._waiting and endpoint is not None and endpoint.codec.credits > 0 and not endpoint.congested:
+        while self._waiting and endpoint is not None and endpoint.codec.credits > 0 and endpoint.has_room:
             call = self._waiting.popleft()
             try:
                 id_, frame = endpoint.codec.ask(call.request)
@@ -400,10 +418,9 @@ class _ClientEndpoint(Endpoint):
         self._client = client
         super().__init__(sock, codec, watcher, scheduler, client._peer_lost)
 
-    @property
-    def congested(self) -> bool:
-        """Whether frames should wait elsewhere."""
-        return self._queued > MAX_QUEUE // 2
+    def _drain(self, sock: socket.socket) -> None:
+        super()._drain(sock)
+        self._client._pump()
 
     def on_received(self, received: Received) -> None:
         """Hand it to the client."""
@@ -438,7 +455,7 @@ class Server(Endpoint):
 
     @property
     def _reads(self) -> bool:
-        return self._queued <= MAX_QUEUE
+        return self.has_room
 
     def on_received(self, received: Received) -> None:
         """Answer requests."""
@@ -450,27 +467,22 @@ class Server(Endpoint):
             self._on_event(received.event)
 
     def _serve(self, asked: Asked) -> None:
-        name = type(asked.request).__name__
         try:
             value = self._handlers[type(asked.request)](asked.request)
         except Exception as error:
-            self._done(asked.id, name, None, error)
+            self._done(asked, None, error)
             return
         if isinstance(value, Coroutine):
-            self._scheduler.start(value, None, lambda value, error: self._done(asked.id, name, value, error))
+            self._scheduler.start(value, None, lambda value, error: self._done(asked, value, error))
         else:
-            self._done(asked.id, name, value, None)
+            self._done(asked, value, None)
 
-    def _done(self, id_: int, name: str, value: object, error: BaseException | None) -> None:
-        frame = None
+    def _done(self, asked: Asked, value: object, error: BaseException | None) -> None:
         if error is None:
             try:
-                frame = self.codec.answer(id_, value)
-            except Exception as unsendable:  # EMSGSIZE, or a bug; the request is still to be answered
-                error = unsendable
-        if frame is None:
-            if not isinstance(error, LinuxError):
-                report("error", f"a bug while serving {name}", error)
-                error = EIO("a bug of the server")
-            frame = self.codec.fail(id_, error)
+                frame = self.codec.answer(asked.id, value)
+            except Exception as unsendable:  # the request is still to be answered
+                frame = failure(self.codec, asked, unsendable)
+        else:
+            frame = failure(self.codec, asked, error)
         self.send(frame)

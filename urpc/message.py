@@ -27,9 +27,9 @@ MAX_FRAME: Final = 65536
 CREDITS: Final = 32
 """Requests that may be outstanding in one direction."""
 MAX_QUEUE: Final = 1 << 20
-"""Bytes that a peer has not taken, beyond which nothing is read that has to be answered."""
-MAX_BODY: Final = MAX_FRAME - 8
-"""What a frame's header leaves."""
+"""Bytes that a peer has not taken, and of the answers to all that is read from it."""
+BARE: Final = 9
+"""The frame of a reply that says nothing: header and nil."""
 
 U8 = Annotated[int, Meta(ge=0, le=0xFF)]
 U16 = Annotated[int, Meta(ge=0, le=0xFFFF)]
@@ -49,17 +49,27 @@ R = TypeVar("R")
 class Message(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
     """Base of all that travels: replies, events and the parts of either."""
 
+    max_frame: ClassVar[int] = MAX_FRAME
+    """As a reply: the longest frame that its fields' bounds allow.  Declared, and tested: see :class:`Service`."""
+
 
 class Request(Message, Generic[R]):
     """A question; ``Request[X]`` is answered by an ``X`` (``None``: by the bare fact).  Each subclass has a tag."""
 
     reply_type: ClassVar[Any] = None
+    longest_reply: ClassVar[int] = BARE
+
+    def max_reply(self) -> int:
+        """Return the longest frame that may answer this request, at most ``longest_reply``.  Both ends hold to it."""
+        return self.longest_reply
 
     def __init_subclass__(cls, **config: Any) -> None:
         super().__init_subclass__(**config)
         for base in cls.__dict__.get("__orig_bases__", ()):
             if get_origin(base) is Request:
                 cls.reply_type = get_args(base)[0]
+                if issubclass(cls.reply_type, Message):
+                    cls.longest_reply = cls.reply_type.max_frame
 
 
 class Event(Message):
@@ -77,6 +87,8 @@ class Hello(Message):
 class Failure(Message):
     """The error reply: an errno and, for logs and people, what it was about."""
 
+    max_frame = 4111
+
     errno: Annotated[int, Meta(ge=1, le=4095)]
     detail: Detail = ""
 
@@ -84,7 +96,7 @@ class Failure(Message):
 class Service:
     """The requests and events between one kind of server and its client, compiled to decoders."""
 
-    __slots__ = ("client_events", "events", "name", "reply_fds", "request_fds", "requests")
+    __slots__ = ("client_events", "events", "max_reply", "name", "reply_fds", "request_fds", "requests")
 
     def __init__(
         self,
@@ -96,7 +108,8 @@ class Service:
         request_fds: int = 0,
         reply_fds: int = 0,
     ) -> None:
-        # The numbers of descriptors are declared, and tested: to count them here would cost each start 15 ms.
+        # Numbers of descriptors and lengths of replies are declared, and tested: to count them here would cost each
+        # start 15 ms.
         assert max(request_fds, reply_fds) <= MAX_FDS
         self.name = name
         self.requests = tuple(requests)
@@ -108,3 +121,5 @@ class Service:
         """The most descriptors that one frame brings to the server."""
         self.reply_fds = reply_fds
         """The most descriptors that one frame brings to the client."""
+        self.max_reply = max(Failure.max_frame, *(kind.longest_reply for kind in requests))
+        """The longest frame that answers any request."""

@@ -20,10 +20,15 @@ from pysc.cabi.linux.errors import LinuxError
 from pysc.sentry.kernel.scheduler import Completion
 from pysc.urpc import aio, blocking, loop
 from pysc.urpc.codec import HEADER, BadFrame, Codec, Refused, Type
-from pysc.urpc.fds import RegularFd
+from pysc.urpc.fds import OwnedFd, RegularFd
+from pysc.urpc.message import MAX_FRAME, Message
 from pysc.urpc.schema.gofer import GOFER
+from pysc.urpc.schema.netstack import NETSTACK
 from pysc.urpc.schema.sentry import CONTROL
+from pysc.urpc.schema.spawner import SPAWNER
+from pysc.urpc.schema.supervisor import COMMANDS
 from tests.support.kernel_loop import Loop
+from tests.support.schema_strategies import messages
 from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Crash, Fetch, Opened, Sum, Swap, Take
 
 QUICK = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -78,7 +83,7 @@ frames = st.binary(max_size=100) | st.builds(
 def test_a_codec_raises_nothing_but_bad_frame(service: Any, serves: bool, sent: list[tuple[bytes, int]]) -> None:
     codec = greeted(service, serves=serves)
     # As if all that can be asked had been: answers are decoded, too.
-    codec._pending.update({} if serves else dict(enumerate(kind.reply_type for kind in service.requests)))
+    codec._pending.update({} if serves else dict(enumerate((kind.reply_type, MAX_FRAME) for kind in service.requests)))
     for frame, fds in sent:
         try:
             received = codec.receive_untrusted(frame, memfds(fds))
@@ -87,6 +92,18 @@ def test_a_codec_raises_nothing_but_bad_frame(service: Any, serves: bool, sent: 
         if isinstance(received, Refused):
             assert received.answer[0][0] == Type.FAILURE
         del received
+
+
+@pytest.mark.parametrize("service", [GOFER, NETSTACK, CONTROL, SPAWNER, COMMANDS], ids=lambda service: service.name)
+@QUICK
+@given(data=st.data())
+def test_no_answer_is_longer_than_it_may_be(service: Any, data: st.DataObject) -> None:
+    parts = {"names": st.binary(max_size=300), "fds": st.builds(lambda: OwnedFd.lend(0))}
+    kind = data.draw(st.sampled_from(service.requests))
+    assert data.draw(messages(kind, **parts)).max_reply() <= kind.longest_reply <= service.max_reply
+    if issubclass(kind.reply_type, Message):
+        reply = data.draw(messages(kind.reply_type, **parts))
+        assert HEADER.size + len(msgspec.msgpack.encode(reply, enc_hook=lambda fd: 0)) <= kind.longest_reply
 
 
 def changed(data: bytes, at: int, value: int, cut: int) -> bytearray:
@@ -124,7 +141,7 @@ def test_a_mutated_answer_is_understood_or_cuts_the_server_off(
 ) -> None:
     client, server = greeted(SAMPLE, serves=False), greeted(SAMPLE, serves=True)
     id_, _ = client.ask(question)
-    server._pending[id_] = None
+    server._pending[id_] = client._pending[id_]
     data, _ = server.answer(id_, ANSWERS[type(question)])
     mutated = changed(data, at, value, cut)
     try:

@@ -34,6 +34,10 @@ class Loop:
             if not condition():
                 self.turn(0 if self.scheduler.deadline() == 0 else 0.05)
 
+    def ready(self) -> bool:
+        """Whether there is anything to do at once."""
+        return self.scheduler.deadline() == 0 or bool(self._epoll.poll(0))
+
     def turn(self, seconds: float = 0) -> None:
         """Serve whoever is ready."""
         for fd, events in self._epoll.poll(seconds):

@@ -1,9 +1,10 @@
-"""Hypothesis strategies for messages, made from what their types declare."""
+"""Hypothesis strategies for messages, and the largest messages, made from what their types declare."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import msgspec.inspect as inspect
 from hypothesis import strategies as st
 
@@ -28,6 +29,8 @@ def _of(info: inspect.Type, names: st.SearchStrategy[bytes], fds: st.SearchStrat
         )
     if isinstance(info, inspect.StrType):
         return st.text(max_size=min(info.max_length or 50, 50))
+    if isinstance(info, inspect.EnumType):
+        return st.sampled_from(list(info.cls))
     if isinstance(info, inspect.BoolType):
         return st.booleans()
     if isinstance(info, inspect.NoneType):
@@ -47,3 +50,36 @@ def _of(info: inspect.Type, names: st.SearchStrategy[bytes], fds: st.SearchStrat
                 fields[field.name] = st.just(field.default) | fields[field.name]
         return st.builds(info.cls, **fields)
     raise NotImplementedError(info)
+
+
+def largest(kind: type) -> Any:
+    """Return a message that no other of its type is longer than."""
+    return _largest(inspect.type_info(kind))
+
+
+def _largest(info: inspect.Type) -> Any:
+    if isinstance(info, inspect.IntType):
+        return _longest([info.ge, (1 << 64) - 1 if info.le is None else info.le])
+    if isinstance(info, inspect.BytesType):
+        return bytes(info.max_length or 0)
+    if isinstance(info, inspect.StrType):
+        return "\U0010ffff" * (info.max_length or 0)
+    if isinstance(info, inspect.EnumType):
+        return _longest(list(info.cls))
+    if isinstance(info, inspect.BoolType):
+        return True
+    if isinstance(info, inspect.NoneType):
+        return None
+    if isinstance(info, inspect.CustomType):
+        return info.cls.lend(0)
+    if isinstance(info, inspect.ListType):
+        return [_largest(info.item_type) for _ in range(info.max_length or 0)]
+    if isinstance(info, inspect.UnionType):
+        return _longest([_largest(member) for member in info.types])
+    if isinstance(info, inspect.StructType):
+        return info.cls(*(_largest(field.type) for field in info.fields))
+    raise NotImplementedError(info)
+
+
+def _longest(values: list[Any]) -> Any:
+    return max(values, key=lambda value: len(msgspec.msgpack.encode(value, enc_hook=lambda fd: 0)))

@@ -33,6 +33,9 @@ MAX_XATTRS: Final = 4096
 XattrValue = Annotated[bytes, Meta(max_length=MAX_XATTR)]
 Packed = Annotated[bytes, Meta(min_length=ATTRIBUTES_SIZE, max_length=ATTRIBUTES_SIZE)]
 
+PACKED_SIZE: Final = ATTRIBUTES_SIZE + 2
+"""In a frame."""
+
 MAX_NAMES: Final = 128
 MAX_LISTING: Final = 61440
 
@@ -51,6 +54,8 @@ class File(Message):
 
 class Attached(Message):
     """A mount's root."""
+
+    max_frame = PACKED_SIZE + MAX_PATH + 14
 
     root: Packed
     readonly: bool
@@ -72,6 +77,8 @@ class Attach(Request[Attached], tag=1):
 class Walked(Message):
     """What was found along the way."""
 
+    max_frame = MAX_NAMES * PACKED_SIZE + 4113
+
     attributes: Annotated[list[Packed], Meta(max_length=MAX_NAMES)]
     """Of each name in turn, as far as the walk came."""
     target: Annotated[bytes, Meta(max_length=4095)] = b""
@@ -86,9 +93,15 @@ class Walk(Request[Walked], tag=2):
     directory: File
     names: Annotated[list[Name], Meta(min_length=1, max_length=MAX_NAMES)]
 
+    def max_reply(self) -> int:
+        """No more attributes than names."""
+        return self.longest_reply - (MAX_NAMES - len(self.names)) * PACKED_SIZE
+
 
 class Opened(Message):
     """An open file: a regular one, a directory or a FIFO."""
+
+    max_frame = PACKED_SIZE + 10
 
     attributes: Packed
     file: FileFd
@@ -108,6 +121,8 @@ class Open(Request[Opened], tag=3):
 class LinkTarget(Message):
     """Where a symbolic link points."""
 
+    max_frame = 4107
+
     target: Target
 
 
@@ -119,6 +134,8 @@ class ReadLink(Request[LinkTarget], tag=4):
 
 class Listing(Message):
     """Part of a directory, in packed records (:func:`pysc.cabi.host.parse_listing_untrusted`)."""
+
+    max_frame = MAX_LISTING + 22
 
     records: Annotated[bytes, Meta(max_length=MAX_LISTING)]
     cookie: U63
@@ -136,9 +153,15 @@ class ListDirectory(Request[Listing], tag=5):
     cookie: U63 = 0
     max_bytes: Annotated[int, Meta(ge=512, le=MAX_LISTING)] = MAX_LISTING
 
+    def max_reply(self) -> int:
+        """No more records than it asks for."""
+        return self.longest_reply - (MAX_LISTING - self.max_bytes)
+
 
 class FileSystem(Message):
     """statfs(2)."""
+
+    max_frame = 99
 
     magic: U64
     bsize: U63
@@ -160,6 +183,8 @@ class StatFs(Request[FileSystem], tag=6):
 
 class Value(Message):
     """An extended attribute."""
+
+    max_frame = MAX_XATTR + 12
 
     value: XattrValue
 
@@ -188,6 +213,8 @@ class ListXattrs(Request[Names], tag=8):
 
 class Made(Message):
     """Attributes of what was made or changed."""
+
+    max_frame = PACKED_SIZE + 9
 
     attributes: Packed
 
@@ -336,6 +363,8 @@ class Sync(Request[None], tag=37):
 
 class Connected(Message):
     """A connected host socket."""
+
+    max_frame = 10
 
     socket: SocketFd
 

@@ -20,6 +20,8 @@ class Link(Message):
 class Links(Message):
     """All interfaces, by index."""
 
+    max_frame = 4684
+
     links: Annotated[list[Link], Meta(max_length=64)]
 
 

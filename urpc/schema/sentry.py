@@ -160,6 +160,8 @@ class Target(IntEnum):
 class Empty(Message):
     """It is done."""
 
+    max_frame = 9
+
 
 class Start(Request[Empty], tag=1):
     """Run the container's process.  ENOENT, EACCES, ENOEXEC ...: it could not be executed; the detail names it."""
@@ -187,13 +189,15 @@ class Process(Message):
     ppid: Pid
     uid: Uid
     state: Annotated[str, Meta(max_length=1)]
-    command: Annotated[str, Meta(max_length=64)]
+    command: Annotated[str, Meta(max_length=15)]
     host_pid: Count = 0
     """In the sentry's pid namespace."""
 
 
 class ProcessList(Message):
     """Processes in order of pid; at most 512 of ``total``, so that a frame holds them."""
+
+    max_frame = 45073
 
     processes: Annotated[list[Process], Meta(max_length=512)]
     total: Count
@@ -205,6 +209,8 @@ class Processes(Request[ProcessList], tag=4):
 
 class StateReply(Message):
     """How the sentry is."""
+
+    max_frame = 15
 
     running: bool
     """Started and not exited."""
@@ -238,6 +244,8 @@ class Kept(Message):
 
 class KeptList(Message):
     """All kinds of which there are any, and the numbers of those of which it does not know what they are."""
+
+    max_frame = 4687
 
     kinds: Annotated[list[Kept], Meta(max_length=32)]
     unknown: Annotated[list[Count], Meta(max_length=64)]

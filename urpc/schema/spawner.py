@@ -37,6 +37,8 @@ class Daemon(Message):
 class Launched(Message):
     """Everything is on its way; the sentry tells by itself when it is ready."""
 
+    max_frame = 62
+
     control: SocketFd
     """To the sentry: ``pysc.urpc.schema.sentry.CONTROL``."""
     daemons: Annotated[list[Daemon], Meta(max_length=3)]

@@ -49,6 +49,8 @@ class HostDescriptors(Request[KeptList], tag=7):
 class Counted(Message):
     """struct pysc_counters: what the sentry has to do with guests' calls."""
 
+    max_frame = 63
+
     reports: U64
     """That guests have made, system calls for the most part."""
     served: U64

@@ -54,6 +54,26 @@ def test_an_answer_may_come_later_and_out_of_order(pair: Pair) -> None:
     assert answers == [("signal", ESRCH), ("state", sentry.StateReply(True, 3))]
 
 
+def test_an_answer_that_is_too_long_is_a_bug_and_the_server_goes_on(
+    pair: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers: list[object] = []
+    for request, answer in ((sentry.Pause(), sentry.StateReply(True, 7)), (sentry.Resume(), sentry.Empty())):
+        pair.client.ask(request, lambda value, error: answers.append(value if error is None else type(error)))
+        assert pair.loop.run(lambda: bool(pair.asked), 5)
+        pair.server.answer(pair.asked.pop(), answer)
+    assert pair.loop.run(lambda: len(answers) == 2, 5)
+    assert answers == [EIO, sentry.Empty()]
+    assert "a bug while serving Pause" in capsys.readouterr().err
+
+
+def test_a_server_that_says_more_than_it_was_asked_for_is_cut_off(pair: Pair) -> None:
+    pair.client.ask(sentry.Pause(), lambda value, error: None)
+    pair.loop.run(lambda: bool(pair.asked), 5)
+    pair.server.sock.send(b"\x03\0\0\0\0\0\0\0\xdc\0\0")  # an empty list, with its length in two bytes
+    assert pair.loop.run(lambda: "client" in pair.ended, 5)
+
+
 def test_events(pair: Pair) -> None:
     pair.server.tell(sentry.Exited(256))
     assert pair.loop.run(lambda: bool(pair.told), 5)

@@ -11,10 +11,14 @@ from pysc.urpc.message import U32, Event, Message, Request, Service
 
 
 class Sum(Message):
+    max_frame = 14
+
     total: U32
 
 
 class Opened(Message):
+    max_frame = 10
+
     file: RegularFd
 
 
@@ -39,6 +43,9 @@ class Blob(Message):
 
 class Fetch(Request[Blob], tag=4):
     size: U32
+
+    def max_reply(self) -> int:
+        return min(self.size + 14, self.longest_reply)
 
 
 class Crash(Request[None], tag=5):

@@ -1,4 +1,4 @@
-"""Rules that every schema keeps: bounds on every int, lengths on every container, descriptors counted."""
+"""Rules that every schema keeps: bounds on every int, lengths on every container, descriptors and replies counted."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import pkgutil
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import msgspec
 import msgspec.inspect as inspect
 import pytest
 
 import pysc.urpc.schema
+from pysc.cabi.linux.attributes import ATTRIBUTES_SIZE
+from pysc.urpc.codec import HEADER
 from pysc.urpc.fds import OwnedFd
-from pysc.urpc.message import Event, Failure, Hello, Request, Service
+from pysc.urpc.message import BARE, CREDITS, MAX_FRAME, MAX_QUEUE, Event, Failure, Hello, Message, Request, Service
+from pysc.urpc.schema import gofer
+from tests.support.schema_strategies import largest
 from tests.unit.urpc.sample_service import SAMPLE
 
 
@@ -105,3 +110,45 @@ def most(kinds: Iterable[Any]) -> int:
 def test_descriptors_are_counted(service: Service) -> None:
     assert service.request_fds == most((*service.requests, *service.client_events))
     assert service.reply_fds == most((*(kind.reply_type for kind in service.requests), *service.events))
+
+
+def length(message: Message | None) -> int:
+    """Return that of the frame."""
+    return HEADER.size + len(msgspec.msgpack.encode(message, enc_hook=lambda fd: 0))
+
+
+def replies(*services: Service) -> list[type[Message]]:
+    kinds = dict.fromkeys(kind.reply_type for service in services for kind in service.requests)
+    return [kind for kind in kinds if issubclass(kind, Message)]
+
+
+@pytest.mark.parametrize("kind", [Failure, *replies(*services(), SAMPLE)], ids=lambda kind: kind.__name__)
+def test_replies_are_as_long_as_they_say(kind: type[Message]) -> None:
+    assert kind.max_frame == min(length(largest(kind)), MAX_FRAME)
+
+
+def test_a_bare_reply_is_as_long_as_it_says() -> None:
+    assert gofer.Rename.longest_reply == BARE == length(None)
+
+
+@pytest.mark.parametrize("service", [*services(), SAMPLE], ids=lambda service: service.name)
+def test_the_longest_answer_is_known(service: Service) -> None:
+    longest = [kind.max_frame for kind in replies(service)]
+    assert service.max_reply == max(Failure.max_frame, *longest)
+    assert service.max_reply * 2 <= MAX_QUEUE, "one is served while another is read"
+    assert Failure.max_frame * CREDITS <= MAX_QUEUE, "as many small requests as there are credits are served"
+
+
+ROOT = gofer.File(0, b"")
+
+
+@pytest.mark.parametrize("names", [1, 15, 16, gofer.MAX_NAMES])
+def test_a_walk_is_answered_as_far_as_it_goes(names: int) -> None:
+    reply = gofer.Walked([bytes(ATTRIBUTES_SIZE)] * names, bytes(4095), 4095)
+    assert 0 <= gofer.Walk(ROOT, [b"x"] * names).max_reply() - length(reply) <= 2  # a long array's length
+
+
+@pytest.mark.parametrize("size", [512, 4096, gofer.MAX_LISTING])
+def test_a_listing_is_as_long_as_is_asked(size: int) -> None:
+    reply = gofer.Listing(bytes(size), (1 << 63) - 1, end=True)
+    assert gofer.ListDirectory(ROOT, 0, size).max_reply() == length(reply)

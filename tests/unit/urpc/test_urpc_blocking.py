@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pysc.cabi.linux.errors import EDOM, EIO, EMSGSIZE
+from pysc.cabi.linux.errors import EDOM, EIO
 from pysc.urpc.blocking import Client, Disconnected, serve
-from pysc.urpc.codec import HEADER, BadFrame, Type
+from pysc.urpc.codec import HEADER, BadFrame, Codec, Type
 from pysc.urpc.fds import OwnedFd, RegularFd
 from pysc.urpc.message import Event
 from pysc.urpc.wire import receive_frame, send_frame
@@ -96,11 +96,21 @@ def test_a_bug_in_a_handler_is_eio_and_the_server_goes_on(server: Server, capsys
     assert client.call(Add(1, 1)) == Sum(2)
 
 
-def test_a_reply_that_does_not_fit_is_an_error(server: Server) -> None:
+def test_a_reply_that_is_too_long_is_a_bug_in_a_handler(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     client = Client(server.end, SAMPLE)
-    with pytest.raises(EMSGSIZE):
+    with pytest.raises(EIO):
         client.call(Fetch(70000))
+    assert "Fetch\n" in (told := capsys.readouterr().err)
+    assert "TooLong: Blob of 7" in told
     assert len(client.call(Fetch(65000)).data) == 65000
+
+
+def test_a_server_that_says_more_than_it_was_asked_for_is_cut_off() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    theirs.send(Codec(SAMPLE, serves=True).hello()[0])
+    theirs.send(HEADER.pack(Type.REPLY, 0) + b"\x91\xc4\x05hello")
+    with theirs, pytest.raises(Disconnected, match="longer"):
+        Client(ours, SAMPLE).call(Fetch(1))
 
 
 def test_surplus_descriptors_cut_the_peer_off(server: Server) -> None:

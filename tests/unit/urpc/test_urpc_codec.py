@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from pysc.cabi.linux.errors import EMSGSIZE, ENOENT, EPROTO
-from pysc.urpc.codec import HEADER, Answered, Asked, BadFrame, Codec, Frame, Greeted, Refused, Told, Type
+from pysc.urpc.codec import HEADER, Answered, Asked, BadFrame, Codec, Frame, Greeted, Refused, Told, TooLong, Type
 from pysc.urpc.fds import RegularFd
-from pysc.urpc.message import CREDITS
-from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Opened, Poke, Sum, Swap, Take, Tick
+from pysc.urpc.message import CREDITS, MAX_QUEUE, Failure
+from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Fetch, Opened, Poke, Sum, Swap, Take, Tick
 
 
 def carry(frame: Frame, to: Codec) -> Any:
@@ -192,10 +192,52 @@ def test_an_undecodable_request_is_answered_with_eproto(body: bytes) -> None:
     assert server.outstanding == []
 
 
-def test_an_answer_that_does_not_fit_leaves_the_request_open() -> None:
-    client, server = pair()
-    id_, frame = client.ask(Add(1, 1))
-    carry(frame, server)
+def test_a_request_that_does_not_fit_is_not_asked() -> None:
+    client, _ = pair()
     with pytest.raises(EMSGSIZE):
-        server.answer(id_, Blob(bytes(70000)))
+        client.ask(Take([RegularFd.lend(0)] * 70000))
+    assert client.credits == CREDITS
+
+
+BOUND = 1000 + 14
+"""Of the answer to Fetch(1000); its own bytes are 12 less."""
+
+
+def test_an_answer_is_as_long_as_its_request_allows() -> None:
+    client, server = pair()
+    id_, frame = client.ask(Fetch(1000))
+    carry(frame, server)
+    with pytest.raises(TooLong):
+        server.answer(id_, Blob(bytes(BOUND - 11)))
     assert server.outstanding == [id_]
+    answer = server.answer(id_, Blob(bytes(BOUND - 12)))
+    assert len(answer[0]) == BOUND
+    assert carry(answer, client).value == Blob(bytes(BOUND - 12))
+
+
+def test_an_answer_that_is_longer_than_its_request_allows_is_refused() -> None:
+    client, _ = pair()
+    forged = [HEADER.pack(Type.REPLY, id_) + b"\x91\xc5" + bytes([3, 234 + id_]) + bytes(1002 + id_) for id_ in (0, 1)]
+    client.ask(Fetch(1000))
+    client.ask(Fetch(1000))
+    assert len(client.receive_untrusted(forged[0], []).value.data) == 1002  # type: ignore[union-attr]
+    with pytest.raises(BadFrame, match="longer"):
+        client.receive_untrusted(forged[1], [])
+
+
+def test_there_is_room_for_another_request_while_its_answer_would_fit() -> None:
+    """Beside what is queued and the answers that are owed; a failure may be longer than what it stands for."""
+    client, server = pair()
+    room = MAX_QUEUE - SAMPLE.max_reply
+    assert server.has_room(room)
+    assert not server.has_room(room + 1)
+    for request, bound in ((Add(1, 1), Failure.max_frame), (Fetch(50000), 50014)):
+        _, frame = client.ask(request)
+        carry(frame, server)
+        room -= bound
+        assert server.has_room(room)
+        assert not server.has_room(room + 1)
+    server.answer(0, Sum(2))
+    assert server.has_room(room + Failure.max_frame)
+    server.fail(1, ENOENT())
+    assert server.has_room(MAX_QUEUE - SAMPLE.max_reply)

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from pysc.cabi.linux.errors import EDOM, EIO, EMSGSIZE, ETOOMANYREFS
+from pysc.cabi.linux.errors import EDOM, EIO, ETOOMANYREFS
 from pysc.sentry.kernel.scheduler import Completion
 from pysc.urpc import blocking, loop
-from pysc.urpc.codec import HEADER, Codec, Type
+from pysc.urpc.codec import HEADER, Answered, Codec, Type
 from pysc.urpc.fds import OwnedFd, RegularFd
 from pysc.urpc.message import CREDITS, MAX_FRAME, MAX_QUEUE, Event, Request
+from pysc.urpc.schema.gofer import GOFER, MAX_XATTR, File, SetXattr
 from tests.support.kernel_loop import Loop
 from tests.unit.urpc.sample_service import SAMPLE, Add, Blob, Crash, Fetch, Opened, Poke, Sum, Swap, Take, Tick
 
@@ -110,7 +111,7 @@ def test_more_calls_than_credits(kernel: Loop, both: Both) -> None:
 def test_replies_of_any_size_do_not_deadlock(kernel: Loop, both: Both) -> None:
     results = kernel.run(*(both.client.call(Fetch(65000)) for _ in range(100)), both.client.call(Fetch(70000)))
     assert all(len(result.data) == 65000 for result in results[:-1])
-    assert isinstance(results[-1], EMSGSIZE)
+    assert isinstance(results[-1], EIO)
 
 
 def test_descriptors(kernel: Loop, both: Both) -> None:
@@ -124,15 +125,32 @@ def test_descriptors(kernel: Loop, both: Both) -> None:
 def test_too_many_descriptors_in_flight_are_waited_for(
     kernel: Loop, both: Both, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send, refusals = loop.send_frame, [OSError(ETOOMANYREFS.errno, "")]
+    """By a timer: the socket is writable all the time."""
+    send, refusals = loop.send_frame, [OSError(ETOOMANYREFS.errno, "")] * 2
 
-    def refused_once(*arguments: Any) -> None:
+    def refused(*arguments: Any) -> None:
         if refusals:
             raise refusals.pop()
         send(*arguments)
 
-    monkeypatch.setattr(loop, "send_frame", refused_once)
-    assert kernel.run(both.client.call(Add(1, 2))) == [Sum(3)]
+    kernel.run(both.client.call(Add(1, 2)))
+    monkeypatch.setattr(loop, "send_frame", refused)
+    both.client.start(Add(1, 2))
+    assert not kernel.ready()
+    first, second = kernel.run(both.client.call(Add(1, 2)), both.client.call(Add(2, 2)))
+    assert (first, second, refusals) == (Sum(3), Sum(4), [])
+
+
+def test_too_many_descriptors_in_flight_do_not_last(kernel: Loop, both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*arguments: Any) -> None:
+        raise OSError(ETOOMANYREFS.errno, "")
+
+    monkeypatch.setattr(loop, "DRAIN_NS", 50_000_000)
+    monkeypatch.setattr(loop, "send_frame", refused)
+    assert isinstance(kernel.run(both.client.call(Add(1, 2)))[0], EIO)
+    assert "the peer does not drain" in both.lost
+    both.client.close()
+    assert kernel.scheduler.deadline() is None
 
 
 def test_events(kernel: Loop, both: Both) -> None:
@@ -241,7 +259,8 @@ LIES: list[tuple[Request[Any], int, int, bytes, list[Callable[[], int]]]] = [
     (Add(1, 1), Type.REPLY, 0, b"\xc0", []),
     (Add(1, 1), Type.REPLY, 0, b"\x92\x02\x02", []),
     (Add(1, 1), Type.REPLY, 0, b"\x91\xff", []),
-    (Add(1, 1), Type.REPLY, 0, b"\x91" * 60000, []),
+    (Fetch(60000), Type.REPLY, 0, b"\x91" * 60000, []),
+    (Fetch(1), Type.REPLY, 0, b"\x91\xc4\x05hello", []),  # more than was asked for
     (Add(1, 1), Type.REPLY, 0, SUM, [memfd]),
     (Add(1, 1), Type.FAILURE, 0, b"\x92\x00\xa0", []),  # errno 0
     (Add(1, 1), Type.FAILURE, 0, b"\x92\xcd\x13\x88\xa0", []),  # and 5000
@@ -374,6 +393,83 @@ def test_a_server_reads_no_more_than_it_can_answer(kernel: Loop) -> None:
             for _ in range(20):
                 kernel.scheduler.run_ready()
                 kernel.turn()
-    assert server.queued <= MAX_QUEUE + MAX_FRAME
+    assert MAX_QUEUE - MAX_FRAME < server.queued <= MAX_QUEUE
     server.close()
     ours.close()
+
+
+class Slow:
+    """A server whose answers wait for a word, and a peer that has asked for as much as it may and reads nothing."""
+
+    def __init__(self, kernel: Loop) -> None:
+        self.begun: list[Completion[None]] = []
+        self.lost: list[str] = []
+        self.peer, theirs = pair()
+        self.server = loop.Server(
+            theirs, SAMPLE, {**HANDLERS, Fetch: self._fetch}, kernel, kernel.scheduler, on_lost=self.lost.append
+        )
+        self.codec = Codec(SAMPLE, serves=False)
+        self.peer.send(self.codec.hello()[0])
+        for _ in range(CREDITS):
+            self.peer.send(self.codec.ask(Fetch(60000))[1][0])
+        kernel.run_until(lambda: not kernel.ready())
+
+    async def _fetch(self, request: Fetch) -> Blob:
+        word: Completion[None] = Completion()
+        self.begun.append(word)
+        await word
+        return Blob(bytes(request.size))
+
+    def finish(self) -> None:
+        while self.begun:
+            self.begun.pop().resolve(None)
+
+
+def test_room_is_kept_for_the_answers_to_what_is_being_served(kernel: Loop) -> None:
+    slow = Slow(kernel)
+    assert len(slow.begun) == (MAX_QUEUE - MAX_FRAME) // 60014 + 1
+    assert slow.server.queued == 0
+    while slow.begun:
+        slow.finish()
+        kernel.run_until(lambda: not kernel.ready())
+    assert MAX_QUEUE - MAX_FRAME < slow.server.queued <= MAX_QUEUE
+    slow.peer.setblocking(False)
+    answers = 0
+    while answers < CREDITS:
+        if (frame := _receive_or_none(slow.peer)) is None:
+            kernel.turn()
+            slow.finish()
+            kernel.scheduler.run_ready()
+        else:
+            answers += isinstance(slow.codec.receive_untrusted(frame, []), Answered)
+        assert slow.server.queued <= MAX_QUEUE
+    slow.server.close()
+    slow.peer.close()
+
+
+def test_the_end_of_a_peer_is_seen_while_its_requests_wait(kernel: Loop) -> None:
+    slow = Slow(kernel)
+    slow.peer.close()
+    kernel.run_until(lambda: bool(slow.lost))
+    slow.finish()
+    kernel.run_until(lambda: kernel.scheduler.deadline() is None)
+
+
+def test_a_client_asks_no_more_than_its_queue_holds(kernel: Loop) -> None:
+    """What does not go out waits, and goes out once there is room: also if it was events that filled the queue."""
+    ours, theirs = pair()
+    client = loop.Client(GOFER, kernel, kernel.scheduler, Completion)
+    client.connect(ours)
+    theirs.send(Codec(GOFER, serves=True).hello()[0])
+    for _ in range(CREDITS):
+        client.start(SetXattr(File(0, b"f"), b"user.x", bytes(MAX_XATTR)))
+    endpoint = client._endpoint
+    assert endpoint is not None
+    assert endpoint.queued <= MAX_QUEUE
+    frames = 0
+    while frames < 1 + CREDITS:
+        while _receive_or_none(theirs) is not None:
+            frames += 1
+        kernel.turn()
+    client.close()
+    theirs.close()
