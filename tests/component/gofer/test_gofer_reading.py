@@ -102,6 +102,21 @@ def test_a_large_directory_in_chunks(view: View, tmp_path: Path) -> None:
     assert all(entry.attributes and stat.S_ISREG(entry.attributes.mode) for entry in entries)
 
 
+@pytest.mark.parametrize("size", [512, 1000, gofer.MAX_LISTING])
+def test_as_much_is_answered_as_was_asked_for(start: Callable[..., Gofer], tmp_path: Path, size: int) -> None:
+    """The largest answers of both kinds: names that fill a listing, and as many steps as one walk may have."""
+    for number in range(500):
+        (tmp_path / f"{number:0>200}").touch()
+    steps = [b"d"] * (gofer.MAX_NAMES - 1)
+    os.makedirs(os.path.join(os.fsencode(tmp_path), *steps))
+    os.symlink(b"t" * 4095, os.path.join(os.fsencode(tmp_path), *steps, b"l"))
+    made = start(Export(os.fsencode(tmp_path)))
+    answer = made.call(gofer.ListDirectory(gofer.File(0, b""), 0, size))
+    assert size - 512 < len(answer.records) <= size
+    walked = made.call(gofer.Walk(gofer.File(0, b""), [*steps, b"l"]))
+    assert (len(walked.attributes), len(walked.target)) == (gofer.MAX_NAMES, 4095)
+
+
 def test_fifos_sockets_and_devices_do_not_hold_anybody_up(served: Gofer, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     os.mknod(tmp_path / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
