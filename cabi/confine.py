@@ -31,7 +31,10 @@ def _checked(result: int, call: str, what: object = None) -> int:
 
 
 def try_calls() -> None:
-    """Try those calls that are not made before a program runs, and without which none can."""
+    """Try those calls without which no program can run, and whose failure would be told of late, or without a name.
+
+    The kernel itself has them all: an OSError is a policy's, or ENOSYS a kernel's that is too old.
+    """
     name = ffi.new("char **")
     result = lib.pysc_try_calls(name)
     if result < 0:

@@ -96,6 +96,7 @@ class Sandbox:
         self._stdio = stdio
         if plan.unsafe_no_namespaces:  # if the spawner is killed, it is for this process to find guests
             confine.prctl(PR_SET_CHILD_SUBREAPER, 1)
+        _try_calls()
         try:
             self._spawner_pid, sock = prefork.take()
         except OSError as error:
@@ -455,6 +456,17 @@ class Sandbox:
         self.send_signal(number, answer=lambda value, error: answers.append(error))
         silent = "the sentry does not answer, and was killed"
         self.loop.after(SILENCE_SECONDS, lambda: None if answers else self._lost(silent))
+
+
+def _try_calls() -> None:
+    """Find out, and say in time, if a parent's filter leaves no way to run a program."""
+    try:
+        confine.try_calls()
+    except OSError as error:
+        remedy = explained(error)
+        if remedy == error.strerror:  # such an answer the kernel itself never gives
+            remedy += ": a container or policy around pysc forbids it"
+        raise Failure(f"cannot start the daemons: {remedy}") from None
 
 
 def _how(status: int) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from pysc.cabi.remedies import explained
 from pysc.supervisor import foreground
 from pysc.supervisor.failure import Failure
 from pysc.supervisor.flags import Help
@@ -82,7 +83,10 @@ def _spec(own: Options, arguments: list[str], terminal: bool) -> Spec:
 
 def _limits() -> list[Rlimit]:
     """Return the caller's limits: the program has them as if it were run here."""
-    limits = ((name, resource.getrlimit(getattr(resource, name))) for name in LIMITS)
+    try:
+        limits = [(name, resource.getrlimit(getattr(resource, name))) for name in LIMITS]
+    except OSError as error:
+        raise Failure(f"cannot read the resource limits: prlimit64(2): {explained(error)}") from None
     return [Rlimit(name, soft=soft & UNLIMITED, hard=hard & UNLIMITED) for name, (soft, hard) in limits]
 
 
