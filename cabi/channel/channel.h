@@ -82,7 +82,7 @@
 #define PYSC_CMD_RESUME 33
 #define PYSC_CMD_RESTART 34      /* number */
 #define PYSC_CMD_RUN 35          /* as HOST, and its result is the system call's */
-#define PYSC_CMD_EXIT 36         /* clear_tid, robust_list */
+#define PYSC_CMD_EXIT 36         /* clear_tid */
 #define PYSC_CMD_READ 37         /* place, serial, address, size, offset: pread64 of a kept descriptor, all of it */
 
 /* command flags */

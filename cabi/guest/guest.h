@@ -282,7 +282,7 @@ int take_frame(struct context *c, uint64_t *args);
 int64_t fork_space(struct context *c);
 int64_t clone_into(struct context *c, const struct pysc_command *command);
 void give_up_locks(struct context *c);
-_Noreturn void exit_thread(struct context *c, uint64_t clear_tid, uint64_t robust_list);
+_Noreturn void exit_thread(struct context *c, uint64_t clear_tid);
 
 /* start.c */
 void blank_ucontext(struct ucontext *uc, struct record *r);

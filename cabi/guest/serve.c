@@ -245,7 +245,7 @@ give_verdict(struct context *c, struct pysc_command *command, const struct puts 
             return 0;
         break;
     case PYSC_CMD_EXIT:
-        exit_thread(c, command->args[0], command->args[1]);
+        exit_thread(c, command->args[0]);
     default:
         die();
     }

@@ -219,11 +219,11 @@ give_up_locks(struct context *c)
 }
 
 _Noreturn void
-exit_thread(struct context *c, uint64_t clear_tid, uint64_t robust_list)
+exit_thread(struct context *c, uint64_t clear_tid)
 {
     const uint32_t zero = 0;
 
-    walk_robust_list(robust_list, (uint32_t)c->r->slot->ids.tid);
+    give_up_locks(c);
     if (range_ok(clear_tid, 4) && copy_bytes((void *)clear_tid, &zero, 4) == 0)
         wake(clear_tid);
     for (;;)

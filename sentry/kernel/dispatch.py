@@ -40,7 +40,7 @@ def on_event(kernel: Kernel, event: Event) -> None:
     task = event.thread.owner
     if not isinstance(task, Task) or task.state is TaskState.DEAD or task.thread is not event.thread:
         if event.kind is not Kind.GONE:
-            event.thread.exit(0, 0)
+            event.thread.exit(0)
         return
     if event.kind is Kind.GONE:
         _on_gone(task)

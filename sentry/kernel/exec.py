@@ -135,7 +135,7 @@ async def _become(task: Task, program: Program, thread: Thread) -> None:
     if not old.ended:
         if sole:
             note_usage(group, old)
-        old_thread.exit(0 if sole else old_thread.clear_tid, old_thread.robust_list)
+        old_thread.exit(0 if sole else old_thread.clear_tid)
     if task.fds.users > 1:
         shared, task.fds = task.fds, task.fds.copy()
         shared.leave(task)

@@ -120,7 +120,7 @@ def exit_task(task: Task, *, gone: bool = False, at_once: bool = False) -> None:
     task.detach()
     if not gone and not memory.ended:
         thread = task.thread
-        thread.exit(thread.clear_tid if shared else 0, thread.robust_list)
+        thread.exit(thread.clear_tid if shared else 0)
     if task.vfork is not None:
         task.vfork.resolve(None)
         task.vfork = None

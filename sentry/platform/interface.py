@@ -289,7 +289,7 @@ class Thread(Protocol):
     def reply_prepared(self) -> None:
         """End the syscall with what :meth:`prepare_map_file` or :meth:`prepare_birth` has prepared."""
 
-    def exit(self, clear_tid: int, robust_list: int) -> None:
+    def exit(self, clear_tid: int) -> None:
         """End this host thread: it first handles its robust list, then clears and wakes ``clear_tid`` (0: none).
 
         GONE follows.  The last thread's end is its space's.

@@ -450,7 +450,7 @@ class SystrapThread(Commands):
             self._command(lib.PYSC_CMD_REPLY, self._prepared, flags=self._prepared_flags)
             self._go()
 
-    def exit(self, clear_tid: int, robust_list: int) -> None:
+    def exit(self, clear_tid: int) -> None:
         """End this host thread: it first handles its robust list, then clears and wakes ``clear_tid`` (0: none).
 
         GONE follows.  The last thread's end is its space's.
@@ -458,7 +458,7 @@ class SystrapThread(Commands):
         if not self.gone:
             if len(self.space.threads) == 1:
                 self._preempt_nobody()
-            self._verdict(lib.PYSC_CMD_EXIT, None, clear_tid, robust_list)
+            self._verdict(lib.PYSC_CMD_EXIT, None, clear_tid)
             self.space.part_with(self)
 
     def _preempt_nobody(self) -> None:

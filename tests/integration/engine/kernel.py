@@ -276,7 +276,7 @@ async def _exit_group(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> 
 async def _exit(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> None:
     if task is kernel.tasks[0]:
         kernel.status = args[0] & 0xFF
-    task.thread.exit(task.thread.clear_tid, task.thread.robust_list)
+    task.thread.exit(task.thread.clear_tid)
 
 
 async def _getpid(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:

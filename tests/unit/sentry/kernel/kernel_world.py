@@ -239,8 +239,8 @@ class FakeThread:
     def reply_prepared(self) -> None:
         self._verdict("prepared")
 
-    def exit(self, clear_tid: int, robust_list: int) -> None:
-        self._verdict("exit", clear_tid, robust_list)
+    def exit(self, clear_tid: int) -> None:
+        self._verdict("exit", clear_tid)
 
     def on_frame_fault(self, callback: Callable[[], None]) -> None:
         self._fault = callback

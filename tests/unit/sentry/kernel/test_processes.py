@@ -112,7 +112,15 @@ def test_a_thread_that_ends_early_clears_its_word(world: World) -> None:
     thread = new_thread(world, child, CLONE_CHILD_CLEARTID)
     fake = thread.thread
     world.begin(thread, "exit", 0)
-    assert fake.log[-1] == ("exit", BASE + 64, 0)  # type: ignore[attr-defined]
+    assert fake.log[-1] == ("exit", BASE + 64)  # type: ignore[attr-defined]
+
+
+def test_a_thread_that_belongs_to_no_task_any_more_is_ended(world: World) -> None:
+    """A report that was under way when its task ended gets the one answer that is left."""
+    child = world.fork(world.init)
+    world.exit(child)
+    thread = world.begin(child, "getpid")
+    assert thread.log[-1] == ("exit", 0)
 
 
 def test_exit_group_ends_running_and_waiting_threads(world: World) -> None:
