@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pysc.cabi.linux import signals
 from pysc.cabi.linux.errors import BY_NUMBER, LinuxError
 from pysc.sentry.kernel.scheduler import Interrupted, now
-from pysc.sentry.strace_arguments import KEPT, Call, Formatter, formatter, number, quote, signal_set
+from pysc.sentry.strace_arguments import KEPT, Call, Formatter, Formatters, number, quote, signal_set
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.siginfo import SigInfo
@@ -70,13 +70,14 @@ class Strace:
     ``most`` bytes of a buffer are shown: what the call copied in or out at its address.
     """
 
-    __slots__ = ("_current", "_formatters", "_most", "_names", "_write")
+    __slots__ = ("_arguments", "_current", "_formatters", "_most", "_names", "_write")
 
     def __init__(self, write: Callable[[str, str], None], names: frozenset[str] | None = None, most: int = 64) -> None:
         self._most = most
         self._current: dict[Task, Current] = {}
         self._write = write
         self._names = names
+        self._arguments = Formatters()
         self._formatters: dict[str, list[Formatter]] = {}
 
     def on_enter(self, task: Task, row: Row | None, args: tuple[int, ...]) -> None:
@@ -163,7 +164,7 @@ class Strace:
         formatters = self._formatters.get(row.name)
         if formatters is None:
             code = row.handler.__code__
-            formatters = [formatter(row.name, name) for name in code.co_varnames[1 : code.co_argcount]]
+            formatters = [self._arguments.of(row.name, name) for name in code.co_varnames[1 : code.co_argcount]]
             self._formatters[row.name] = formatters
         current = self._current.get(task)
         copied, strings = ({}, {}) if current is None else (current.copied, current.strings)

@@ -39,6 +39,7 @@ TRANSIENT = {
     "pysc.sentry.log": "by the flags",
     "pysc.sentry.kernel.kernel.Log": "by the flags",
     "pysc.sentry.strace": "by the flags",
+    "pysc.sentry.strace_arguments.Formatters": "by the flags",
     "pysc.sentry.syscalls.table.Row": "of a table that is there from the start",
     "pysc.sentry.syscalls.table.Read": "of a table that is there from the start",
     "pysc.sentry.main": "what a process is begun with",
