@@ -17,7 +17,7 @@ GUEST_FLAGS = [
     "-ffreestanding", "-nostdlib", "-static", "-fno-pie", "-no-pie", "-mcmodel=small",
     "-fno-stack-protector", "-fcf-protection=none", "-fno-asynchronous-unwind-tables", "-mgeneral-regs-only",
     "-fno-plt", "-fno-strict-aliasing", "-fno-builtin", "-fno-tree-loop-distribute-patterns",
-    "-Wl,--build-id=none", "-Wl,-z,noexecstack",
+    "-Wl,--build-id=sha1", "-Wl,-z,noexecstack", f"-ffile-prefix-map={os.getcwd()}=.",
 ]  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from pysc.supervisor.options import GlobalOptions, state_root
 from pysc.supervisor.pidfile import write_pid_file
 from pysc.supervisor.sandbox import Sandbox
 from pysc.supervisor.service import Service
-from pysc.supervisor.spec import Spec
+from pysc.supervisor.spec import Bundle
 from pysc.supervisor.state import Store, check_id
 
 _NO_WINDOW = (0, 0)
@@ -38,21 +38,21 @@ class Detachment(msgspec.Struct, frozen=True):
     """Start the program at once."""
 
 
-def create(container: str, spec: Spec, bundle: str, options: GlobalOptions, how: Detachment, log: Log) -> int:
+def create(container: str, bundle: Bundle, options: GlobalOptions, how: Detachment, log: Log) -> int:
     """Make a container; return 0 when it is there.
 
     Raises:
         Failure: it cannot be made, and nothing of it is left.
     """
     check_id(container)
-    if spec.command.terminal and not how.console_socket:
+    if bundle.spec.command.terminal and not how.console_socket:
         raise Failure("process.terminal is true: a detached container needs --console-socket")
-    made = plan.make(container, spec, options, overlay=options.overlay, window=_NO_WINDOW)
+    made = plan.make(container, bundle.spec, options, overlay=options.overlay, window=_NO_WINDOW)
     reader, writer = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        _supervise(made, spec, bundle, options, how, log, writer)
+        _supervise(made, bundle, options, how, log, writer)
     os.close(writer)
     with os.fdopen(reader, "rb") as file:
         answer = file.read().decode("utf-8", "replace")
@@ -64,7 +64,7 @@ def create(container: str, spec: Spec, bundle: str, options: GlobalOptions, how:
 
 
 def _supervise(
-    made: plan.Plan, spec: Spec, bundle: str, options: GlobalOptions, how: Detachment, log: Log, report: int
+    made: plan.Plan, bundle: Bundle, options: GlobalOptions, how: Detachment, log: Log, report: int
 ) -> NoReturn:
     """Be the supervisor: until the container is created in the name of the command, then alone."""
     status = EXIT_FAILURE
@@ -72,7 +72,7 @@ def _supervise(
         confine.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
         close_all_but({report, log.fd})  # callers leave descriptors open that are none of ours
-        status = _Supervisor(made, spec, bundle, options, how, log, report).run()
+        status = _Supervisor(made, bundle, options, how, log, report).run()
     except Failure as failure:
         try:
             os.write(report, str(failure).encode("utf-8", "replace"))
@@ -85,7 +85,7 @@ def _supervise(
 
 class _Supervisor:
     def __init__(
-        self, made: plan.Plan, spec: Spec, bundle: str, options: GlobalOptions, how: Detachment, log: Log, report: int
+        self, made: plan.Plan, bundle: Bundle, options: GlobalOptions, how: Detachment, log: Log, report: int
     ) -> None:
         self._how = how
         self._log = log
@@ -93,11 +93,12 @@ class _Supervisor:
         self._store = Store(state_root(options))
         self._container = made.boot.id
         stdio = (0, 1, 2)
-        if how.console_socket and spec.command.terminal:
-            size = spec.command.console_size
+        process = bundle.spec.command
+        if how.console_socket and process.terminal:
+            size = process.console_size
             slave = console.open_pty(how.console_socket, (size.height, size.width) if size else _NO_WINDOW)
             stdio = (slave, slave, slave)
-        self._sandbox = Sandbox(made, spec, bundle, self._store, log, stdio, None)
+        self._sandbox = Sandbox(made, bundle, self._store, log, stdio, None)
         self._slave = stdio[0] if stdio[0] > 2 else -1
         self._service: Service | None = None
 

@@ -13,14 +13,14 @@ from pysc.supervisor.options import GlobalOptions, state_root
 from pysc.supervisor.pidfile import remove_pid_file, write_pid_file
 from pysc.supervisor.sandbox import Sandbox
 from pysc.supervisor.service import Service
-from pysc.supervisor.spec import Spec
+from pysc.supervisor.spec import Bundle
 from pysc.supervisor.state import Store, check_id
 
 _NO_WINDOW = (0, 0)
 
 
 def prepare(
-    container: str, spec: Spec, bundle: str, options: GlobalOptions, log: Log, *, overlay: bool, ordinary: bool = False
+    container: str, bundle: Bundle, options: GlobalOptions, log: Log, *, overlay: bool, ordinary: bool = False
 ) -> Sandbox:
     """Make the plan of a foreground sandbox and fork its spawner.
 
@@ -29,13 +29,13 @@ def prepare(
     """
     check_id(container)
     terminal = None
-    if spec.command.terminal:
+    if bundle.spec.command.terminal:
         if not os.isatty(0):
             raise Failure("process.terminal is true, but stdin is no terminal: run it in one, or set it to false")
         terminal = Terminal(0)
     window = terminal.window() if terminal else _NO_WINDOW
-    made = plan.make(container, spec, options, overlay=overlay, window=window, ordinary=ordinary)
-    return Sandbox(made, spec, bundle, Store(state_root(options)), log, (0, 1, 2), terminal)
+    made = plan.make(container, bundle.spec, options, overlay=overlay, window=window, ordinary=ordinary)
+    return Sandbox(made, bundle, Store(state_root(options)), log, (0, 1, 2), terminal)
 
 
 def run(sandbox: Sandbox, options: GlobalOptions, log: Log, pid_file: str = "") -> int:

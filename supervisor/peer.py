@@ -62,14 +62,15 @@ class Peer:
         self._answers[number] = answer
         self._send(frame)
 
-    def call(self, request: Request[R], timeout: float) -> R:
-        """Ask, and run the loop until the answer is there.
+    def call(self, request: Request[R], timeout: float, meanwhile: Callable[[], None] = lambda: None) -> R:
+        """Ask, do what is to be done ``meanwhile``, and run the loop until the answer is there.
 
         Raises:
             LinuxError: the error reply; EIO if the peer is gone, ETIMEDOUT.
         """
         box: list[tuple[Any, LinuxError | None]] = []
         self.ask(request, lambda value, error: box.append((value, error)))
+        meanwhile()
         self._loop.run(lambda: bool(box), timeout)
         if not box:
             raise ETIMEDOUT(f"no answer to {type(request).__name__}")

@@ -27,7 +27,7 @@ from pysc.supervisor.lockdown import lock_down
 from pysc.supervisor.log import Log
 from pysc.supervisor.peer import Loop, Peer
 from pysc.supervisor.plan import Plan
-from pysc.supervisor.spec import Hooks, Spec, left_out
+from pysc.supervisor.spec import Bundle, Hooks, encode, left_out
 from pysc.supervisor.state import Health, State, Status, Store, new
 from pysc.urpc.fds import RegularFd, SocketFd, StdioFd
 from pysc.urpc.message import Event
@@ -53,8 +53,7 @@ class Sandbox:
     def __init__(
         self,
         plan: Plan,
-        spec: Spec,
-        bundle: str,
+        bundle: Bundle,
         store: Store,
         log: Log,
         stdio: tuple[int, int, int],
@@ -66,7 +65,7 @@ class Sandbox:
             Failure: it cannot be.
         """
         self._plan = plan
-        self._spec = spec
+        self._spec = bundle.spec
         self._bundle = bundle
         self._store = store
         self._log = log
@@ -124,12 +123,12 @@ class Sandbox:
         plan, spec = self._plan, self._spec
         container = plan.boot.id
         if plan.boot.flags.debug:
-            self._log.debug(f"{container}, of {self._bundle}: {msgspec.json.encode(spec).decode()}")
+            self._log.debug(f"{container}, of {self._bundle.directory}: {encode(spec).decode()}")
         self._store.create_root()
         self._reserve()
         with self._store.locked(container):
             kuid = self._store.allocate_kuid() if os.geteuid() == 0 else os.geteuid()
-            state = new(container, self._bundle, spec.rootfs.path, dict(spec.annotations or {}), kuid)
+            state = new(container, self._bundle.directory, spec.rootfs.path, dict(spec.annotations or {}), kuid)
             self._store.create(state)
             self.state = state
         self._cgroups.plan(container, spec)
@@ -139,7 +138,7 @@ class Sandbox:
         state.cgroups = self._cgroups.directories
         warn_of_cores(self._log.warning)
         try:
-            launched = self._spawner.call(self._launch_request(kuid), START_SECONDS)
+            launched = self._spawner.call(self._launch_request(kuid), START_SECONDS, self._write_manifest)
         except LinuxError as error:
             raise self._failure(self.reason or str(error)) from None
         state.daemons = {"spawner": self._spawner_pid}
@@ -167,6 +166,13 @@ class Sandbox:
         self._log.debug(f"made: pid {state.pid}, {', '.join(f'{who} {pid}' for who, pid in state.daemons.items())}")
         for line in left_out(spec):  # not earlier: of a log with a failure in it, engines want to read nothing else
             self._log.warning(line)
+
+    def _write_manifest(self) -> None:
+        """Write down what all this is made from, while the spawner is busy.  Failure."""
+        from pysc.supervisor import manifest  # its import, too, costs a start nothing here
+
+        made = manifest.make(self._bundle, self._plan)
+        self._store.save_manifest(self.id, manifest.encode(made))
 
     def _reserve(self) -> None:
         """Tell the spawner what is about to be made, so that it goes even if this process is killed right then."""

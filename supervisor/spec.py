@@ -214,7 +214,17 @@ class Spec(Part, frozen=True):
         return self.root
 
 
-def load(bundle: str) -> Spec:
+class Bundle(msgspec.Struct, frozen=True):
+    """What a container is made from."""
+
+    directory: str
+    spec: Spec
+    """Checked and completed."""
+    text: bytes
+    """The specification as it was given."""
+
+
+def load(bundle: str) -> Bundle:
     """Read, check and complete ``bundle``/config.json.
 
     Raises:
@@ -242,7 +252,17 @@ def load(bundle: str) -> Spec:
         _check(spec)
     except Failure as error:
         raise Failure(f"{path}: {error}") from None
-    return _absolute(spec, bundle)
+    return Bundle(bundle, _absolute(spec, bundle), text)
+
+
+def encode(spec: Spec) -> bytes:
+    """Return a specification as JSON."""
+    try:
+        return msgspec.json.encode(spec)
+    except UnicodeEncodeError:  # bytes of arguments or paths that are no UTF-8 (PEP 383): rare
+        import json
+
+        return json.dumps(msgspec.to_builtins(spec)).encode()
 
 
 def _without_waiting(path: str, flags: int) -> int:

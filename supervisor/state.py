@@ -1,9 +1,10 @@
 """The state of containers: a directory each below the root, locked, and written by rename.
 
-``ROOT/ID/state.json`` is an OCI state with more fields; ``ROOT/ID/control`` is the supervisor's socket.  A lock is an
-flock on ``ROOT/.ID.lock``; who gets one compares the inode with the path, since the file may have been removed while
-it waited.  A container whose supervisor is gone is *stopped*, whatever the file says: a pid counts only together with
-the start time and the boot it was seen in.
+``ROOT/ID/state.json`` is an OCI state with more fields; ``ROOT/ID/control`` is the supervisor's socket;
+``ROOT/ID/manifest`` says what it was made from and on.  A lock is an flock on ``ROOT/.ID.lock``; who gets one
+compares the inode with the path, since the file may have been removed while it waited.  A container whose supervisor
+is gone is *stopped*, whatever the file says: a pid counts only together with the start time and the boot that it was
+seen in.
 """
 
 from __future__ import annotations
@@ -218,7 +219,7 @@ class Store:
         temporary = self.temporary(state.id, state.pid)
         try:
             os.mkdir(temporary, 0o711)
-            _write(os.path.join(temporary, "state.json"), state)
+            _write(os.path.join(temporary, "state.json"), msgspec.json.encode(state), 0o640)
             os.rename(temporary, final)
         except OSError as error:
             _remove(temporary)
@@ -232,9 +233,45 @@ class Store:
         Raises:
             Failure: it cannot be written; the old one is still there.
         """
-        path = os.path.join(self.directory(state.id), "state.json")
+        self._replace(os.path.join(self.directory(state.id), "state.json"), msgspec.json.encode(state), 0o640)
+
+    def save_manifest(self, container: str, data: bytes) -> None:
+        """Write the manifest (:mod:`pysc.supervisor.manifest`): the caller's environment may be in it.
+
+        Raises:
+            Failure: it cannot be written.
+        """
+        self._replace(self._manifest(container), data, 0o600)
+
+    def manifest(self, container: str, most: int) -> bytes:
+        """Return the manifest's file, of at most ``most`` bytes; the state must have been loaded.
+
+        Raises:
+            Failure: there is none, or what is there is none that pysc has written.
+        """
+        path = self._manifest(container)
         try:
-            _write(path + ".new", state)
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Failure(f"container {container} has no manifest: it is being made, or was by another pysc") from None
+        except OSError as error:
+            raise Failure(f"cannot read {path}: {error.strerror}") from None
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode) or not _ours(found.st_uid) or found.st_size > most:
+                raise Damaged(f"{path} is no manifest of pysc: make the container anew")
+            return os.pread(fd, most, 0)
+        except OSError as error:
+            raise Failure(f"cannot read {path}: {error.strerror}") from None
+        finally:
+            os.close(fd)
+
+    def _manifest(self, container: str) -> str:
+        return os.path.join(self.directory(container), "manifest")
+
+    def _replace(self, path: str, data: bytes, mode: int) -> None:
+        try:
+            _write(path + ".new", data, mode)
             os.rename(path + ".new", path)
         except OSError as error:
             try:
@@ -347,10 +384,9 @@ def new(container: str, bundle: str, rootfs: str, annotations: dict[str, str], k
     )
 
 
-def _write(path: str, state: State) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+def _write(path: str, data: bytes, mode: int) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
-        data = msgspec.json.encode(state)
         if os.write(fd, data) != len(data):
             raise OSError(28, os.strerror(28))  # ENOSPC shows as a short write
         os.fsync(fd)

@@ -9,6 +9,9 @@ EHDR: Final = struct.Struct("<16sHHIQQQIHHHHHH")
 """e_ident, type, machine, version, entry, phoff, shoff, flags, ehsize, phentsize, phnum, shentsize, shnum, shstrndx."""
 PHDR: Final = struct.Struct("<IIQQQQQQ")
 """p_type, flags, offset, vaddr, paddr, filesz, memsz, align."""
+NHDR: Final = struct.Struct("<III")
+"""Sizes of name and description, type."""
+NT_GNU_BUILD_ID: Final = 3
 
 ELF_MAGIC: Final = b"\x7fELF"
 ELF_IDENT: Final = ELF_MAGIC + b"\x02\x01\x01"
@@ -19,6 +22,7 @@ EM_X86_64: Final = 62
 
 PT_LOAD: Final = 1
 PT_INTERP: Final = 3
+PT_NOTE: Final = 4
 PT_PHDR: Final = 6
 PT_GNU_STACK: Final = 0x6474_E551
 PF_X: Final = 1

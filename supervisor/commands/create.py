@@ -28,6 +28,6 @@ class Options(msgspec.Struct, frozen=True):
 
 def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -> int:
     """Create ``ID``."""
-    bundle = os.path.abspath(own.bundle)
+    bundle = spec.load(os.path.abspath(own.bundle))
     how = Detachment(own.pid_file, own.console_socket, start=False)
-    return create_detached(arguments[0], spec.load(bundle), bundle, options, how, log)
+    return create_detached(arguments[0], bundle, options, how, log)

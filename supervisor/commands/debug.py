@@ -1,4 +1,4 @@
-"""``pysc debug``: look into a running sandbox."""
+"""``pysc debug``: look into a sandbox."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ class Options(msgspec.Struct, frozen=True):
 
     confinement: Annotated[bool, Help("show what each process of the sandbox has and may do")] = False
     counters: Annotated[bool, Help("show what its kernel has counted of calls and waits")] = False
+    manifest: Annotated[bool, Help("show what it was made from and on, and whether this host is like that")] = False
     format: Annotated[Literal["table", "json"], Help("how to print", aliases=("f",))] = "table"
 
 
 def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -> int:
     """Print what is asked for about ``ID``."""
-    if own.confinement == own.counters:
-        raise UsageError("say what to show: --confinement or --counters")
+    if own.confinement + own.counters + own.manifest != 1:
+        raise UsageError("say what to show: --confinement, --counters or --manifest")
     (container,) = arguments
     store = Store(state_root(options))
     state = store.load(container)
+    if own.manifest:
+        return _show_manifest(store, container, own.format)
     if not state.pid:
         raise Failure("container not running")
     if own.counters:
@@ -69,6 +72,18 @@ def _show_confinement(store: Store, state: State, how: str, log: Log) -> int:
                 process.held = {kept.kind: kept.count for kept in held.kinds}
                 process.unknown = held.unknown
     print(_json(processes) if how == "json" else confinement.show(processes))
+    return 0
+
+
+def _show_manifest(store: Store, container: str, how: str) -> int:
+    from pysc.supervisor import manifest, manifest_view
+
+    found = manifest.decode_untrusted(store.manifest(container, manifest.MAX_MANIFEST))
+    misfit = found.misfit(manifest.here())
+    if how == "json":
+        print(manifest_view.as_json(found, misfit))
+    else:
+        manifest_view.show(found, misfit)
     return 0
 
 

@@ -16,7 +16,7 @@ from pysc.supervisor.flags import Help
 from pysc.supervisor.log import Log
 from pysc.supervisor.names import CAPABILITIES
 from pysc.supervisor.options import GlobalOptions
-from pysc.supervisor.spec import CapabilityNames, Mount, Process, Rlimit, Root, Spec, User
+from pysc.supervisor.spec import Bundle, CapabilityNames, Mount, Process, Rlimit, Root, Spec, User, encode
 
 LIMITS: Final = tuple(f"RLIMIT_{name}" for name in ("CPU", "FSIZE", "DATA", "STACK", "CORE", "NPROC", "NOFILE", "AS"))
 UNLIMITED: Final = 0xFFFF_FFFF_FFFF_FFFF
@@ -43,7 +43,8 @@ def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -
     except FileNotFoundError:
         raise Failure("the current directory has been removed: change to another one") from None
     made = _spec(own, arguments, terminal)
-    sandbox = foreground.prepare(container, made, here, options, log, overlay=True, ordinary=True)
+    bundle = Bundle(here, made, encode(made))
+    sandbox = foreground.prepare(container, bundle, options, log, overlay=True, ordinary=True)
     return foreground.run(sandbox, options, log)
 
 

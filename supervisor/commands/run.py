@@ -29,10 +29,9 @@ class Options(msgspec.Struct, frozen=True):
 def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -> int:
     """Run ``ID``."""
     (container,) = arguments
-    bundle = os.path.abspath(own.bundle)
-    loaded = spec.load(bundle)
+    bundle = spec.load(os.path.abspath(own.bundle))
     if own.detach:
         detachment = Detachment(own.pid_file, own.console_socket, start=True)
-        return create(container, loaded, bundle, options, detachment, log)
-    sandbox = foreground.prepare(container, loaded, bundle, options, log, overlay=options.overlay)
+        return create(container, bundle, options, detachment, log)
+    sandbox = foreground.prepare(container, bundle, options, log, overlay=options.overlay)
     return foreground.run(sandbox, options, log, own.pid_file)

@@ -127,9 +127,9 @@ class _Supervision:
         Raises:
             Failure: it never started, and will not at the next try either.
         """
-        loaded = spec.load(self._bundle)
+        bundle = spec.load(self._bundle)
         options = self._options
-        sandbox = foreground.prepare(self._id, loaded, self._bundle, options, self._log, overlay=options.overlay)
+        sandbox = foreground.prepare(self._id, bundle, options, self._log, overlay=options.overlay)
         self._sandbox = sandbox
         sandbox.on_signal = self._on_signal
         sandbox.keeps_privileges = True
@@ -143,7 +143,7 @@ class _Supervision:
             service = Service(sandbox, Store(state_root(options)).control(self._id))
             sandbox.start()
             self._watch_health(sandbox)
-            notify(f"READY=1\nSTATUS=running {loaded.command.args}\nMAINPID={os.getpid()}")
+            notify(f"READY=1\nSTATUS=running {bundle.spec.command.args}\nMAINPID={os.getpid()}")
             try:
                 return sandbox.wait(), ""
             except Failure as failure:

@@ -27,7 +27,7 @@ def bundle(place: Path, **changes: Any) -> str:
 
 
 def make(place: Path, options: GlobalOptions | None = None, *, overlay: bool = False, **changes: Any) -> plan.Plan:
-    loaded = spec.load(bundle(place, **changes))
+    loaded = spec.load(bundle(place, **changes)).spec
     return plan.make("box", loaded, options or GlobalOptions(), overlay=overlay, window=(0, 0))
 
 
@@ -45,7 +45,7 @@ def test_the_least_bundle(tmp_path: Path) -> None:
 def test_the_template_is_a_valid_bundle(tmp_path: Path) -> None:
     (tmp_path / "rootfs").mkdir()
     (tmp_path / "config.json").write_bytes(msgspec.json.encode(template([])))
-    made = plan.make("x", spec.load(str(tmp_path)), GlobalOptions(), overlay=False, window=(24, 80))
+    made = plan.make("x", spec.load(str(tmp_path)).spec, GlobalOptions(), overlay=False, window=(24, 80))
     assert made.boot.terminal
     assert made.boot.rlimits == {7: (1024, 1024)}
     assert [(mount.target, mount.type) for mount in made.boot.mounts][:3] == [
@@ -137,7 +137,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
             "rootfsPropagation": "rshared",
         },
     }
-    assert list(spec.left_out(spec.load(bundle(tmp_path, **asked)))) == [
+    assert list(spec.left_out(spec.load(bundle(tmp_path, **asked)).spec)) == [
         "process.apparmorProfile 'docker-default' is ignored",
         "linux.seccomp is ignored",
         "linux.devices is ignored",
@@ -145,7 +145,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
         "linux.rootfsPropagation 'rshared' is ignored: no mount inside shows outside",
     ]
     nothing = {"seccomp": None, "devices": [], "sysctl": {}, "rootfsPropagation": "rslave"}
-    assert not list(spec.left_out(spec.load(bundle(tmp_path, linux=nothing))))
+    assert not list(spec.left_out(spec.load(bundle(tmp_path, linux=nothing)).spec))
 
 
 def test_paths_that_are_masked_or_protected(tmp_path: Path) -> None:
