@@ -12,7 +12,7 @@ from setuptools.command.build import build
 
 CABI = Path("src/pysc/cabi")
 GUEST = CABI / "guest"
-GUEST_FLAGS = [
+GUEST_FLAGS = [  # with a build ID that tells compilers apart, not the directories that they ran in
     "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror",
     "-ffreestanding", "-nostdlib", "-static", "-fno-pie", "-no-pie", "-mcmodel=small",
     "-fno-stack-protector", "-fcf-protection=none", "-fno-asynchronous-unwind-tables", "-mgeneral-regs-only",

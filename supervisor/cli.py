@@ -47,7 +47,7 @@ COMMANDS: Final = {
     "ps": Command("ps", "ID", "list the processes in a container", 1, 1),
     "spec": Command("spec", "[COMMAND...]", "write a config.json to start from", 0, -1),
     "syscalls": Command("syscalls", "[NAME...]", "print what the kernel inside implements", 0, -1),
-    "debug": Command("debug", "ID", "look into a running sandbox", 1, 1),
+    "debug": Command("debug", "ID", "look into a sandbox", 1, 1),
     "help": Command("help", "[COMMAND]", "explain pysc, or a command", 0, 1),
 }
 

@@ -317,6 +317,14 @@ def test_a_state_directory_that_cannot_be_made(runtime: Runtime) -> None:
     runtime.state = runtime.place / "state"
 
 
+def filtered(runtime: Runtime, answers: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command where some calls of the host's have other answers."""
+    return subprocess.run(
+        [sys.executable, str(FILTERED), answers, "--", *runtime.command(*arguments)],
+        env=runtime.environment(), stdin=subprocess.DEVNULL, text=True, capture_output=True, timeout=40, check=False,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("answers", "words"),
     [
@@ -351,30 +359,20 @@ def test_a_state_directory_that_cannot_be_made(runtime: Runtime) -> None:
 )
 def test_a_kernel_without_what_is_needed(runtime: Runtime, answers: str, words: list[str]) -> None:
     runtime.modes = ["real-gofer"]
-    command = [
-        sys.executable,
-        str(FILTERED),
-        answers,
-        "--",
-        *runtime.command("run", "-b", runtime.bundle("exit", "0"), "x"),
-    ]
-    done = subprocess.run(
-        command, env=runtime.environment(), stdin=subprocess.DEVNULL,
-        text=True, capture_output=True, timeout=40, check=False,
-    )  # fmt: skip
-    complains(done, *words)
+    complains(filtered(runtime, answers, "run", "-b", runtime.bundle("exit", "0"), "x"), *words)
     assert not runtime.processes()
 
 
+def test_limits_that_a_policy_hides(runtime: Runtime) -> None:
+    complains(
+        filtered(runtime, "prlimit64=EPERM", "do", "--", "exit", "0"),
+        "cannot read the resource limits: prlimit64(2): Operation not permitted",
+        "policy",
+    )
+
+
 def test_a_kernel_without_time_namespaces(runtime: Runtime) -> None:
-    command = [
-        sys.executable, str(FILTERED), "unshare&0x80=EINVAL", "--",
-        *runtime.command("run", "-b", runtime.bundle("exit", "3"), "x"),
-    ]  # fmt: skip
-    done = subprocess.run(
-        command, env=runtime.environment(), stdin=subprocess.DEVNULL,
-        text=True, capture_output=True, timeout=40, check=False,
-    )  # fmt: skip
+    done = filtered(runtime, "unshare&0x80=EINVAL", "run", "-b", runtime.bundle("exit", "3"), "x")
     assert (done.returncode, done.stderr) == (3, "")
 
 
