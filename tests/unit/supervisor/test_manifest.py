@@ -128,7 +128,8 @@ def cpu(**changes: Any) -> bytes:
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"{}", b"\xc0", b"\x91" * 100_000, b"\x81\xa7version" * 5000, manifest.encode(MADE)[:-1],
+        b"", b"{}", b"\xc0", b"\x91" * 100_000, b"\x82\xa7version\x01\xa1x" + b"\x91" * 100_000,
+        manifest.encode(MADE)[:-1],
         manifest.encode(MADE) + b"\0", packed(more=1), packed(version="1"), packed(version=0), packed(build="x" * 65),
         packed(guest=b"g" * 19), packed(bundle=b"/" * 4097), packed(spec=TEXT + b" "), packed(spec_sha256=b""),
         packed(sources=[]), packed(sources=[{"path": b"/", "device": 1, "inode": 1}] * 251),
