@@ -7,7 +7,7 @@
  * A slot is one thread's.  `turn` says who may write to it: the guest half fills in a report and sets turn to
  * PYSC_TURN_SENTRY; the sentry fills in commands and sets it back.
  */
-#define PYSC_CHANNEL_VERSION 7
+#define PYSC_CHANNEL_VERSION 8
 #define PYSC_SLOTS 4096
 #define PYSC_DATA_SIZE 65536
 #define PYSC_DATA_ROOM 61440     /* for commands; paths that came as hints are above */
@@ -26,10 +26,11 @@
 #define PYSC_TABLE_END 0x70000
 #define PYSC_TASK_SIZE 0x7ffffffff000
 #define PYSC_STACK_SIZE 131072
-#define PYSC_SPACE_OFFSET 0x20000 /* so far below the channel begins what else of the guest half lies high; the stacks end it */
+#define PYSC_SPACE_OFFSET 0xa0000 /* so far below the channel begins what else of the guest half lies high; the stacks end it */
 #define PYSC_TRAMPOLINES 0x80000
 #define PYSC_SITES 1088          /* call sites that can be patched; the last PYSC_CANCELLABLE are of that form */
 #define PYSC_CANCELLABLE 64
+#define PYSC_IMAGES 32768        /* ranges of memory that come from an image; each is a mapping at least (vm.max_map_count) */
 
 /* A blank's only descriptor, its end of the space's socket; what is donated comes above. */
 #define PYSC_FD_SOCKET 0
@@ -92,6 +93,7 @@
 #define PYSC_FLAG_PARTIAL 8      /* REPLY: when a PUT faulted the result is what the ones before it put, if anything */
 #define PYSC_FLAG_RESULT 16      /* REPLY: with the result of the command of that index */
 #define PYSC_FLAG_UNLESS_FAILED 32 /* if a command before it failed (other than copies), report DONE instead */
+#define PYSC_FLAG_IMAGE 64       /* MAP: of an image, privately; to the guest it is anonymous memory */
 
 struct pysc_registers {
     uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp;

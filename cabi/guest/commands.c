@@ -7,9 +7,6 @@
 #define PROT_RX 5
 #define MAP_TYPE 15
 #define MAP_PRIVATE 2
-#define MAP_FIXED 0x10
-#define MADV_DONTNEED 4
-#define MADV_DONTNEED_LOCKED 24
 
 static uint8_t *
 data_at(struct context *c, uint64_t offset, uint64_t size)
@@ -95,39 +92,6 @@ strings_in(struct context *c, uint64_t address, uint64_t first, uint64_t limit, 
     return count;
 }
 
-static long
-remap(struct space *space, const uint64_t *a)
-{
-    const uint64_t moves = 2 | 4; /* MREMAP_FIXED, MREMAP_DONTUNMAP: only then is there a new address */
-    const uint64_t to = a[3] & moves ? a[4] : 0;
-    const int has_text = forget_text(space, a[0], a[1]);
-    long result;
-
-    forget_text(space, to, a[2]);
-    result = host6(__NR_mremap, a[0], a[1], a[2], a[3], to, 0);
-    if (has_text && result > 0)
-        move_sites(space, a[0], a[1], (uint64_t)result - a[0]);
-    return result;
-}
-
-/* What was written to private pages is lost: a site that is half written would be torn. */
-static int
-drops_pages(long nr, const uint64_t *a)
-{
-    return nr == __NR_madvise && ((uint32_t)a[2] == MADV_DONTNEED || (uint32_t)a[2] == MADV_DONTNEED_LOCKED);
-}
-
-/* The gate of all memory calls of the guest: here images will be told from anonymous memory. */
-long
-memory_call(struct space *space, long nr, const uint64_t *a)
-{
-    if (nr == __NR_mremap)
-        return remap(space, a);
-    if (nr == __NR_munmap || nr == __NR_mprotect || (nr == __NR_mmap && (a[3] & MAP_FIXED)) || drops_pages(nr, a))
-        forget_text(space, a[0], a[1]);
-    return host6(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
-}
-
 static int64_t
 host_call(struct context *c, const struct pysc_command *command)
 {
@@ -189,15 +153,18 @@ static int64_t
 map(struct context *c, const struct pysc_command *command)
 {
     const uint64_t *a = command->args;
-    int64_t file = -1, result;
+    uint64_t args[6] = {a[0], a[1], a[2], a[3], UINT64_MAX, a[5]};
+    int64_t result;
 
     if (a[4] != UINT64_MAX) {
         if (a[4] >= c->r->n_files)
             return -ENOMEM; /* it could not be received */
-        file = c->r->files[a[4]];
+        args[4] = (uint64_t)c->r->files[a[4]];
     }
-    result = memory_call(c->r->space, __NR_mmap, (uint64_t[6]){a[0], a[1], a[2], a[3], (uint64_t)file, a[5]});
-    if (result > 0 && file >= 0 && a[2] == PROT_RX && (a[3] & MAP_TYPE) == MAP_PRIVATE && c->r->channel->fastpath)
+    if (command->flags & PYSC_FLAG_IMAGE)
+        return map_image(c->r->space, args);
+    result = memory_call(c->r->space, __NR_mmap, args);
+    if (result > 0 && a[4] != UINT64_MAX && a[2] == PROT_RX && (a[3] & MAP_TYPE) == MAP_PRIVATE && c->r->channel->fastpath)
         note_text(c->r->space, (uint64_t)result, a[1]);
     return result;
 }

@@ -32,9 +32,18 @@ struct site {
 };
 enum form { FORM_MOV = 1, FORM_CMP_4096, FORM_CMP_4095, FORM_CANCELLABLE };
 
+/* A range of memory that is mapped from an image, though it is anonymous to the guest. */
+struct image {
+    uint64_t start : 48, traits : 16;
+    uint64_t end;
+};
+#define IMAGE_PROT 7
+#define IMAGE_DONTFORK 8
+#define IMAGE_WIPEONFORK 16
+
 /* What is private to the guest process and one of a kind in it. */
 struct space {
-    uint32_t lock; /* of all below; taken across clone */
+    uint32_t lock; /* of all below but images; taken across clone */
     uint32_t n_sites, n_cancellable, n_text;
     uint32_t xsave_size, xsave_extended; /* of the host's signal frames */
     uint32_t spinning;
@@ -53,8 +62,11 @@ struct space {
         uint64_t start, end; /* of brk(2); 0: as the channel says */
     } heap;
     struct site sites[PYSC_SITES];
+    uint32_t image_lock; /* of what follows; taken after `lock`, and across clone, too */
+    uint32_t n_images;
+    struct image images[PYSC_IMAGES + 2]; /* by address; two may be there while one is changed */
 };
-#define SPACE_SIZE 0x10000UL
+#define SPACE_SIZE (PYSC_SPACE_OFFSET - SHARED_OFFSET)
 _Static_assert(sizeof(struct space) <= SPACE_SIZE, "space");
 
 /* The private record of a thread: the top 256 bytes of its handler stack.  GS base points at it.  Offsets: entry.S. */
@@ -175,6 +187,12 @@ write_gs_base(uint64_t base)
     __asm__ volatile("wrgsbase %0" ::"r"(base) : "memory");
 }
 
+static inline uint64_t
+page_up(uint64_t address)
+{
+    return (address + PAGE - 1) & -PAGE;
+}
+
 static inline int
 range_ok(uint64_t address, uint64_t size)
 {
@@ -209,6 +227,8 @@ uint32_t on_patched_pending(struct context *c);
 
 /* patch.c */
 void fill_table(uint64_t *table);
+void take_lock(uint32_t *lock);
+void give_lock(uint32_t *lock);
 void lock_space(struct space *space);
 void unlock_space(struct space *space);
 void note_text(struct space *space, uint64_t start, uint64_t length);
@@ -256,8 +276,25 @@ int answer_natively(struct context *c, int64_t nr, const uint64_t *args);
 /* hints.c */
 void add_hints(struct pysc_slot *slot, int64_t nr, const uint64_t *args);
 
-/* commands.c */
+/* gate.c */
 long memory_call(struct space *space, long nr, const uint64_t *args);
+long map_image(struct space *space, const uint64_t *args);
+long make_anonymous(uint64_t start, uint64_t end, uint64_t traits, uint64_t flags);
+void forget_lost(struct space *space, uint64_t start, uint64_t end);
+void leave_images_of_parent(struct space *space);
+
+/* remap.c */
+long remap_images(struct space *space, const uint64_t *args, uint64_t to);
+
+/* images.c */
+struct image *next_image(struct space *space, uint64_t address);
+int has_room(const struct space *space, uint32_t images);
+uint32_t more_by_cut(struct space *space, uint64_t start, uint64_t end);
+uint32_t more_by_change(struct space *space, uint64_t start, uint64_t end);
+void cut_images(struct space *space, uint64_t start, uint64_t end);
+void add_image(struct space *space, uint64_t start, uint64_t end, uint64_t traits);
+
+/* commands.c */
 int64_t copy_strings(uint8_t *data, uint64_t limit, uint64_t address, uint64_t first, uint32_t *used, uint32_t *done);
 int64_t run_command(struct context *c, struct pysc_command *command);
 int64_t receive_files(struct record *r);

@@ -5,12 +5,6 @@
 #define PROT_RW 3
 #define MAP_HEAP 0x100022 /* PRIVATE ANONYMOUS FIXED_NOREPLACE */
 
-static uint64_t
-page_up(uint64_t address)
-{
-    return (address + PAGE - 1) & -PAGE;
-}
-
 /* Returns what is to be unmapped from the new end on. */
 static uint64_t
 set_end(struct space *space, uint64_t end)

@@ -17,16 +17,28 @@
 _Static_assert(PYSC_TABLE_START >> 16 == INVALID && (PYSC_TABLE_END - 1) >> 16 == INVALID, "the table's window");
 
 void
+take_lock(uint32_t *lock)
+{
+    while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE))
+        host(__NR_sched_yield, 0);
+}
+
+void
+give_lock(uint32_t *lock)
+{
+    __atomic_store_n(lock, 0, __ATOMIC_RELEASE);
+}
+
+void
 lock_space(struct space *space)
 {
-    while (__atomic_exchange_n(&space->lock, 1, __ATOMIC_ACQUIRE))
-        host(__NR_sched_yield, 0);
+    take_lock(&space->lock);
 }
 
 void
 unlock_space(struct space *space)
 {
-    __atomic_store_n(&space->lock, 0, __ATOMIC_RELEASE);
+    give_lock(&space->lock);
 }
 
 void

@@ -24,6 +24,7 @@ be_born(struct context *c, uint64_t aside, int32_t socket)
     host(__NR_madvise, base, CHANNEL_SIZE, 10); /* MADV_DONTFORK */
     r->space->lock = 0;
     r->space->spinning = 0;
+    leave_images_of_parent(r->space);
     forget_files_of_parent(r->space);
     host(__NR_close, r->space->socket);
     r->space->socket = socket;
@@ -49,6 +50,7 @@ fork_space(struct context *c)
         return aside < 0 ? aside : -EBADF;
     }
     socket = r->files[1];
+    take_lock(&r->space->image_lock);
     aside = host(__NR_mmap, 0, CHANNEL_SIZE, PROT_RW, MAP_SHARED, r->files[0], 0);
     host(__NR_close, r->files[0]);
     r->n_files = 0;
@@ -63,6 +65,7 @@ fork_space(struct context *c)
         }
         host(__NR_munmap, aside, CHANNEL_SIZE);
     }
+    give_lock(&r->space->image_lock);
     host(__NR_close, socket);
     unlock_space(r->space);
     return child;

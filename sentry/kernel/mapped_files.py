@@ -9,7 +9,7 @@ from pysc.cabi.linux.errors import LinuxError
 from pysc.cabi.objects import memory_is_out
 from pysc.sentry.fs import dcache
 from pysc.sentry.fs.path import show
-from pysc.sentry.kernel.memory import Donated, Memory
+from pysc.sentry.kernel.memory import IMAGE, Donated, Memory
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.file import FileDescription
@@ -42,6 +42,11 @@ def note_segment(memory: Memory, segment: Segment, host_fd: int) -> None:
     if not memory_is_out():
         name = b"/SYSV%08x (deleted)" % (segment.key & 0xFFFF_FFFF)
         memory.donated[host.identity(host_fd)] = Donated(name, SHMEM_DEVICE, segment.id)
+
+
+def note_image(memory: Memory, host_fd: int) -> None:
+    """Remember a file of saved memory that is mapped: it is none to the guest."""
+    memory.donated[host.identity(host_fd)] = IMAGE
 
 
 def hear_of_mapped(task: Task) -> None:

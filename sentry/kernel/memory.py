@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -20,6 +20,10 @@ class Donated(msgspec.Struct, frozen=True):
     """As the guest names it, for /proc/PID/maps."""
     device: int
     inode: int
+
+
+IMAGE: Final = Donated(b"", 0, 0)
+"""Memory that was saved: anonymous to the guest."""
 
 
 class Memory:

@@ -125,6 +125,8 @@ class MapEntry(msgspec.Struct):
     offset: int = 0
     zero_from: int = 0
     """If not 0: zero memory from here to the end of its page after mapping (the part of .bss in the last file page)."""
+    image: bool = False
+    """As :meth:`Thread.map_image`; the flags are those of a private mapping."""
 
 
 class Image(msgspec.Struct):
@@ -212,6 +214,14 @@ class Thread(Protocol):
 
     async def map_file(self, address: int, length: int, prot: int, flags: int, file: int, offset: int) -> int:
         """Donate the descriptor ``file`` (borrowed), let the thread mmap it, and close it there; address or -errno."""
+
+    async def map_image(self, address: int, length: int, prot: int, file: int, offset: int) -> int:
+        """Map memory that was saved in ``file`` (borrowed), instead of what is there; address or -errno.
+
+        To the guest it is anonymous memory, whatever it does there; never such that grows down.  Nobody may write to
+        the file any more, and it must lie where programs may be executed.  ENOMEM, too, if there are PYSC_IMAGES
+        ranges.
+        """
 
     def prepare_map_file(
         self,

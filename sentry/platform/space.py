@@ -31,7 +31,7 @@ _PAGE: Final = 4096
 _LOWEST: Final = 0x1_0000
 _HIGH: Final[int] = CHANNEL_SIZE + _PAGE
 """The channel and the shared page."""
-_DATA: Final[int] = lib.PYSC_SLOTS * lib.PYSC_STACK_SIZE + 0x1_0000
+_DATA: Final[int] = lib.PYSC_SLOTS * lib.PYSC_STACK_SIZE + lib.PYSC_SPACE_OFFSET - 0x1_0000
 """The stacks, and what the guest half keeps of the space (guest.h)."""
 _UNLIMITED: Final = 0xFFFF_FFFF_FFFF_FFFF
 FAULTS: Final = (signal.SIGSEGV, signal.SIGBUS)

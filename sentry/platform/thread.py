@@ -11,6 +11,7 @@ from msgspec.structs import astuple
 
 from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, EFAULT, ENOEXEC, ENOMEM, LinuxError, linux_error
+from pysc.cabi.linux.mman import MAP_FIXED, MAP_PRIVATE, MAP_SHARED
 from pysc.sentry.fs import hostproc
 from pysc.sentry.platform.commands import MASK, Commands
 from pysc.sentry.platform.interface import Access, Image, Kind, Registers, SignalFrame, ThreadGone
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _REGISTERS: Final = struct.Struct("<19Q")
 _FRAME: Final = struct.Struct("<iI7Q128s")
 _NO_PRIORITY: Final = os.sched_param(0)
-_MAP_SHARED: Final = 1
 _SLOT_REGS: Final[int] = ffi.offsetof("struct pysc_slot", "regs")
 _SLOT_FRAME: Final[int] = ffi.offsetof("struct pysc_slot", "frame")
 _IDS: Final = struct.Struct("<IiiiIIII")
@@ -154,6 +154,16 @@ class SystrapThread(Commands):
             await self._batch()
             return self._result(index)
 
+    async def map_image(self, address: int, length: int, prot: int, file: int, offset: int) -> int:
+        """Map memory that was saved in ``file`` (borrowed), instead of what is there; address or -errno."""
+        async with self.space.donation:
+            if self.gone:
+                raise ThreadGone
+            flags = MAP_PRIVATE | MAP_FIXED
+            index = self._map_donated(file, address, length, prot, flags, offset, command_flags=lib.PYSC_FLAG_IMAGE)
+            await self._batch()
+            return self._result(index)
+
     def prepare_map_file(
         self,
         address: int,
@@ -173,16 +183,18 @@ class SystrapThread(Commands):
         """
         if self.gone or len(self.space.threads) != 1:
             return False
-        if again is not None and flags & _MAP_SHARED == 0:
+        if again is not None and flags & MAP_SHARED == 0:
             lib.pysc_space_note_mapping(self.engine, self.space.number, again[0], file, again[1])
         self._prepared = self._map_donated(file, address, length, prot, flags, offset)
         self._prepared_flags = lib.PYSC_FLAG_RESULT
         return True
 
-    def _map_donated(self, file: int, address: int, length: int, prot: int, flags: int, offset: int) -> int:
+    def _map_donated(
+        self, file: int, address: int, length: int, prot: int, flags: int, offset: int, *, command_flags: int = 0
+    ) -> int:
         self.space.donate([file])
         self._command(lib.PYSC_CMD_RECEIVE, 1)
-        index = self._command(lib.PYSC_CMD_MAP, address, length, prot, flags, 0, offset)
+        index = self._command(lib.PYSC_CMD_MAP, address, length, prot, flags, 0, offset, flags=command_flags)
         self._command(lib.PYSC_CMD_CLOSE)
         return index
 
@@ -353,7 +365,8 @@ class SystrapThread(Commands):
             if len(checks) > lib.PYSC_COMMANDS - 4:
                 await self._check(checks)
             arguments = (entry.address, entry.length, entry.prot, entry.flags, entry.file, entry.offset)
-            checks.append((self._command(lib.PYSC_CMD_MAP, *arguments), entry.address))
+            kind = lib.PYSC_FLAG_IMAGE if entry.image else 0
+            checks.append((self._command(lib.PYSC_CMD_MAP, *arguments, flags=kind), entry.address))
             if entry.zero_from:
                 size = -entry.zero_from % 4096
                 checks.append((self._command(lib.PYSC_CMD_ZERO, entry.zero_from, size), size))

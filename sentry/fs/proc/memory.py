@@ -12,6 +12,7 @@ from pysc.cabi.linux.errors import LinuxError
 from pysc.cabi.linux.limits import PAGE
 from pysc.sentry.fs import hostproc
 from pysc.sentry.kernel.mapped_files import hear_of_mapped
+from pysc.sentry.kernel.memory import IMAGE
 from pysc.sentry.kernel.scheduler import yield_now
 from pysc.sentry.platform.interface import LIMIT
 
@@ -67,6 +68,8 @@ class Range(NamedTuple):
     device: int
     inode: int
     name: bytes
+    image: bool = False
+    """Some of it was saved: it is anonymous, but the host has it from a file."""
 
     def line(self) -> bytes:
         """Return it as /proc/PID/maps has it."""
@@ -89,7 +92,36 @@ async def ranges(task: Task) -> AsyncIterator[Range]:
 
 
 async def _look(task: Task, name: bytes) -> AsyncIterator[tuple[Range, dict[bytes, int]]]:
-    """Read the host's maps or smaps: yield each range as it is to the guest, and the sizes that are said of it."""
+    """Read the host's maps or smaps: yield each range as it is to the guest, and the sizes that are said of it.
+
+    Of saved memory the host has several where the guest has one.
+    """
+    found: Range | None = None
+    sizes: dict[bytes, int] = {}
+    async for following, more in _look_at_each(task, name):
+        if found is not None and _is_one(found, following, task.memory.brk_start):
+            image = found.image or following.image
+            found = found._replace(end=following.end, image=image)
+            sizes = {key: sizes.get(key, 0) + more.get(key, 0) for key in sizes | more}
+            continue
+        if found is not None:
+            yield _named(task, found), sizes
+        found, sizes = following, more
+    if found is not None:
+        yield _named(task, found), sizes
+
+
+def _is_one(first: Range, second: Range, brk_start: int) -> bool:
+    return (
+        (first.image or second.image)
+        and first.end == second.start != brk_start
+        and first.rights == second.rights
+        and not (first.name or second.name)
+    )
+
+
+async def _look_at_each(task: Task, name: bytes) -> AsyncIterator[tuple[Range, dict[bytes, int]]]:
+    """Yield the host's ranges; anonymous memory has no name yet."""
     if task.group.exited or task.memory.ended:
         return
     hear_of_mapped(task)
@@ -108,7 +140,7 @@ async def _look(task: Task, name: bytes) -> AsyncIterator[tuple[Range, dict[byte
                 sizes[fields[0]] = int(fields[1])
             continue
         if found is not None:
-            yield found, sizes
+            yield found, _seen_sizes(found, sizes)
         found, sizes = None, {}
         start, _dash, end = fields[0].partition(b"-")
         low, high = int(start, 16), int(end, 16)
@@ -118,24 +150,28 @@ async def _look(task: Task, name: bytes) -> AsyncIterator[tuple[Range, dict[byte
             continue
         found = _range(task, low, high, fields)
     if found is not None:
-        yield found, sizes
+        yield found, _seen_sizes(found, sizes)
 
 
 def _range(task: Task, start: int, end: int, fields: list[bytes]) -> Range:
-    memory = task.memory
     major, _colon, minor = fields[3].partition(b":")
     key = (os.makedev(int(major, 16), int(minor, 16)), int(fields[4]))
-    donated = memory.donated.get(key) if key[1] else None
-    if donated is not None:
-        return Range(start, end, fields[1], int(fields[2], 16), donated.device, donated.inode, donated.path)
-    name = b""
-    if memory.brk_start <= start < max(memory.space.heap_end, memory.brk_start + 1):
-        name = b"[heap]"
-    elif start < memory.stack_top <= end:
-        name = b"[stack]"
-    elif fields[-1] in KEPT_NAMES:
-        name = fields[-1]
-    return Range(start, end, fields[1], 0, 0, 0, name)
+    donated = task.memory.donated.get(key) if key[1] else None
+    if donated is None or donated == IMAGE:
+        name = fields[-1] if fields[-1] in KEPT_NAMES else b""
+        return Range(start, end, fields[1], 0, 0, 0, name, image=donated is not None)
+    return Range(start, end, fields[1], int(fields[2], 16), donated.device, donated.inode, donated.path)
+
+
+def _named(task: Task, found: Range) -> Range:
+    memory = task.memory
+    if found.name or found.inode:
+        return found
+    if memory.brk_start <= found.start < max(memory.space.heap_end, memory.brk_start + 1):
+        return found._replace(name=b"[heap]")
+    if found.start < memory.stack_top <= found.end:
+        return found._replace(name=b"[stack]")
+    return found
 
 
 async def maps(task: Task) -> bytes:
@@ -147,7 +183,7 @@ async def smaps(task: Task) -> bytes:
     """Return /proc/PID/smaps, from what the host says of each range."""
     parts = []
     async for found, host in _look(task, b"smaps"):
-        sizes = _shown(found, host) | {b"KernelPageSize:": PAGE >> 10, b"MMUPageSize:": PAGE >> 10}
+        sizes = _complete(host) | {b"KernelPageSize:": PAGE >> 10, b"MMUPageSize:": PAGE >> 10}
         flags = b" ".join(_FLAGS[right] for right in found.rights[:3] if right in _FLAGS)
         parts.append(b"%s\n%sVmFlags: %s \n" % (found.line(), _sizes(sizes), flags))
     return b"".join(parts)
@@ -159,7 +195,7 @@ async def smaps_rollup(task: Task) -> bytes:
     total: dict[bytes, int] = {}
     async for found, host in _look(task, b"smaps"):
         first, last = first or found.start, found.end
-        for name, size in _shown(found, host).items():
+        for name, size in _complete(host).items():
             if name != b"Size:":
                 total[name] = total.get(name, 0) + size
     if not last:
@@ -168,14 +204,22 @@ async def smaps_rollup(task: Task) -> bytes:
     return b"%s\n%s" % (whole.line(), _sizes(total))
 
 
-def _shown(found: Range, host: dict[bytes, int]) -> dict[bytes, int]:
+def _complete(host: dict[bytes, int]) -> dict[bytes, int]:
+    return {name: host.get(name, 0) for name in _SIZES}
+
+
+def _seen_sizes(found: Range, host: dict[bytes, int]) -> dict[bytes, int]:
     """Return what the guest sees of a range's sizes: who else has pages of a file may be other sandboxes' business."""
-    sizes = {name: host.get(name, 0) for name in _SIZES}
-    if found.inode:
-        sizes[b"Pss:"] = sizes[b"Rss:"]
-        for kind in (b"Clean:", b"Dirty:"):
-            sizes[b"Private_" + kind] += sizes[b"Shared_" + kind]
-            sizes[b"Shared_" + kind] = 0
+    if not (found.inode or found.image) or not host:
+        return host
+    sizes = _complete(host)
+    sizes[b"Pss:"] = sizes[b"Rss:"]
+    for kind in (b"Clean:", b"Dirty:"):
+        sizes[b"Private_" + kind] += sizes[b"Shared_" + kind]
+        sizes[b"Shared_" + kind] = 0
+    if found.image:
+        sizes[b"Anonymous:"] = sizes[b"Private_Dirty:"] = sizes[b"Rss:"]
+        sizes[b"Private_Clean:"] = 0
     return sizes
 
 
