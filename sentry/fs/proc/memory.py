@@ -100,8 +100,7 @@ async def _look(task: Task, name: bytes) -> AsyncIterator[tuple[Range, dict[byte
     sizes: dict[bytes, int] = {}
     async for following, more in _look_at_each(task, name):
         if found is not None and _is_one(found, following, task.memory.brk_start):
-            image = found.image or following.image
-            found = found._replace(end=following.end, image=image)
+            found = found._replace(end=following.end, image=True)
             sizes = {key: sizes.get(key, 0) + more.get(key, 0) for key in sizes | more}
             continue
         if found is not None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from pysc.cabi.linux.errors import LinuxError
 from pysc.sentry.kernel.scheduler import Completion
-from tests.integration.engine.kernel import Task, TestKernel
+from pysc.sentry.platform.interface import MapEntry
+from tests.integration.engine.kernel import Task, TestKernel, load
 
 PAGE = 4096
 _PATIENCE = 20
@@ -29,23 +32,42 @@ class Seen(NamedTuple):
 class Served:
     """The process, and those that it forks."""
 
-    def __init__(self, kernel: TestKernel, program: Path) -> None:
+    def __init__(self, kernel: TestKernel, program: Path, more: Sequence[MapEntry] = (), file: int = -1) -> None:
+        """``more`` is mapped besides the program, from ``file`` (1)."""
         self.kernel = kernel
         self._program = program
+        self._more = more
+        self._file = file
         self._waiting: dict[Task, tuple[int, int, Completion[None]]] = {}
         """Where each wants its next call, what the last has returned, and what ends its wait."""
         kernel.calls[_NEXT] = self._next
 
     def __enter__(self) -> Served:
         self.kernel.platform.start()
-        self.kernel.spawn(self.kernel.boot(self._program, [b"served"]))
-        self._until(lambda: bool(self._waiting))
+        try:
+            self.kernel.spawn(self._boot())
+            self._until(lambda: bool(self._waiting))
+        except BaseException:
+            self.kernel.platform.stop()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kernel.platform.stop()
+
+    async def _boot(self) -> None:
+        image, heap = load(self._program, [b"served"])
+        files, maps = [*image.files, self._file], [*image.maps, *self._more]
+        try:
+            thread = await self.kernel.platform.first_thread(
+                replace(image, files=files[: 1 + bool(self._more)], maps=maps)
+            )
+        finally:
+            os.close(image.files[0])
+        self.kernel.add(thread, heap)
+        thread.resume()
 
     async def _next(self, kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
         signed = args[1] - (1 << 64) if args[1] >> 63 else args[1]

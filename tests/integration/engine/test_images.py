@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pysc.cabi.linux import mman
-from pysc.cabi.linux.errors import EFAULT
+from pysc.cabi.linux.errors import EFAULT, ENOEXEC
+from pysc.sentry.platform.interface import MapEntry
 from tests.integration.engine.conftest import Compile
-from tests.integration.engine.kernel import TestKernel
+from tests.integration.engine.kernel import Task, TestKernel
 from tests.integration.engine.served import PAGE, Seen, Served
 
 NR_MMAP, NR_MPROTECT, NR_MUNMAP, NR_MREMAP, NR_MADVISE = 9, 10, 11, 25, 28
@@ -238,9 +240,17 @@ PROGRAMS = {
     "grown elsewhere from what is anonymous": [
         Operation("advise", 4, 1, DONTNEED), Operation("store", 3, 2, 3), Operation("remap", 2, 3, MAYMOVE, 9),
     ],
+    "grown elsewhere from several": [
+        *[o for page in (3, 5, 4) for o in (Operation("advise", page, 1, DONTNEED), Operation("store", page, 1, 9))],
+        Operation("remap", 2, 4, MAYMOVE, 9),
+    ],
     "moved": [
         Operation("store", 3, 1, 7), Operation("unmap", 12, 12), Operation("remap", 2, 5, 3, 5, 13),
         Operation("advise", 14, 2, DONTNEED), Operation("map", 2, 5, RW), Operation("advise", 0, 9, DONTNEED),
+    ],
+    "moved over what was protected": [
+        Operation("protect", 8, 3, READ), Operation("advise", 3, 1, DONTNEED), Operation("store", 3, 1, 9),
+        Operation("remap", 2, 3, 3, 3, 8), Operation("advise", 8, 3, DONTNEED),
     ],
     "moved over another": [Operation("remap", 2, 3, 3, 3, 6), Operation("advise", 5, 2, DONTNEED)],
     "moved and grown": [Operation("remap", 0, 3, 3, 8, 12), Operation("advise", 0, 24, DONTNEED)],
@@ -257,8 +267,8 @@ PROGRAMS = {
     "pages moved, growing": [Operation("remap", 2, 3, 7, 4, 14)],
     "fixed but not to be moved": [Operation("remap", 2, 3, 2, 3, 14)],
     "something moved over it": [
-        Operation("map", 14, 3, RW), Operation("store", 14, 3, 5), Operation("remap", 14, 3, 3, 3, 3),
-        Operation("advise", 0, 9, DONTNEED),
+        Operation("protect", 3, 3, READ), Operation("map", 14, 3, RW), Operation("store", 14, 3, 5),
+        Operation("remap", 14, 3, 3, 3, 3), Operation("advise", 0, 9, DONTNEED),
     ],
     "not forked": [Operation("advise", 2, 3, DONTFORK), Operation("advise", 3, 1, DONTNEED)],
     "forked after all": [Operation("advise", 2, 3, DONTFORK), Operation("advise", 3, 1, DOFORK)],
@@ -290,6 +300,30 @@ def test_each_call(pair: Pair) -> None:
             pair.compare()
 
 
+def test_not_one(pair: Pair) -> None:
+    """What is apart is not moved or made larger, and what is not there not made smaller."""
+    pair.begin([Piece(12, 0, False)])
+    for start in (PLAIN, SAVED):
+        assert pair.served.call(NR_MPROTECT, start + 3 * PAGE, PAGE, READ) == 0
+        assert pair.served.call(NR_MUNMAP, start + 8 * PAGE, PAGE) == 0
+    for at, size, new_size, flags in (
+        (2, 2, 4, 1),
+        (7, 2, 4, 1),
+        (7, 3, 4, 1),
+        (8, 2, 1, 0),
+        (8, 2, 2, 0),
+        (8, 1, 2, 1),
+    ):
+        assert pair.both(NR_MREMAP, at, size * PAGE, new_size * PAGE, flags) == (-EFAULT.errno, -EFAULT.errno)
+        pair.compare()
+    for at in (2, 7):
+        for start in (PLAIN, SAVED):
+            to = start + 14 * PAGE
+            assert pair.served.call(NR_MREMAP, start + at * PAGE, 2 * PAGE, 3 * PAGE, 3, to) == -EFAULT.errno
+        pair.compare()
+
+
+@pytest.mark.timeout(300)  # where it fails, and a short program is looked for that does
 def test_as_anonymous(pair: Pair) -> None:
     """Whatever a program does, it cannot tell the two apart."""
 
@@ -309,3 +343,34 @@ def test_as_anonymous(pair: Pair) -> None:
         pair.compare()
 
     run()
+
+
+def test_threads(kernel: TestKernel, compile_guest: Compile, tmp_path: Path) -> None:
+    """Others change their own part of it meanwhile, and nobody ever meets a hole."""
+    saved = tmp_path / "memory"
+    saved.write_bytes(b"".join((1000 + page).to_bytes(PAGE, "little") for page in range(16)))
+    fd = os.open(saved, os.O_RDONLY)
+
+    async def map_image(kernel: TestKernel, task: Task, args: tuple[int, ...]) -> int:
+        return await task.thread.map_image(args[0], 16 * PAGE, RW, fd, 0)  # type: ignore[no-any-return]
+
+    kernel.calls[600] = map_image
+    try:
+        assert kernel.run(compile_guest("images", libc=True), [b"images"]) == 0, kernel.output
+    finally:
+        os.close(fd)
+
+
+def test_with_the_program(kernel: TestKernel, compile_guest: Compile, image: int) -> None:
+    """It is mapped with all else of a new process."""
+    entry = MapEntry(SAVED, 4 * PAGE, RW, PRIVATE | FIXED, 1, 2 * PAGE, image=True)
+    with Served(kernel, compile_guest("served"), [entry], image) as served:
+        assert served.pages(SAVED, 4) == [Seen("rw-p", content(page)) for page in range(2, 6)]
+        assert served.call(NR_MADVISE, SAVED + PAGE, PAGE, DONTNEED) == 0
+        assert served.pages(SAVED, 2) == [Seen("rw-p", content(2)), Seen("rw-p", bytes(PAGE))]
+
+
+def test_never_shared(kernel: TestKernel, compile_guest: Compile, image: int) -> None:
+    entry = MapEntry(SAVED, PAGE, READ, mman.MAP_SHARED | FIXED, 1, 0, image=True)
+    with pytest.raises(ENOEXEC), Served(kernel, compile_guest("served"), [entry], image):
+        pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any, cast
 import pytest
 
 from pysc.cabi._dispatch import ffi
+from pysc.cabi.linux import mman
 from pysc.cabi.linux.clock import SECOND, TICK
 from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT, EPERM
 from pysc.cabi.linux.fcntl import AT_FDCWD
+from pysc.cabi.linux.limits import PAGE
 from pysc.cabi.linux.sched import NEW_NAMESPACES
 from pysc.sentry.fs.context import FsContext
 from pysc.sentry.fs.epoll import EpollFile
@@ -30,6 +33,7 @@ from pysc.sentry.kernel.fd_table import FDTable
 from pysc.sentry.kernel.host_locks import END
 from pysc.sentry.kernel.kernel import Kernel
 from pysc.sentry.kernel.locks import RecordLock
+from pysc.sentry.kernel.mapped_files import note_image
 from pysc.sentry.kernel.memory import Donated, Memory
 from pysc.sentry.kernel.scheduler import now
 from pysc.sentry.kernel.session import Session
@@ -138,6 +142,69 @@ def test_how_much_of_memory_is_there(world: World) -> None:
     for name in (b"Rss", b"Pss", b"Anonymous"):
         assert total(whole, name) == pytest.approx(total(text, name), rel=0.2)
     assert total(whole, b"Size") == 0
+
+
+def test_saved_memory_is_anonymous(world: World, tmp_path: Path) -> None:
+    """The host has it in pieces, from a file; a program sees what it was."""
+    saved = tmp_path / "memory"
+    saved.write_bytes(b"saved" * 8192)
+    fd = os.open(saved, os.O_RDONLY)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, *[ctypes.c_long] * 5]
+
+    def put(address: int | None, pages: int, prot: int, file: int, offset: int = 0) -> int:
+        anonymous = mman.MAP_ANONYMOUS if file < 0 else 0
+        fixed = mman.MAP_FIXED if address else 0
+        kind = mman.MAP_PRIVATE | anonymous | fixed
+        return cast(int, libc.mmap(address, pages * PAGE, prot, kind, file, offset * PAGE))
+
+    whole = put(None, 12, 0, -1)
+    start = whole + PAGE
+    rw = mman.PROT_READ | mman.PROT_WRITE
+    for at, pages, prot, file, offset in (
+        (0, 2, rw, -1, 0),
+        (2, 2, rw, fd, 1),
+        (4, 1, rw, fd, 7),
+        (5, 1, rw, -1, 0),
+        (6, 1, mman.PROT_READ, fd, 0),
+        (7, 2, rw, fd, 2),
+        (9, 1, rw, -1, 0),
+    ):
+        assert put(start + at * PAGE, pages, prot, file, offset) == start + at * PAGE
+    ctypes.memset(start + 2 * PAGE, 1, PAGE)
+    assert ctypes.string_at(start + 4 * PAGE, PAGE)
+    memory = world.kernel.tasks[PID].memory
+    note_image(memory, fd)
+
+    def shown() -> list[tuple[int, int, bytes, bytes]]:
+        lines = (line.split(None, 5) for line in world.get_file(b"/proc/7/maps").splitlines())
+        found = []
+        for line in lines:
+            low, high = ((int(part, 16) - start) // PAGE for part in line[0].split(b"-"))
+            if 0 <= low < 10:
+                assert line[2:5] == [b"00000000", b"00:00", b"0"]
+                found.append((low, high, line[1], b"".join(line[5:])))
+        return found
+
+    try:
+        assert shown() == [(0, 6, b"rw-p", b""), (6, 7, b"r--p", b""), (7, 10, b"rw-p", b"")]
+        memory.brk_start = start + 2 * PAGE
+        memory.space.heap_end = start + 6 * PAGE  # type: ignore[misc]
+        memory.stack_top = start + 9 * PAGE
+        shown_then = shown()
+        assert shown_then[:2] == [(0, 2, b"rw-p", b""), (2, 6, b"rw-p", b"[heap]")]
+        assert shown_then[2:] == [(6, 7, b"r--p", b""), (7, 10, b"rw-p", b"[stack]")]
+        text = world.get_file(b"/proc/7/smaps").partition(b"%08x-" % (start + 2 * PAGE))[2].partition(b"VmFlags")[0]
+        sizes = {name: int(number) for name, number in re.findall(rb"^(\w+): +(\d+) kB$", text, re.M)}
+        assert sizes[b"Size"] == 4 * PAGE >> 10
+        assert sizes[b"Rss"] >= 2 * PAGE >> 10
+        assert sizes[b"Rss"] == sizes[b"Pss"] == sizes[b"Anonymous"] == sizes[b"Private_Dirty"]
+        assert sizes[b"Private_Clean"] == sizes[b"Shared_Clean"] == sizes[b"Shared_Dirty"] == 0
+        assert memory.copy(memory.space, PID).donated == memory.donated
+    finally:
+        libc.munmap(ctypes.c_void_p(whole), ctypes.c_long(12 * PAGE))
+        os.close(fd)
 
 
 def test_status(world: World) -> None:
