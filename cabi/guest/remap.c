@@ -48,8 +48,6 @@ move_next(struct space *space, struct move *move)
         last = image->end < end ? image->end : end;
     else if (next != space->images + space->n_images && next->start < end)
         last = next->start;
-    if (!image && last == end && move->growth && end - at > PAGE)
-        last = end - PAGE;
     part = move_part(at, last - at, last - at + (last == end ? move->growth : 0), move->flags, to);
     if (part < 0)
         return part;

@@ -7,14 +7,16 @@
 #include "guest.h"
 #undef host6
 
-static int calls, fails_at, unmaps_first, is_fake;
+static int calls, fails_at, does_some, is_fake;
 
-/* What `fails_at` says fails with ENOMEM; what was to be replaced may be gone by then. */
+/* What `fails_at` says fails with ENOMEM; what was to be replaced may be gone by then, or a part protected. */
 static long
 host6(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
 {
     if (++calls == fails_at) {
-        if (unmaps_first)
+        if (does_some && nr == __NR_mprotect)
+            untried_host6(__NR_mprotect, a, PAGE, c, 0, 0, 0);
+        else if (does_some)
             untried_host6(__NR_munmap, nr == __NR_mremap ? e : a, b, 0, 0, 0, 0);
         return -ENOMEM;
     }
@@ -154,15 +156,27 @@ check_lost(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, 
 {
     begin();
     fails_at = at;
-    unmaps_first = 1;
+    does_some = 1;
     CHECK(call(nr, a, b, c, d, e) == -ENOMEM);
-    fails_at = unmaps_first = 0;
+    fails_at = does_some = 0;
     CHECK(call(__NR_mmap, PLACE(page), PAGE, 3, MAP_PRIVATE | MAP_FIXED_NOREPLACE, (uint64_t)file) == (long)PLACE(page));
     CHECK(*(char *)PLACE(page) == 1);
     CHECK(call(__NR_madvise, PLACE(page), PAGE, MADV_DONTNEED, 0, 0) == 0);
     CHECK(*(char *)PLACE(page) == 1);
     CHECK(call(__NR_madvise, PLACE(page + 1), PAGE, MADV_DONTNEED, 0, 0) == 0);
     CHECK(*(char *)PLACE(page + 1) == 0);
+}
+
+/* What is told to have failed has not happened. */
+static void
+check_protection(void)
+{
+    begin();
+    fails_at = does_some = 1;
+    CHECK(call(__NR_mprotect, PLACE(5), 4 * PAGE, PROT_READ, 0, 0) == -ENOMEM);
+    fails_at = does_some = 0;
+    *(volatile char *)PLACE(5) = 7;
+    check_table();
 }
 
 static void
@@ -245,6 +259,7 @@ main(void)
     check_lost(__NR_madvise, PLACE(2), PAGE, MADV_DONTNEED, 0, 0, 1, 2);
     check_lost(__NR_mremap, PLACE(8), PAGE, PAGE, fixed, PLACE(2), 2, 2);
     check_lost(__NR_mremap, PLACE(4), PAGE, PAGE, fixed, PLACE(2), 1, 2); /* page 4 is anonymous */
+    check_protection();
     check_full();
     puts("done");
 }
