@@ -132,3 +132,14 @@ pysc_data_donate(struct pysc_objects *objects, struct pysc_data *data, int32_t f
     data->offer = 0;
     data->opened++;
 }
+
+int64_t
+pysc_data_set_file(struct pysc_data *data, int32_t file)
+{
+    if (!data->missing || data->where != PYSC_DATA_NONE || file < 0)
+        return -EINVAL;
+    data->where = data->missing;
+    data->missing = 0;
+    data->file = file;
+    return 0;
+}

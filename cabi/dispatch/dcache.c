@@ -62,12 +62,17 @@ drop(struct pysc_objects *objects, struct pysc_dentry *dentry)
     pysc_object_free(objects, PYSC_OBJECT_DENTRY, dentry->header.index);
 }
 
-/* Whether nothing is lost with it: the host can be asked again. */
+int
+pysc_dentry_can_drop(const struct pysc_objects *objects, const struct pysc_dentry *dentry)
+{
+    return !dentry->users && !dentry->withdrawn && !dentry->merged && !pysc_is_top(objects, dentry) &&
+           dentry->shown != SHOWN_INODE;
+}
+
 static int
 can_drop(const struct pysc_objects *objects, const struct pysc_dentry *dentry)
 {
-    return !dentry->users && !dentry->children && !dentry->withdrawn && !dentry->merged && !pysc_is_top(objects, dentry) &&
-           dentry->shown != SHOWN_INODE;
+    return !dentry->children && pysc_dentry_can_drop(objects, dentry);
 }
 
 /* Give up some that were not looked at since the last time. */
@@ -88,6 +93,26 @@ sweep(struct pysc_objects *objects)
         else
             drop(objects, dentry);
     }
+}
+
+static void
+link_dentry(struct pysc_objects *objects, struct pysc_dentry *dentry, uint64_t hash)
+{
+    dentry->hash = hash;
+    dentry->next = *bucket_of(objects, hash);
+    *bucket_of(objects, hash) = dentry->header.index + 1;
+}
+
+int
+pysc_dentry_link(struct pysc_objects *objects, struct pysc_dentry *dentry)
+{
+    uint64_t hash = hash_of(objects, dentry->parent, dentry->name, dentry->length);
+
+    if (find(objects, dentry->parent, hash, dentry->name, dentry->length))
+        return -EEXIST;
+    link_dentry(objects, dentry, hash);
+    objects->dentries[dentry->parent].children++;
+    return 0;
 }
 
 static struct pysc_dentry *
@@ -115,9 +140,7 @@ add(struct pysc_objects *objects, uint32_t parent, uint64_t hash, const char *na
     dentry->parent = parent;
     dentry->name = copy;
     dentry->length = (uint16_t)length;
-    dentry->hash = hash;
-    dentry->next = *bucket_of(objects, hash);
-    *bucket_of(objects, hash) = (uint32_t)index + 1;
+    link_dentry(objects, dentry, hash);
     return dentry;
 }
 
@@ -154,6 +177,20 @@ is_slow(struct pysc_objects *objects, const struct pysc_dentry *dentry)
     return pysc_super_is_slow(objects, objects->dcaches[dentry->cache].super, PYSC_SUPER_NAMES);
 }
 
+/* What the host says of it, but for what Python does. */
+static void
+take_attributes(struct pysc_dentry *dentry, const struct pysc_attributes *said)
+{
+    struct pysc_attributes attributes = *said;
+
+    if (dentry->merged) {
+        attributes.mode = dentry->attributes.mode;
+        attributes.uid = dentry->attributes.uid;
+        attributes.gid = dentry->attributes.gid;
+    }
+    dentry->attributes = attributes;
+}
+
 /* Ask the host what it is.  0, or -errno if there is no answer. */
 static int
 look_up(struct pysc_objects *objects, struct pysc_dentry *dentry)
@@ -174,12 +211,7 @@ look_up(struct pysc_objects *objects, struct pysc_dentry *dentry)
     }
     if (failed)
         return failed;
-    if (dentry->merged) {
-        attributes.mode = dentry->attributes.mode;
-        attributes.uid = dentry->attributes.uid;
-        attributes.gid = dentry->attributes.gid;
-    }
-    dentry->attributes = attributes;
+    take_attributes(dentry, &attributes);
     dentry->kind = is_plain(cache, &attributes) ? DENTRY_PLAIN : DENTRY_OTHER;
     return 0;
 }
@@ -236,15 +268,54 @@ pysc_names_key(struct pysc_objects *objects, uint64_t key)
     return 0;
 }
 
+/* The directory at the top of a cache, or nothing: 0, or -errno. */
+static int
+attributes_of_tree(int32_t tree, struct pysc_attributes *attributes)
+{
+    int failed = tree < 0 ? 0 : pysc_attributes_of(tree, "", attributes);
+
+    return failed ? failed : tree >= 0 && !S_ISDIR(attributes->mode) ? -ENOTDIR : 0;
+}
+
+/* The cache is of that tree. */
+static void
+plant(struct pysc_objects *objects, struct pysc_dcache *cache, int32_t tree, const struct pysc_attributes *attributes)
+{
+    struct pysc_dentry *top = &objects->dentries[cache->top];
+
+    cache->tree = tree;
+    cache->host_device = attributes->dev;
+    cache->host_mount = attributes->mnt_id;
+    top->kind = tree < 0 ? DENTRY_UNKNOWN : DENTRY_PLAIN;
+    take_attributes(top, attributes);
+}
+
+int64_t
+pysc_dcache_set_tree(struct pysc_objects *objects, uint32_t index, int32_t tree)
+{
+    struct pysc_dcache *cache = (struct pysc_dcache *)pysc_object_at(objects, PYSC_OBJECT_DCACHE, index);
+    struct pysc_attributes attributes = {0};
+    int failed;
+
+    if (!cache || !cache->missing || tree < 0)
+        return -EINVAL;
+    failed = attributes_of_tree(tree, &attributes);
+    if (failed)
+        return failed;
+    plant(objects, cache, tree, &attributes);
+    cache->missing = 0;
+    return 0;
+}
+
 int64_t
 pysc_dcache_new(struct pysc_objects *objects, int32_t tree, uint32_t super, uint64_t device, int32_t overlaid)
 {
     struct pysc_attributes attributes = {0};
-    int failed = tree < 0 ? 0 : pysc_attributes_of(tree, "", &attributes);
+    int failed = attributes_of_tree(tree, &attributes);
     int64_t index, top;
 
-    if (failed || (tree >= 0 && !S_ISDIR(attributes.mode)))
-        return failed ? failed : -ENOTDIR;
+    if (failed)
+        return failed;
     index = pysc_object_new(objects, PYSC_OBJECT_DCACHE);
     if (index < 0)
         return index;
@@ -253,17 +324,13 @@ pysc_dcache_new(struct pysc_objects *objects, int32_t tree, uint32_t super, uint
         pysc_object_free(objects, PYSC_OBJECT_DCACHE, (uint32_t)index);
         return top;
     }
-    objects->dcaches[index].tree = tree;
     objects->dcaches[index].super = super;
     objects->dcaches[index].top = (uint32_t)top;
     objects->dcaches[index].device = device;
-    objects->dcaches[index].host_device = attributes.dev;
-    objects->dcaches[index].host_mount = attributes.mnt_id;
     objects->dcaches[index].overlaid = overlaid != 0;
     objects->dentries[top].cache = (uint32_t)index;
     objects->dentries[top].parent = (uint32_t)top;
-    objects->dentries[top].kind = tree < 0 ? DENTRY_UNKNOWN : DENTRY_PLAIN;
-    objects->dentries[top].attributes = attributes;
+    plant(objects, &objects->dcaches[index], tree, &attributes);
     return index;
 }
 

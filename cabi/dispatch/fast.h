@@ -16,6 +16,8 @@
 #define O_PATH_ 010000000U
 #define O_CLOEXEC_ 02000000U
 
+#define UNBLOCKABLE (1ULL << (9 - 1) | 1ULL << (19 - 1)) /* SIGKILL, SIGSTOP */
+
 #define EVENTS_IN 0x41   /* POLLIN, POLLRDNORM */
 #define EVENTS_OUT 0x104 /* POLLOUT, POLLWRNORM */
 #define EVENTS_ERR 0x8

@@ -315,7 +315,7 @@ fast_getdents64(struct call *call)
         dentry->merged || pysc_is_top(call->objects, dentry) || !address_ok(a[1], size) ||
         pysc_super_is_slow(call->objects, call->objects->dcaches[dentry->cache].super, PYSC_SUPER_NAMES))
         return HAND_OVER;
-    if (data->file < 0)
+    if (data->file < 0 && !file->offset) /* else a part was listed before it was saved */
         data->file = open_host(call->objects, dentry, O_RDONLY | O_DIRECTORY);
     if (data->file < 0)
         return HAND_OVER;

@@ -16,7 +16,6 @@
 #define LARGE_READ 2048 /* from here on two copies cost more than to have the guest half read */
 
 #define F_SEAL_SEAL_ 0x1     /* forbids more seals, and nothing else */
-#define SMALL_FILE (1 << 16) /* larger ones are a memfd (memory_file.py) */
 #define ROOM_TO_SPARE 64     /* pages: with less left in a budget Python looks closely */
 
 static int64_t

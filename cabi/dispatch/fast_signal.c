@@ -13,7 +13,6 @@
 #define SA_KNOWN                                                                                                            \
     (SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_RESTORER_ | SA_ONSTACK | SA_RESTART | SA_NODEFER | (unsigned)SA_RESETHAND)
 #define IGNORED_BY_DEFAULT (1ULL << (SIGCONT - 1) | 1ULL << (SIGCHLD - 1) | 1ULL << (SIGWINCH - 1) | 1ULL << (SIGURG - 1))
-#define UNBLOCKABLE (1ULL << (SIGKILL - 1) | 1ULL << (SIGSTOP - 1))
 
 static struct pysc_action *
 action_of(const struct call *call, uint64_t signo)

@@ -110,12 +110,12 @@ pysc_locks_change(struct pysc_locks *locks, const struct pysc_lock *given, int32
 }
 
 int64_t
-pysc_locks_set(struct pysc_locks *locks, const struct pysc_lock *records, uint32_t n)
+pysc_locks_set(struct pysc_locks *locks, const void *records, uint32_t n)
 {
     if (!make_room(locks, n))
         return -ENOLCK;
     if (n)
-        memcpy(locks->records, records, n * sizeof *records);
+        memcpy(locks->records, records, n * sizeof *locks->records);
     locks->n = n;
     return 0;
 }

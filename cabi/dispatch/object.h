@@ -33,6 +33,7 @@
 
 #define FD_MAX (1U << 20)
 #define PIPE_BUF_SIZE 4096
+#define SMALL_FILE (1 << 16) /* contents in memory that are larger are a memfd (memory_file.py) */
 
 /* What a name leads to. */
 #define DENTRY_UNKNOWN 0 /* not asked */
@@ -52,6 +53,7 @@ struct pysc_dcache {
     uint64_t device, host_device, host_mount;
     uint32_t overlaid, disabled;
     uint32_t super; /* index + 1; 0: not known */
+    uint32_t missing; /* since it was loaded `tree` has not come yet */
 };
 
 /* Invariant: it is in its bucket, and counted among its parent's children, as long as it lives; the top is in none. */
@@ -66,6 +68,7 @@ struct pysc_dentry {
     uint32_t inode, inode_generation;
     uint32_t era;        /* of what is shown of names in it: it only grows, whatever the name is meanwhile */
     uint32_t absent_era; /* its parent's, when it was said to be absent */
+    uint32_t saved;      /* as pysc_saved_next found when it began last */
     uint64_t hash;
     char *name;
     char *target; /* of a link; NULL: not asked */
@@ -115,9 +118,23 @@ struct pysc_objects {
     uint64_t memory_most; /* bytes that may be used for guests; 0: any number */
     uint32_t memory_state; /* PYSC_MEMORY_*; the watchdog's */
     uint32_t descriptors; /* pysc_descriptors() */
+    uint32_t unchecked;   /* some were loaded */
 };
 
+/* The living object, or NULL. */
+struct pysc_header *pysc_object_at(const struct pysc_objects *objects, uint32_t kind, uint32_t index);
+/* One of that name, zeroed, or NULL: there is no such place, or another is there.  Free lists do not know yet. */
+struct pysc_header *pysc_object_put(struct pysc_objects *objects, uint32_t kind, uint32_t index, uint32_t generation);
+/* Make the free lists anew. */
+void pysc_objects_settle(struct pysc_objects *objects);
+/* Have none any more, whatever they say of each other. */
+void pysc_objects_forget(struct pysc_objects *objects);
+
 struct pysc_dentry *pysc_dentry_at(struct pysc_objects *objects, uint32_t index);
+/* Put a dentry that was loaded where it is found: 0, or -EEXIST. */
+int pysc_dentry_link(struct pysc_objects *objects, struct pysc_dentry *dentry);
+/* Whether nothing is lost with it, but for what is below: the host can be asked again. */
+int pysc_dentry_can_drop(const struct pysc_objects *objects, const struct pysc_dentry *dentry);
 /* The contents at the end of all redirections, or NULL. */
 struct pysc_data *pysc_data_end(struct pysc_objects *objects, uint32_t index, uint32_t generation);
 

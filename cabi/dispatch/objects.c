@@ -60,14 +60,13 @@ pysc_descriptors_ask(struct pysc_objects *objects)
 }
 
 static struct pysc_header *
-header_of(struct pysc_objects *objects, uint32_t kind, uint32_t index)
+header_of(const struct pysc_objects *objects, uint32_t kind, uint32_t index)
 {
-    return (struct pysc_header *)((uint8_t *)objects + kinds[kind].offset + kinds[kind].size * index);
+    return (struct pysc_header *)((uintptr_t)objects + kinds[kind].offset + kinds[kind].size * index);
 }
 
-/* The living object, or NULL. */
-static struct pysc_header *
-find(struct pysc_objects *objects, uint32_t kind, uint32_t index)
+struct pysc_header *
+pysc_object_at(const struct pysc_objects *objects, uint32_t kind, uint32_t index)
 {
     struct pysc_header *header;
 
@@ -125,9 +124,9 @@ pysc_object_new(struct pysc_objects *objects, uint32_t kind)
     return index;
 }
 
-/* What it holds beside its structure. */
+/* What it has beside its structure. */
 static void
-free_contents(struct pysc_objects *objects, struct pysc_header *header, uint32_t kind)
+free_memory(struct pysc_header *header, uint32_t kind)
 {
     if (kind == PYSC_OBJECT_TABLE) {
         struct pysc_table *table = (struct pysc_table *)header;
@@ -136,27 +135,36 @@ free_contents(struct pysc_objects *objects, struct pysc_header *header, uint32_t
         free(table->used);
         free(table->cloexec);
     } else if (kind == PYSC_OBJECT_DATA) {
-        pysc_data_donate(objects, (struct pysc_data *)header, -1);
         free(((struct pysc_data *)header)->small);
     } else if (kind == PYSC_OBJECT_PIPE) {
         free(((struct pysc_pipe *)header)->bytes);
     } else if (kind == PYSC_OBJECT_LOCKS) {
         free(((struct pysc_locks *)header)->records);
-    } else if (kind == PYSC_OBJECT_FILE) {
-        if (((struct pysc_file *)header)->dentry)
-            pysc_dentry_leave(objects, ((struct pysc_file *)header)->dentry - 1);
-    } else if (kind == PYSC_OBJECT_CONTEXT) {
-        pysc_context_set(objects, (struct pysc_context *)header, -1, 0, -1, 0);
     } else if (kind == PYSC_OBJECT_DENTRY) {
         free(((struct pysc_dentry *)header)->name);
         free(((struct pysc_dentry *)header)->target);
     }
 }
 
+/* That, and what it holds of others. */
+static void
+free_contents(struct pysc_objects *objects, struct pysc_header *header, uint32_t kind)
+{
+    if (kind == PYSC_OBJECT_DATA) {
+        pysc_data_donate(objects, (struct pysc_data *)header, -1);
+    } else if (kind == PYSC_OBJECT_FILE) {
+        if (((struct pysc_file *)header)->dentry)
+            pysc_dentry_leave(objects, ((struct pysc_file *)header)->dentry - 1);
+    } else if (kind == PYSC_OBJECT_CONTEXT) {
+        pysc_context_set(objects, (struct pysc_context *)header, -1, 0, -1, 0);
+    }
+    free_memory(header, kind);
+}
+
 void
 pysc_object_free(struct pysc_objects *objects, uint32_t kind, uint32_t index)
 {
-    struct pysc_header *header = find(objects, kind, index);
+    struct pysc_header *header = pysc_object_at(objects, kind, index);
 
     if (!header)
         return;
@@ -167,9 +175,67 @@ pysc_object_free(struct pysc_objects *objects, uint32_t kind, uint32_t index)
     objects->pools[kind].living--;
 }
 
+struct pysc_header *
+pysc_object_put(struct pysc_objects *objects, uint32_t kind, uint32_t index, uint32_t generation)
+{
+    struct pysc_header *header;
+
+    if (kind >= PYSC_OBJECT_KINDS || index >= kinds[kind].max || !(generation & 1))
+        return NULL;
+    header = header_of(objects, kind, index);
+    if (header->generation & 1 && header->generation != generation)
+        return NULL;
+    if (header->generation & 1)
+        free_memory(header, kind);
+    else
+        objects->pools[kind].living++;
+    if (index >= objects->pools[kind].n)
+        objects->pools[kind].n = index + 1;
+    memset(header, 0, kinds[kind].size);
+    header->generation = generation;
+    header->index = index;
+    return header;
+}
+
+void
+pysc_objects_settle(struct pysc_objects *objects)
+{
+    for (uint32_t kind = 0; kind < PYSC_OBJECT_KINDS; kind++) {
+        objects->pools[kind].free_head = 0;
+        for (uint32_t index = objects->pools[kind].n; index--;) {
+            struct pysc_header *header = header_of(objects, kind, index);
+
+            if (header->generation & 1)
+                continue;
+            header->index = index;
+            header->next_free = objects->pools[kind].free_head;
+            objects->pools[kind].free_head = index + 1;
+        }
+    }
+}
+
+void
+pysc_objects_forget(struct pysc_objects *objects)
+{
+    for (uint32_t kind = 0; kind < PYSC_OBJECT_KINDS; kind++) {
+        for (uint32_t index = 0; index < objects->pools[kind].n; index++) {
+            struct pysc_header *header = header_of(objects, kind, index);
+
+            if (header->generation & 1)
+                free_memory(header, kind);
+            memset(header, 0, kinds[kind].size);
+        }
+    }
+    memset(objects->pools, 0, sizeof objects->pools);
+    memset(objects->buckets, 0, sizeof objects->buckets);
+    objects->unchecked = 0;
+}
+
 void
 pysc_objects_free(struct pysc_objects *objects)
 {
+    if (objects->unchecked)
+        pysc_objects_forget(objects);
     for (uint32_t kind = 0; kind < PYSC_OBJECT_KINDS; kind++) {
         for (uint32_t index = 0; index < objects->pools[kind].n; index++)
             pysc_object_free(objects, kind, index);
@@ -183,46 +249,56 @@ pysc_object_count(struct pysc_objects *objects, uint32_t kind)
     return kind < PYSC_OBJECT_KINDS ? objects->pools[kind].living : 0;
 }
 
+int64_t
+pysc_object_next(const struct pysc_objects *objects, uint32_t kind, uint32_t index)
+{
+    for (; kind < PYSC_OBJECT_KINDS && index < objects->pools[kind].n; index++) {
+        if (pysc_object_at(objects, kind, index))
+            return index;
+    }
+    return -1;
+}
+
 struct pysc_table *
 pysc_table_at(struct pysc_objects *objects, uint32_t index)
 {
-    return (struct pysc_table *)find(objects, PYSC_OBJECT_TABLE, index);
+    return (struct pysc_table *)pysc_object_at(objects, PYSC_OBJECT_TABLE, index);
 }
 
 struct pysc_file *
 pysc_file_at(struct pysc_objects *objects, uint32_t index)
 {
-    return (struct pysc_file *)find(objects, PYSC_OBJECT_FILE, index);
+    return (struct pysc_file *)pysc_object_at(objects, PYSC_OBJECT_FILE, index);
 }
 
 struct pysc_data *
 pysc_data_at(struct pysc_objects *objects, uint32_t index)
 {
-    return (struct pysc_data *)find(objects, PYSC_OBJECT_DATA, index);
+    return (struct pysc_data *)pysc_object_at(objects, PYSC_OBJECT_DATA, index);
 }
 
 struct pysc_pipe *
 pysc_pipe_at(struct pysc_objects *objects, uint32_t index)
 {
-    return (struct pysc_pipe *)find(objects, PYSC_OBJECT_PIPE, index);
+    return (struct pysc_pipe *)pysc_object_at(objects, PYSC_OBJECT_PIPE, index);
 }
 
 struct pysc_counter *
 pysc_counter_at(struct pysc_objects *objects, uint32_t index)
 {
-    return (struct pysc_counter *)find(objects, PYSC_OBJECT_COUNTER, index);
+    return (struct pysc_counter *)pysc_object_at(objects, PYSC_OBJECT_COUNTER, index);
 }
 
 struct pysc_budget *
 pysc_budget_at(struct pysc_objects *objects, uint32_t index)
 {
-    return (struct pysc_budget *)find(objects, PYSC_OBJECT_BUDGET, index);
+    return (struct pysc_budget *)pysc_object_at(objects, PYSC_OBJECT_BUDGET, index);
 }
 
 struct pysc_super *
 pysc_super_at(struct pysc_objects *objects, uint32_t index)
 {
-    return (struct pysc_super *)find(objects, PYSC_OBJECT_SUPER, index);
+    return (struct pysc_super *)pysc_object_at(objects, PYSC_OBJECT_SUPER, index);
 }
 
 struct pysc_pulse *
@@ -263,41 +339,41 @@ pysc_reads_watch(struct pysc_objects *objects, int32_t more)
 struct pysc_context *
 pysc_context_at(struct pysc_objects *objects, uint32_t index)
 {
-    return (struct pysc_context *)find(objects, PYSC_OBJECT_CONTEXT, index);
+    return (struct pysc_context *)pysc_object_at(objects, PYSC_OBJECT_CONTEXT, index);
 }
 
 struct pysc_inode *
 pysc_inode_at(struct pysc_objects *objects, uint32_t index)
 {
-    return (struct pysc_inode *)find(objects, PYSC_OBJECT_INODE, index);
+    return (struct pysc_inode *)pysc_object_at(objects, PYSC_OBJECT_INODE, index);
 }
 
 struct pysc_epoll *
 pysc_epoll_at(struct pysc_objects *objects, uint32_t index)
 {
-    return (struct pysc_epoll *)find(objects, PYSC_OBJECT_EPOLL, index);
+    return (struct pysc_epoll *)pysc_object_at(objects, PYSC_OBJECT_EPOLL, index);
 }
 
 struct pysc_item *
 pysc_item_at(struct pysc_objects *objects, uint32_t index)
 {
-    return (struct pysc_item *)find(objects, PYSC_OBJECT_ITEM, index);
+    return (struct pysc_item *)pysc_object_at(objects, PYSC_OBJECT_ITEM, index);
 }
 
 struct pysc_dentry *
 pysc_dentry_at(struct pysc_objects *objects, uint32_t index)
 {
-    return (struct pysc_dentry *)find(objects, PYSC_OBJECT_DENTRY, index);
+    return (struct pysc_dentry *)pysc_object_at(objects, PYSC_OBJECT_DENTRY, index);
 }
 
 struct pysc_locks *
 pysc_locks_at(struct pysc_objects *objects, uint32_t index)
 {
-    return (struct pysc_locks *)find(objects, PYSC_OBJECT_LOCKS, index);
+    return (struct pysc_locks *)pysc_object_at(objects, PYSC_OBJECT_LOCKS, index);
 }
 
 struct pysc_handlers *
 pysc_handlers_at(struct pysc_objects *objects, uint32_t index)
 {
-    return (struct pysc_handlers *)find(objects, PYSC_OBJECT_HANDLERS, index);
+    return (struct pysc_handlers *)pysc_object_at(objects, PYSC_OBJECT_HANDLERS, index);
 }

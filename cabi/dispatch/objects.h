@@ -90,6 +90,7 @@ struct pysc_data {
     uint32_t writes_here; /* fast paths may write */
     uint32_t stored;      /* pages of `small` that were written, by bits; the others are holes */
     uint32_t super;      /* of HOST: the superblock, index + 1; 0: not known */
+    uint32_t missing;    /* of NONE: HOST or MEMORY, since it was loaded; whose `file` has not come yet (pysc_data_set_file) */
     uint64_t length;     /* of MEMORY */
     uint64_t charged;    /* pages that its budget has */
     int64_t modified;    /* CLOCK_REALTIME, ns: when a fast path wrote last; 0: Python knows it */
@@ -261,6 +262,28 @@ int64_t pysc_object_new(struct pysc_objects *objects, uint32_t kind);
 void pysc_object_free(struct pysc_objects *objects, uint32_t kind, uint32_t index);
 /* How many of a kind live. */
 uint32_t pysc_object_count(struct pysc_objects *objects, uint32_t kind);
+/* The next living object of a kind from `index` on, or -1. */
+int64_t pysc_object_next(const struct pysc_objects *objects, uint32_t kind, uint32_t index);
+
+/* Objects as records, which mean the same in another process (saved.c): whoever begins there has objects of the same names.
+ * While they are saved or loaded nothing else happens to any. */
+#define PYSC_SAVED_VERSION 1
+/* The next to be saved from `index` on, or -1: dentries that are there to be found sooner, no more, are not.  Begin with 0. */
+int64_t pysc_saved_next(struct pysc_objects *objects, uint32_t kind, uint32_t index);
+/* How long the record is; it is written if there is so much room.  -ENOENT. */
+int64_t pysc_object_dump(struct pysc_objects *objects, uint32_t kind, uint32_t index, void *record, uint64_t room);
+/* Make the object of a record, of which nothing is believed: 0, -EBADMSG, -ENOMEM.  In one that has its name already it is
+ * made in place.  What was loaded is nothing until all of it has been checked; if either fails no object is left. */
+int64_t pysc_object_load(struct pysc_objects *objects, const void *record, uint64_t size);
+/* Check all together (sound.c), and make what records do not say: 0, -ENOMEM, or -EBADMSG, and what is wrong with which. */
+struct pysc_refusal {
+    uint32_t kind, index;
+    const char *expected;
+};
+int64_t pysc_objects_check(struct pysc_objects *objects, struct pysc_refusal *refusal);
+/* The descriptor of what is `missing` it, as long as it is: -EINVAL else, or -errno. */
+int64_t pysc_data_set_file(struct pysc_data *data, int32_t file);
+int64_t pysc_dcache_set_tree(struct pysc_objects *objects, uint32_t cache, int32_t tree);
 
 /* NULL if there is no such object. */
 struct pysc_table *pysc_table_at(struct pysc_objects *objects, uint32_t index);
@@ -288,8 +311,8 @@ int64_t pysc_locks_conflict(const struct pysc_locks *locks, const struct pysc_lo
 /* Cut the range of `given` out of what its owner has, and put it there if it is to be kept, which the caller knows to
  * conflict with nothing.  0; -ENOLCK: there are too many. */
 int64_t pysc_locks_change(struct pysc_locks *locks, const struct pysc_lock *given, int32_t keep);
-/* Be exactly these, which stand in order.  0 or -ENOLCK. */
-int64_t pysc_locks_set(struct pysc_locks *locks, const struct pysc_lock *records, uint32_t n);
+/* Be exactly these, which stand in order: the bytes of so many struct pysc_lock.  0 or -ENOLCK. */
+int64_t pysc_locks_set(struct pysc_locks *locks, const void *records, uint32_t n);
 /* Take all of an owner's away. */
 void pysc_locks_release(struct pysc_locks *locks, uint64_t owner);
 

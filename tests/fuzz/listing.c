@@ -49,6 +49,18 @@ open_directory(const char *path)
     return file;
 }
 
+static void
+ask(struct pysc_engine *engine)
+{
+    slot->kind = PYSC_KIND_SYSCALL;
+    slot->nr = SYS_getdents64;
+    slot->args[0] = 0;
+    slot->args[1] = ADDRESS;
+    slot->args[2] = SIZE;
+    __atomic_store_n(&slot->turn, PYSC_TURN_SENTRY, __ATOMIC_SEQ_CST);
+    pysc_space_channel(engine, 0)->pending[PYSC_SLOTS / 64 - 1] = 1UL << 63;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -79,17 +91,16 @@ main(int argc, char **argv)
         if (objects->data[file->object].file >= 0)
             CHECK(lseek(objects->data[file->object].file, 0, SEEK_SET) == 0);
         file->offset = 0;
-        slot->kind = PYSC_KIND_SYSCALL;
-        slot->nr = SYS_getdents64;
-        slot->args[0] = 0;
-        slot->args[1] = ADDRESS;
-        slot->args[2] = SIZE;
-        __atomic_store_n(&slot->turn, PYSC_TURN_SENTRY, __ATOMIC_SEQ_CST);
-        pysc_space_channel(engine, 0)->pending[PYSC_SLOTS / 64 - 1] = 1UL << 63;
+        ask(engine);
         CHECK(pysc_wait(engine, 0, events, 64) == 0 && slot->turn == PYSC_TURN_GUEST);
         CHECK(slot->n_commands == 2 && slot->commands[0].args[1] == slot->commands[1].args[0]);
         CHECK(slot->commands[0].args[1] <= SIZE && file->offset == 2 + 200);
     }
+    /* What another process has listed in part goes on in Python: a new descriptor would begin anew. */
+    close(objects->data[file->object].file);
+    objects->data[file->object].file = -1;
+    ask(engine);
+    CHECK(pysc_wait(engine, 0, events, 64) == 1 && events[0].nr == SYS_getdents64 && file->offset == 2 + 200);
     stopping = 1;
     pthread_join(scribbler, NULL);
     pysc_engine_free(engine);

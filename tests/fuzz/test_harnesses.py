@@ -37,6 +37,13 @@ def test_fast_paths(tmp_path: Path) -> None:
     run_sanitized(HERE / "fast_paths.c", [*sorted(DISPATCH.glob("*.c")), ATTRIBUTES], tmp_path)
 
 
+def test_saved(tmp_path: Path) -> None:
+    (tmp_path / "tree" / "a" / "b" / "c").mkdir(parents=True)
+    (tmp_path / "tree" / "a" / "file").write_text("text")
+    (tmp_path / "tree" / "link").symlink_to("a")
+    run_sanitized(HERE / "saved.c", [*sorted(DISPATCH.glob("*.c")), ATTRIBUTES], tmp_path, tmp_path / "tree")
+
+
 def test_records(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     for name in ("a", "a/b", "b", "a" * 100, "b" * 199):

@@ -3,7 +3,8 @@
 Arguments: which way, then those of pysc.  ``park`` freezes the caller of each system call once it waits, and begins the
 call again; ``beat`` freezes all that runs for a millisecond out of four.
 
-Meanwhile it must be known of every descriptor that the sentry has what it is of.
+Meanwhile it must be known of every descriptor that the sentry has what it is of, and all that fast paths share with
+Python must be such as can be saved and loaded.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import fcntl
 import os
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pysc.sentry import hostfds
@@ -22,6 +24,9 @@ from pysc.sentry.kernel.scheduler import Reason, Routine, now
 from pysc.sentry.kernel.signals import pending_interrupt
 from pysc.sentry.kernel.task import Task
 from pysc.urpc.schema import sentry as schema
+
+sys.path.append(str(Path(__file__).parents[2]))  # run as a program, with -P, it would not find its neighbours
+from tests.support.saved import check_objects
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.kernel import Kernel
@@ -73,7 +78,7 @@ class Beat:
 
 
 class Accounts:
-    """Looks at the sentry's descriptors once in a while."""
+    """Looks at the sentry's descriptors and objects once in a while."""
 
     def __init__(self, watched: sentry.Sentry) -> None:
         self._sentry = watched
@@ -88,6 +93,7 @@ class Accounts:
         assert not lost, f"held by nobody: {lost}"
         for fd in hostfds._held:
             fcntl.fcntl(fd, fcntl.F_GETFD)
+        check_objects()
         self._sentry.kernel.scheduler.call_at(now() + 10 * MILLISECOND, self._look)
 
 

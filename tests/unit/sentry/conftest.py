@@ -9,6 +9,7 @@ import pytest
 from pysc.sentry.fs import notify
 from pysc.sentry.fs.inode import Filesystem
 from pysc.sentry.fs.inotify import InotifyFile
+from tests.support.saved import check_objects
 
 
 @pytest.fixture(autouse=True)
@@ -28,3 +29,10 @@ def nobody_watches_any_more(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             watcher.release()
         elif watcher in fs.watchers:
             notify.unlisten(fs, watcher)
+
+
+@pytest.fixture(autouse=True)
+def what_is_left_can_be_saved() -> Iterator[None]:
+    """Whatever a test has made of the objects that fast paths share, another process could begin with."""
+    yield
+    check_objects()
