@@ -24,7 +24,7 @@ echo "processes: $$(cat /proc/[0-9]*/comm | tr '\n' ' ')"
 endef
 export SHOW
 
-.PHONY: help run build test test-all conformance check format bench bench-smoke docs inplace clean
+.PHONY: help run build test test-all conformance check format bench bench-smoke generated inplace clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -61,8 +61,9 @@ bench: $(TOOLS) $(BUILT) ## measure the bare host, pysc, and runc and runsc wher
 bench-smoke: $(TOOLS) $(BUILT) ## run every benchmark once, to see that it runs
 	$(BIN)/python -m benchmarks --quick
 
-docs: $(BUILT) ## write what is generated: docs/syscalls.md
+generated: $(TOOLS) $(BUILT) ## write what is generated: docs/syscalls.md, sentry/state/schema.py
 	$(BIN)/python -P docs/syscalls.py > docs/syscalls.md.new && mv docs/syscalls.md.new docs/syscalls.md
+	$(BIN)/python -m tests.support.state_schema
 
 inplace: ## compile the C into the tree, for whoever works on it
 	flock .git/inplace.lock sh -c '$(PYTHON) setup.py -q build_ext --inplace && $(PYTHON) setup.py -q build_guest --inplace'

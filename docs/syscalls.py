@@ -1,4 +1,4 @@
-"""Write docs/syscalls.md, to standard output, from the table of system calls: ``make docs``."""
+"""Write docs/syscalls.md, to standard output, from the table of system calls: ``make generated``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pysc.sentry.syscalls.x86_64 import X86_64
 HEAD = """\
 # System calls
 
-Generated from `sentry/syscalls/x86_64.py` by `make docs`; `pysc syscalls` prints the same. *full*: everything that the
-man page says. *partial*: what the note names is missing. *refused*: always the errno named, and why. A number that is
-not in the table is ENOSYS.
+Generated from `sentry/syscalls/x86_64.py` by `make generated`; `pysc syscalls` prints the same. *full*: everything that
+the man page says. *partial*: what the note names is missing. *refused*: always the errno named, and why. A number that
+is not in the table is ENOSYS.
 
 """
 

@@ -43,5 +43,9 @@ class Secrets:
     def __init__(self) -> None:
         self.boot_id = identifier()
         """/proc/sys/kernel/random/boot_id."""
-        # Kept where it is used: by what fast paths scatter names over their table of them, which is still empty.
-        lib.pysc_names_key(OBJECTS, int.from_bytes(draw(8), "little"))
+        draw_names_key()
+
+
+def draw_names_key() -> None:
+    """Draw by what fast paths scatter names over their table of them, which is still empty.  They keep it."""
+    lib.pysc_names_key(OBJECTS, int.from_bytes(draw(8), "little"))

@@ -71,6 +71,10 @@ class Dcache:
         if hasattr(self, "index"):
             lib.pysc_dcache_free(OBJECTS, self.index)
 
+    def begin_again(self, tree: int) -> None:
+        """Of a tree (borrowed) that the structure has not, since it was made in another process.  LinuxError."""
+        objects.answered(lib.pysc_dcache_set_tree(OBJECTS, self.index, tree))
+
     def disable(self) -> None:
         """Answer for nothing in the tree any more."""
         lib.pysc_dcache_disable(OBJECTS, self.index)

@@ -151,6 +151,10 @@ class EpollFile(AnonymousFile):
         self.wait.wake(1)
         self._epoll.waits = bool(self.wait)
 
+    def rebuild(self) -> None:
+        """Hear of what fast paths of this process leave here (pysc.sentry.state)."""
+        objects.listen(objects.EPOLL, self._epoll_index, self)
+
     @property
     def waits(self) -> bool:
         """Whether anybody is in epoll_wait."""

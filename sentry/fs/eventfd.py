@@ -71,6 +71,11 @@ class EventFile(AnonymousFile):
         self.wait.wake_all(events)
         self._counter.waits = bool(self.wait)
 
+    def rebuild(self) -> None:
+        """Hear of what fast paths of this process move (pysc.sentry.state)."""
+        objects.listen(objects.COUNTER, self._counter_index, self)
+        self.moved(0)
+
     async def read(self, size: int) -> bytes:
         """Eight bytes.  EINVAL for less room."""
         if size < 8:

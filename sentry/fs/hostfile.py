@@ -169,11 +169,18 @@ class HostStream(HostFile):
     def __init__(self, fd: HostFd, platform: Platform, owner: Owner = ROOT) -> None:
         super().__init__(fd, owner)
         self._platform = platform
-        self._poller = select.poll()
-        self._poller.register(fd, EVENTS)
         self._watched = False
         self._nowait = True
         self.wait = WaitQueue()
+        self.rebuild()
+
+    def rebuild(self) -> None:
+        """Make what is of this process (pysc.sentry.state)."""
+        self._poller = select.poll()
+        self._poller.register(self.fd, EVENTS)
+        if self._watched:
+            self._watched = False
+            self.queues()
 
     def release(self) -> None:
         self._unwatch()

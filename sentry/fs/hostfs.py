@@ -74,6 +74,11 @@ class HostFilesystem(Filesystem):
         self.superblocks: dict[int, Superblock] = {}
         self._devices: dict[int, int] = {}
 
+    def rebuild(self) -> None:
+        """Let fast paths find names in the tree that this process has (pysc.sentry.state)."""
+        if self.dcache is not None and self.dcache.has_tree:
+            self.dcache.begin_again(self.tree.fd)
+
     @classmethod
     async def attach(cls, tree: Tree, *, shared: bool, readonly: bool = False) -> HostFilesystem:
         """Make the file system of a mount; its root may be a file (bind mounts)."""

@@ -75,6 +75,11 @@ class HostRegular(HostInode):
     def data(self) -> Data:
         return self._data
 
+    def rebuild(self) -> None:
+        """Let fast paths read by the descriptors of this process (pysc.sentry.state)."""
+        if self.fd >= 0:
+            self._data.set_host(self.fd, self.fd if self.write_fd < 0 else NONE)
+
     def adopt(self, created: int) -> None:
         """Take over the descriptor that came with its creation.  ENFILE."""
         fd = self._own(self.fs.tree.hold(created, self.host, writable=True))

@@ -45,10 +45,14 @@ class HostTerminal:
         self.fd = fd
         self._platform = platform
         self._output = ByteQueue()
-        self._poller = select.poll()
-        self._poller.register(fd, IN | OUT)
         self.tty = Tty(self, 0, (*(window if window != (0, 0) else _window_of(fd)), 0, 0))
-        platform.watch(fd, IN | OUT | UNASKED | EPOLLET, self._on_ready)
+        self.rebuild()
+
+    def rebuild(self) -> None:
+        """Make what is of this process (pysc.sentry.state)."""
+        self._poller = select.poll()
+        self._poller.register(self.fd, IN | OUT)
+        self._platform.watch(self.fd, IN | OUT | UNASKED | EPOLLET, self._on_ready)
 
     def resize(self, rows: int, columns: int) -> None:
         """The window has a new size."""

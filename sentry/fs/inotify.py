@@ -78,6 +78,12 @@ class InotifyFile(AnonymousFile):
         """How many watches tell of reading."""
         self.wait = WaitQueue()
 
+    def rebuild(self) -> None:
+        """Let fast paths know what another process has made of this (pysc.sentry.state)."""
+        for fs in self._listens:
+            notify.listen(fs, self)
+        notify.watch_reads(self._reads)
+
     def release(self) -> None:
         for fs in self._listens:
             notify.unlisten(fs, self)

@@ -159,6 +159,12 @@ class Contents:
         value: HostFd = self._c.file
         return value
 
+    @_fd.setter
+    def _fd(self, fd: HostFd) -> None:
+        """In another process (pysc.sentry.state) the structure has had none yet.  EINVAL: it has one, or needs none."""
+        if fd >= 0:
+            objects.answered(lib.pysc_data_set_file(self._c, fd))
+
     def take_modified(self) -> int:
         """Return when a fast path wrote last, in ns since the epoch; 0: not since this was asked."""
         value: int = self._c.modified

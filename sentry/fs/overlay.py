@@ -61,6 +61,11 @@ class Overlay(Filesystem):
         if self.dcache is not None:
             self.root.merge()
 
+    def rebuild(self) -> None:
+        """Let fast paths find names in the tree that this process has (pysc.sentry.state)."""
+        if self.dcache is not None and self.dcache.has_tree and isinstance(self.lower, HostFilesystem):
+            self.dcache.begin_again(self.lower.tree.fd)
+
     def found(self, directory: OverlayDirectory, name: bytes, attributes: HostAttributes) -> OverlayInode:
         """Return the inode of a name that fast paths have found on the lower side."""
         below = directory.below

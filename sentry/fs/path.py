@@ -266,6 +266,10 @@ class Mount:
         if flags & MS_NOSYMFOLLOW:
             lib.pysc_links_leave(OBJECTS)
 
+    def rebuild(self) -> None:
+        """Let fast paths know what another process has made of this (pysc.sentry.state)."""
+        self.flags = self._flags
+
     @property
     def readonly(self) -> bool:
         """Whether nothing may be changed through it."""

@@ -129,6 +129,11 @@ class Pipe:
             waits |= lib.PYSC_WAITS_ROOM
         self._c.waits = waits
 
+    def rebuild(self) -> None:
+        """Hear of what fast paths of this process move (pysc.sentry.state)."""
+        objects.listen(objects.PIPE, self.index, self)
+        self.moved(0)
+
     @property
     def room(self) -> int:
         """Bytes that fit.  A packet uses up a page at least, as in Linux."""

@@ -118,6 +118,17 @@ def _tree(processors: int) -> dict[bytes, Factory]:
     }
 
 
+_trees: Final[dict[int, dict[bytes, Factory]]] = {}
+"""By processors: made once, as the tables that modules have."""
+
+
+def tree(processors: int) -> dict[bytes, Factory]:
+    """Return the table of a machine."""
+    if processors not in _trees:
+        _trees[processors] = _tree(processors)
+    return _trees[processors]
+
+
 class Sysfs(PseudoFs):
     """A sysfs for a machine with ``processors``."""
 
@@ -128,4 +139,4 @@ class Sysfs(PseudoFs):
 
     def __init__(self, processors: int) -> None:
         super().__init__()
-        self.root = Folder(self, _tree(processors))
+        self.root = Folder(self, tree(processors))

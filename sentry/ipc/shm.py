@@ -159,6 +159,10 @@ class Attachments:
         self._space = space
         self._ranges: list[Attachment] = []
 
+    def rebuild(self) -> None:
+        """Let the space know what another process has made of this (pysc.sentry.state)."""
+        self._space.set_attached(*self._bounds)
+
     def __len__(self) -> int:
         return len(self._ranges)
 

@@ -44,6 +44,11 @@ class HostLocks:
             close(self._fd)
             self._fd = NONE
 
+    def rebuild(self) -> None:
+        """Hold on the host what another process held (pysc.sentry.state), as far as other users have left it."""
+        held, self._held = self._held, []
+        self._set(held)
+
     def reopen(self, fd: HostFd) -> bool:
         """Go on with a description that can be written to; false if another user was quicker."""
         close(self._fd)

@@ -161,6 +161,10 @@ class Kernel:
         self.bugs: list[int] = []
         """When the last bugs were contained."""
 
+    def rebuild(self) -> None:
+        """Go on with what another process has made of this (pysc.sentry.state)."""
+        self.scheduler.pending_interrupt = pending_interrupt
+
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a routine of the kernel's own; an exception out of it is logged."""
         self.scheduler.start(coroutine, None, self._on_spawned_exit)

@@ -372,6 +372,10 @@ class Scheduler:
         """The owner of the routine that runs now, or ran last: for what cannot await :func:`current_owner`."""
         self.pending_interrupt = pending_interrupt
 
+    def rebuild(self) -> None:
+        """Have the timers that another process had in their order (pysc.sentry.state)."""
+        heapq.heapify(self._timers)
+
     def start(
         self,
         coroutine: Coroutine[Any, Any, Any],

@@ -277,6 +277,10 @@ class Task:
         thread.use_handlers(self._handlers.index)
         thread.set_limits(self.group.packed_limits())
 
+    def rebuild(self) -> None:
+        """Let the thread know what another process has made of this (pysc.sentry.state)."""
+        self.attach(self.thread)
+
     def detach(self) -> None:
         """Forget each other: the task is dead, the thread ends by itself."""
         self.thread.owner = None

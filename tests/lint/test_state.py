@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import msgspec
 
+from tests.support.kernel_classes import kernel_classes
 from tests.support.sources import COMPONENTS, ROOT, modules, parse
 
 DAEMONS = sorted(set(COMPONENTS) - {"cabi"})
@@ -51,6 +52,7 @@ ALLOWED = {
     "urpc.schema.supervisor.COMMANDS",
     # A cache of what is a function of its arguments.
     "sentry.loader.elf._parse_table",
+    "sentry.fs.sysfs._trees",
     # Where this process writes its reports, as its stderr.
     "urpc.report._sink",
     # Before there is a supervisor, in its process.
@@ -195,15 +197,6 @@ def test_modules_have_no_state() -> None:
 
 def test_what_is_allowed_is_there() -> None:
     assert not ALLOWED - state().keys()
-
-
-def kernel_classes() -> Iterator[type]:
-    """Give the sentry's classes of which there are objects that change."""
-    for path in modules("sentry"):
-        name = ".".join(("pysc", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
-        for value in vars(importlib.import_module(name)).values():
-            if isinstance(value, type) and value.__module__ == name and not issubclass(value, (BaseException, Enum)):
-                yield value
 
 
 def test_kernel_classes_say_what_they_have() -> None:

@@ -56,4 +56,4 @@ def test_what_is_missing_or_refused_says_why() -> None:
 def test_the_document_is_generated_from_it() -> None:
     generator = [sys.executable, "-P", str(ROOT / "docs/syscalls.py")]
     generated = subprocess.run(generator, capture_output=True, text=True, timeout=50, check=True)
-    assert (ROOT / "docs/syscalls.md").read_text() == generated.stdout, "run `make docs`"
+    assert (ROOT / "docs/syscalls.md").read_text() == generated.stdout, "run `make generated`"

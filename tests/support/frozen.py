@@ -22,7 +22,9 @@ from pysc.sentry.fs.hostproc import prepare
 from pysc.sentry.kernel.delivery import freeze, thaw
 from pysc.sentry.kernel.scheduler import Reason, Routine, now
 from pysc.sentry.kernel.signals import pending_interrupt
-from pysc.sentry.kernel.task import Task
+from pysc.sentry.kernel.task import Task, TaskState
+from pysc.sentry.state.kinds import Kinds
+from pysc.sentry.state.save import save
 from pysc.urpc.schema import sentry as schema
 
 sys.path.append(str(Path(__file__).parents[2]))  # run as a program, with -P, it would not find its neighbours
@@ -62,13 +64,23 @@ class FreezeAtEachPark:
 
 
 class Beat:
-    """Freezes and thaws a whole kernel."""
+    """Freezes and thaws a whole kernel, and makes rows of it, all too seldom to take long."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
+        self._kinds = Kinds()
+        self._saved = 0
+        self._beats = 0
         self._go_on()
 
     def _go_on(self) -> None:
+        if self._kernel.frozen and all(task.state is TaskState.HELD for task in self._kernel.tasks.values()):
+            self._beats += 1
+            if self._beats >= 2 * self._saved:
+                self._saved = self._beats
+                rows = save(self._kinds, self._kernel, lambda kind, _it: kind.encode())
+                self._kinds.decoder.decode(rows)
+                self._kernel.log.debug(f"{len(rows)} bytes of rows")
         thaw(self._kernel)
         self._kernel.scheduler.call_at(now() + 3 * MILLISECOND, self._stop)
 
