@@ -15,6 +15,7 @@
 #define PYSC_HINTS 9             /* an iovec and what eight parts of it hold */
 #define PYSC_HINT_STRINGS 0x80000000
 #define PYSC_KEPT 8              /* places for descriptors that a guest half keeps to read from */
+#define PYSC_LENT 64             /* numbers of a guest's descriptors that it may read from by itself */
 #define PYSC_FILTER_LENGTH 512
 
 /* Where things are in a guest process. */
@@ -131,6 +132,13 @@ struct pysc_ids {
     uint32_t uid, euid, gid, egid;
 };
 
+/* As long as `era` is that of the shared page the thread's descriptor of some number is what the guest half keeps by this
+ * name: it answers pread64(2) of it by itself. */
+struct pysc_lent {
+    uint64_t era;  /* 0: of nothing */
+    uint64_t name; /* the place, and its serial times PYSC_KEPT */
+};
+
 struct pysc_slot {
     uint32_t turn;
     uint32_t sleeping;           /* the guest half sleeps on `turn` */
@@ -151,7 +159,8 @@ struct pysc_slot {
     struct pysc_ids ids;
     uint64_t clear_tid, robust_list; /* set_tid_address(2), set_robust_list(2): what the thread's end looks at */
     struct pysc_command commands[PYSC_COMMANDS];
-    uint8_t padding[2944];
+    struct pysc_lent lent[PYSC_LENT]; /* by number */
+    uint8_t padding[1920];
     uint8_t data[PYSC_DATA_SIZE];
 };
 
@@ -159,6 +168,7 @@ struct pysc_slot {
 struct pysc_shared {
     uint32_t asleep;             /* the sentry sleeps, or is about to: ring */
     uint32_t spin_cycles;        /* how long (TSC) a waiting guest half looks at `turn` before it sleeps */
+    uint64_t era;                /* grows when a number that was lent may mean something else */
 };
 
 struct pysc_channel {

@@ -125,8 +125,10 @@ pysc_data_end(struct pysc_objects *objects, uint32_t index, uint32_t generation)
 void
 pysc_data_donate(struct pysc_objects *objects, struct pysc_data *data, int32_t file)
 {
-    if (data->donated)
+    if (data->donated) {
         objects->revoked++;
+        pysc_lent_end(objects);
+    }
     data->donable = file;
     data->donated = 0;
     data->offer = 0;

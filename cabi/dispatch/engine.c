@@ -140,6 +140,7 @@ pysc_thread_remove(struct pysc_engine *engine, uint32_t number)
     forget_waiting(engine, number);
     end_bearing(engine, number);
     end_birth(engine, number);
+    take_back(engine, thread);
     engine->spaces[thread->space].threads[thread->index] = 0;
     thread->state = STATE_FREE;
     thread->index = engine->free_thread;

@@ -76,6 +76,7 @@ struct thread {
     uint8_t quiet;   /* no signal is pending, for it or its process */
     uint8_t wanted;  /* Python waits for its next event: it must not wait here */
     uint8_t bearing; /* it has been told to clone: it stands in the engine's list */
+    uint8_t lent;    /* its slot says that it may read from some numbers by itself */
     uint32_t used; /* bytes of the data area in this batch */
     struct reference table;    /* of descriptors */
     struct reference context;  /* root and working directory */
@@ -196,7 +197,9 @@ void hear_all(struct pysc_engine *engine, struct batch *batch);
 /* A space is to be heard, and looked at, before the sentry sleeps. */
 void look_later(struct pysc_engine *engine, uint32_t space);
 
-/* kept.c: what a report says about what was pending, before anybody looks at it. */
+/* kept.c: what the thread's numbers mean is not what it was when they were lent. */
+void take_back(struct pysc_engine *engine, struct thread *thread);
+/* What a report says about what was pending, before anybody looks at it. */
 #define SETTLED_FOR_PYTHON 1 /* no fast path looks at it */
 #define SETTLED_TELL 2       /* and Python waits for this */
 int settle(struct pysc_engine *engine, uint32_t thread, struct pysc_event *event);

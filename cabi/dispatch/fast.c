@@ -220,7 +220,10 @@ refer(const struct pysc_engine *engine, struct reference *reference, int64_t ind
         struct thread *thread = thread_at(engine, number);                                                   \
         const void *object = index < 0 || !engine->objects ? NULL : pysc_##kind##_at(engine->objects, (uint32_t)index); \
                                                                                                              \
-        return thread ? refer(engine, &thread->kind, index, object) : -ESRCH;                                \
+        if (!thread)                                                                                         \
+            return -ESRCH;                                                                                   \
+        take_back(engine, thread);                                                                           \
+        return refer(engine, &thread->kind, index, object);                                                  \
     }
 
 USE(table)

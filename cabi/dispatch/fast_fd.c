@@ -23,7 +23,7 @@ close_unseen(struct call *call, struct pysc_file *file, uint32_t fd)
 {
     if (!pysc_file_forget(call->objects, file->header.index))
         return HAND_OVER;
-    pysc_table_remove(call->table, fd);
+    pysc_table_remove(call->objects, call->table, fd);
     return answer(call, 0);
 }
 
@@ -54,7 +54,7 @@ fast_close(struct call *call)
     if (!can_drop(file))
         return HAND_OVER;
     object_lock(&call->table->header);
-    pysc_table_remove(call->table, (uint32_t)a[0]);
+    pysc_table_remove(call->objects, call->table, (uint32_t)a[0]);
     file->references--;
     object_unlock(&call->table->header);
     return answer(call, 0);
@@ -96,7 +96,7 @@ replace(struct call *call, uint32_t old, uint32_t new, int cloexec)
         return HAND_OVER;
     object_lock(&call->table->header);
     if (there) {
-        pysc_table_remove(call->table, new);
+        pysc_table_remove(call->objects, call->table, new);
         there->references--;
     }
     failed = pysc_table_put(call->table, new, file->header.index, cloexec);

@@ -7,12 +7,14 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #define PAGE_SIZE 4096
 #define UNSUITABLE -EAGAIN
+#define SMALL_READ 1024 /* a smaller one is as good a reason to send a descriptor as one of so many bytes */
 #define LARGE_READ 2048 /* from here on two copies cost more than to have the guest half read */
 
 #define F_SEAL_SEAL_ 0x1     /* forbids more seals, and nothing else */
@@ -122,23 +124,27 @@ read_regular(struct call *call, struct pysc_file *file, const struct parts *part
 {
     struct pysc_data *data = data_of(call, file);
     uint64_t size = parts->total;
+    const int one = parts->n == 1, lends = one && call->event->nr == SYS_pread64;
     enum kept_use kept = KEPT_NO;
     int64_t there = 0;
-    int result;
+    int result, large;
 
     if (!data || (moves && file->moving) || offset < 0 || size == 0 || file->flags & O_DIRECT_ ||
         offset > INT64_MAX - MAX_RW_COUNT)
         return HAND_OVER;
-    if (size >= LARGE_READ) {
+    if (size >= LARGE_READ || lends) {
         there = length_of(call, data) - offset; /* files of the host's proc say 0: what they have is seen below */
         there = there < MAX_RW_COUNT ? there : MAX_RW_COUNT;
-        if (there >= LARGE_READ) {
-            size = size < (uint64_t)there ? size : (uint64_t)there;
-            kept = parts->n == 1 ? may_keep(call, file, data, size) : KEPT_NO;
-        }
     }
+    large = size >= LARGE_READ && there >= LARGE_READ;
+    if (large)
+        size = size < (uint64_t)there ? size : (uint64_t)there;
+    if (one && (large || (lends && there > 0)))
+        kept = may_keep(call, file, data, large ? size : SMALL_READ);
     if (kept == KEPT_ASK_PYTHON || (kept == KEPT_NO && there > PYSC_DATA_SIZE && size > PYSC_DATA_SIZE))
         return HAND_OVER;
+    if (kept == KEPT_YES && lends && lend(call, data) && !large)
+        kept = KEPT_NO;
     object_lock(&file->header);
     result = kept == KEPT_YES ? read_kept(call, file, data, parts->part[0].address, size, offset, moves)
                               : read_by_copy(call, file, data, parts, size, offset, moves);

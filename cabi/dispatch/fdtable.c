@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "channel.h"
+
 #define FIRST_CAPACITY 64
 
 static int
@@ -106,12 +108,16 @@ pysc_table_install(struct pysc_table *table, uint32_t file, uint32_t lowest, uin
 }
 
 int64_t
-pysc_table_remove(struct pysc_table *table, int64_t fd)
+pysc_table_remove(struct pysc_objects *objects, struct pysc_table *table, int64_t fd)
 {
     int64_t file = pysc_table_get(table, fd);
 
     if (file < 0)
         return file;
+    if (table->lent && fd < PYSC_LENT) {
+        table->lent = 0;
+        pysc_lent_end(objects);
+    }
     table->files[fd] = 0;
     mark(table->used, (uint32_t)fd, 0);
     mark(table->cloexec, (uint32_t)fd, 0);

@@ -2,6 +2,10 @@
  * the reader's core.  It is sent a descriptor that is open for reading only, which is no more than mmap(2) gives, and
  * keeps a few of them.  Each read is still this side's decision: which, where, how much, and where the offset goes.
  *
+ * But pread64(2) has no offset.  A number whose description can be read from, and is of what the guest half keeps, is lent
+ * to the thread that reads from it, in its slot: it asks no more.  All of that ends at once, for all threads, when a number
+ * that was lent is closed, or means something else, when the bytes are elsewhere, or somebody wants to hear of reads.
+ *
  * At most one message with descriptors is on its way to a space, Python's own included: whoever is told to take one
  * takes the first that is there. */
 
@@ -37,6 +41,38 @@ is_busy(struct pysc_engine *engine, const struct space *space)
     return thread && thread->pending.state == PENDING_KEEP && &engine->spaces[thread->space] == space;
 }
 
+int
+lend(struct call *call, const struct pysc_data *data)
+{
+    const struct space *space = space_of(call->engine, call->number);
+    struct pysc_objects *objects = call->objects;
+    uint32_t fd = (uint32_t)call->event->args[0], place = place_of(space, data);
+    struct pysc_lent *lent;
+
+    if (place == NONE)
+        return 0;
+    if (fd >= PYSC_LENT || !call->engine->shared)
+        return 1;
+    if (!objects->era_shown) {
+        objects->era_shown = &call->engine->shared->era;
+        __atomic_store_n(objects->era_shown, ++objects->era, __ATOMIC_SEQ_CST);
+    }
+    objects->lent = call->table->lent = call->thread->lent = 1;
+    lent = &call->thread->slot->lent[fd];
+    __atomic_store_n(&lent->era, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&lent->name, space->kept[place].serial * PYSC_KEPT + place, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&lent->era, objects->era, __ATOMIC_SEQ_CST);
+    return 1;
+}
+
+void
+take_back(struct pysc_engine *engine, struct thread *thread)
+{
+    if (thread->lent && engine->objects)
+        pysc_lent_end(engine->objects);
+    thread->lent = 0;
+}
+
 enum kept_use
 may_keep(const struct call *call, const struct pysc_file *file, struct pysc_data *data, uint64_t size)
 {
@@ -66,6 +102,8 @@ donate(struct call *call, struct space *space, struct pysc_data *data)
         pysc_donate(space->ends.socket, &data->donable, 1) != 0)
         return HAND_OVER;
     space->next_place = (place + 1) % PYSC_KEPT;
+    if (space->kept[place].serial) /* there are more than places: they take turns that are long */
+        call->objects->data[space->kept[place].data].served = 0;
     space->kept[place].serial = 0; /* until it has arrived */
     space->receiver = call->number + 1;
     data->donated = 1;

@@ -114,6 +114,8 @@ struct pysc_objects {
     int32_t reads_watched;
     uint32_t roused[MAX_ROUSED]; /* threads that waited for a pipe, and shall go on */
     uint32_t n_roused;
+    uint64_t era, *era_shown; /* of what is lent: the second is on the page that guests see; NULL: none has been yet */
+    uint32_t lent;    /* something has been in this one */
     uint32_t revoked; /* grows when descriptors that guests have are nothing any more */
     uint64_t memory_most; /* bytes that may be used for guests; 0: any number */
     uint32_t memory_state; /* PYSC_MEMORY_*; the watchdog's */

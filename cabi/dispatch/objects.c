@@ -334,6 +334,16 @@ void
 pysc_reads_watch(struct pysc_objects *objects, int32_t more)
 {
     objects->reads_watched += more;
+    pysc_lent_end(objects);
+}
+
+void
+pysc_lent_end(struct pysc_objects *objects)
+{
+    if (!objects->lent)
+        return;
+    objects->lent = 0;
+    __atomic_store_n(objects->era_shown, ++objects->era, __ATOMIC_SEQ_CST);
 }
 
 struct pysc_context *

@@ -38,7 +38,7 @@ struct pysc_table {
     uint32_t lowest;   /* no number below is free */
     uint32_t limit;    /* fast paths give no number from here on: the lowest RLIMIT_NOFILE of its users, or less */
     uint32_t bounded;  /* a user has an RLIMIT_FSIZE */
-    uint32_t spare;
+    uint32_t lent;     /* guest halves may read from some of its numbers */
     uint32_t *files;   /* index + 1 */
     uint64_t *used;
     uint64_t *cloexec;
@@ -330,6 +330,8 @@ int32_t pysc_super_is_slow(struct pysc_objects *objects, uint32_t super, uint32_
  * fast paths. */
 void pysc_objects_watch(struct pysc_objects *objects, int32_t more);
 void pysc_reads_watch(struct pysc_objects *objects, int32_t more);
+/* What guest halves were lent to read from by themselves (kept.c) is theirs no more: a number, or what it is of, changes. */
+void pysc_lent_end(struct pysc_objects *objects);
 
 /* Descriptor tables.  References are the caller's: a number that is added takes over one, a removed one gives it up.
  * Indices of files are checked by nobody: callers pass what they hold. */
@@ -341,7 +343,7 @@ int64_t pysc_table_install(struct pysc_table *table, uint32_t file, uint32_t low
 /* Give a free number, below 1 << 20. */
 int64_t pysc_table_put(struct pysc_table *table, uint32_t fd, uint32_t file, int32_t cloexec);
 /* Take a number away: the file it had, or -EBADF. */
-int64_t pysc_table_remove(struct pysc_table *table, int64_t fd);
+int64_t pysc_table_remove(struct pysc_objects *objects, struct pysc_table *table, int64_t fd);
 /* The next open number from `fd` on, of those with FD_CLOEXEC if asked, or -1. */
 int64_t pysc_table_next(const struct pysc_table *table, uint32_t fd, int32_t cloexec_only);
 /* FD_CLOEXEC: 0, 1, or -EBADF. */

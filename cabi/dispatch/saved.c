@@ -30,7 +30,7 @@
 /* Each field of a structure stands here, kept with the largest value that it may have, or left. */
 #define TABLE_FIELDS(KEPT, LEFT, s) \
     LEFT(s, header) LEFT(s, capacity) LEFT(s, count) LEFT(s, lowest) /* follow from the open numbers */ \
-    KEPT(s, limit, FD_MAX) KEPT(s, bounded, 1) LEFT(s, spare) \
+    KEPT(s, limit, FD_MAX) KEPT(s, bounded, 1) LEFT(s, lent) /* guests have none yet */ \
     LEFT(s, files) LEFT(s, used) LEFT(s, cloexec) /* a struct pysc_saved_number each, ascending */
 #define FILE_FIELDS(KEPT, LEFT, s) \
     LEFT(s, header) KEPT(s, references, COUNT_MAX) KEPT(s, flags, O_MOST) KEPT(s, offset, INT64_MAX) \

@@ -308,6 +308,7 @@ int64_t keep_file(struct context *c, uint64_t place, uint64_t serial);
 int64_t forget_file(struct context *c, uint64_t place);
 void forget_files_of_parent(struct space *space);
 int read_kept(struct context *c, const struct pysc_command *command);
+int read_lent(struct context *c, const uint64_t *a);
 
 /* frame.c */
 void need_frame(struct context *c);

@@ -1,5 +1,6 @@
 /* Descriptors of regular files, open for reading only, that the sentry has sent and that are kept: reads of them go
- * straight into the guest's memory.  What is read is the sentry's decision, call by call. */
+ * straight into the guest's memory.  What is read is the sentry's decision, call by call; of a number that it has lent, until
+ * it takes that back. */
 
 #include "guest.h"
 
@@ -93,6 +94,24 @@ leave_place(struct context *c, struct kept *kept)
     }
     unlock_space(c->r->space);
     close_file(file);
+}
+
+/* pread64(2) of a number that was lent; returns whether it has been answered.  The sentry may take it back at any time: then
+ * the read is one that had begun before. */
+int
+read_lent(struct context *c, const uint64_t *a)
+{
+    const struct pysc_lent *lent = &c->r->slot->lent[(uint32_t)a[0] % PYSC_LENT];
+    uint64_t era = __atomic_load_n(&lent->era, __ATOMIC_ACQUIRE), name = __atomic_load_n(&lent->name, __ATOMIC_ACQUIRE);
+    struct kept *kept = &c->r->space->kept[name % PYSC_KEPT];
+
+    if ((uint32_t)a[0] >= PYSC_LENT || !era || era != __atomic_load_n(&c->r->shared->era, __ATOMIC_ACQUIRE) ||
+        era != __atomic_load_n(&lent->era, __ATOMIC_ACQUIRE) || !range_ok(a[1], a[2]) ||
+        !take_place(c, kept, name / PYSC_KEPT))
+        return 0;
+    c->regs.rax = (uint64_t)host(__NR_pread64, kept->file, a[1], a[2], a[3]);
+    leave_place(c, kept);
+    return 1;
 }
 
 /* Returns whether the stop is over; else the call was reported again. */

@@ -1,5 +1,5 @@
 /* Calls that never leave the guest process when fast paths are on: ids, clocks, anonymous memory, the heap, futexes, the
- * signal mask, what a thread says of itself, and rseq, which this kernel was built without.
+ * signal mask, what a thread says of itself, rseq, which this kernel was built without, and pread64 of what it was lent.
  *
  * Each is private to the process and harmless to forge.  Whatever is not quite ordinary goes to the sentry. */
 
@@ -264,6 +264,8 @@ answer_natively(struct context *c, int64_t nr, const uint64_t *args)
         return memory(c, nr, args);
     case __NR_futex:
         return futex(c, args);
+    case __NR_pread64:
+        return read_lent(c, args);
     default:
         return 0;
     }

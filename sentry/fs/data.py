@@ -49,6 +49,7 @@ class Data:
         """The bytes are those of another inode."""
         c = self.c
         c.version += REDIRECTED
+        lib.pysc_lent_end(objects.OBJECTS)
         if other is None:
             c.where = lib.PYSC_DATA_NONE
             return

@@ -120,7 +120,7 @@ class FDTable:
 
     def close(self, task: Task, fd: int) -> None:
         """close(2) of one number.  EBADF."""
-        index = lib.pysc_table_remove(self._c, fd)
+        index = lib.pysc_table_remove(objects.OBJECTS, self._c, fd)
         if index < 0:
             raise EBADF
         if index not in referenced and lib.pysc_file_forget(objects.OBJECTS, index):

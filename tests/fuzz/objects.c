@@ -116,7 +116,7 @@ tables(struct pysc_objects *objects)
             break;
         }
         case 2:
-            CHECK(pysc_table_remove(table, fd) == (rows[fd].file < 0 ? -EBADF : rows[fd].file));
+            CHECK(pysc_table_remove(objects, table, fd) == (rows[fd].file < 0 ? -EBADF : rows[fd].file));
             rows[fd] = (struct row){-1, 0};
             break;
         case 3:

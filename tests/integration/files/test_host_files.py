@@ -436,6 +436,25 @@ def test_files_without_a_name_can_be_changed(
     assert stdout.decode().splitlines() == [written, read] * 2, stderr
 
 
+@pytest.mark.parametrize("where", ["overlay", "volume"])
+def test_who_reads_by_itself_sees_what_is_written(
+    bundle: Bundle, direct: list[str], tmp_path: Path, where: str
+) -> None:
+    """On an overlay the bytes are elsewhere from then on."""
+    program = compile_guest(Path(__file__).parent / "lent.c", "static", tmp_path)
+    shutil.copy(program, bundle.root / "bin" / "lent")
+    volume = tmp_path / "volume"
+    for folder in (volume, bundle.root / "tmp"):
+        folder.mkdir(exist_ok=True)
+        (folder / "file").write_bytes(b"l" * 100_000)
+    bundle.bind(volume, "/volume", "rw")
+    file, flags = ("/volume/file", []) if where == "volume" else ("/tmp/file", ["--overlay"])
+    outcome = run(bundle.command(f"exec /bin/lent {file}", [*direct, *flags]))
+    assert (outcome.status, outcome.text) == (0, "w\n"), outcome.explain()
+    assert (b"written" in (volume / "file").read_bytes()) is (where == "volume")
+    assert b"written" not in (bundle.root / "tmp/file").read_bytes()
+
+
 def test_what_the_host_has_bound_inside(bundle: Bundle, direct: list[str], tmp_path: Path) -> None:
     """A directory that is mounted below itself: what is there is what the host shows there, and has an end."""
     volume = tmp_path / "volume"

@@ -17,6 +17,7 @@ from pysc.cabi import objects
 from pysc.cabi._dispatch import lib
 from pysc.sentry.kernel.kernel import Kernel
 from pysc.sentry.platform.interface import Event, Kind
+from pysc.sentry.platform.systrap import Systrap
 from tests.integration.kernel import harness
 
 LSEEK, DUP, FCNTL, READ, PREAD, WRITE, PWRITE, CLOSE = 8, 32, 72, 0, 17, 1, 18, 3
@@ -91,6 +92,26 @@ def test_large_reads_do_not_reach_python(outside: Callable[[str], Path], monkeyp
     for nr, share in ((READ, 0.5), (PREAD, 0.25)):
         assert all_calls[nr] > 60, nr
         assert left[nr] <= share * all_calls[nr], (nr, left[nr], all_calls[nr])
+
+
+def test_small_reads_of_one_file_do_not_reach_the_sentry(
+    outside: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = outside("lent")
+    slow, all_calls = run(program, monkeypatch, fastpath=False)
+    reports = 0
+
+    class Counting(Systrap):
+        def stop(self) -> None:
+            nonlocal reports
+            reports = lib.pysc_engine_counters(self.engine).reports
+            super().stop()
+
+    monkeypatch.setattr(harness, "Systrap", Counting)
+    fast, _left = run(program, monkeypatch, fastpath=True)
+    assert fast == slow
+    assert all_calls[PREAD] > 20_000
+    assert reports < 0.85 * all_calls[PREAD]  # what many() and the slow path's share of lend() need
 
 
 def test_record_locks_do_not_reach_python(outside: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
