@@ -149,8 +149,12 @@ def resized(record: bytes) -> bytes:
     return HEADER.pack(version, kind, index, generation, len(record)) + record[HEADER.size :]
 
 
+def fields(record: bytes) -> dict[str, int]:
+    """Return what a dentry's record says."""
+    return dict(zip(NAMES, DENTRY.unpack_from(record, HEADER.size), strict=True))
+
+
 def named(record: bytes, name: bytes | None = None, **values: int) -> bytes:
     """Return a dentry's record with another name, or other values."""
-    fields = dict(zip(NAMES, DENTRY.unpack_from(record, HEADER.size), strict=True)) | values
     rest = record[HEADER.size + DENTRY.size :] if name is None else name
-    return resized(record[: HEADER.size] + DENTRY.pack(*fields.values()) + rest)
+    return resized(record[: HEADER.size] + DENTRY.pack(*(fields(record) | values).values()) + rest)

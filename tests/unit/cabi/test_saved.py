@@ -9,7 +9,7 @@ from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EBADF
 from pysc.cabi.saved import dump_objects, load_objects
 from tests.support.saved import copy_objects
-from tests.unit.cabi.object_world import DCACHES, DENTRIES, HEADER, KINDS, World, of, refused
+from tests.unit.cabi.object_world import DCACHES, DENTRIES, HEADER, KINDS, World, fields, of, refused
 
 
 def test_all_kinds_come_back(world: World) -> None:
@@ -115,6 +115,21 @@ def test_names_of_what_is_no_more_are_nothing(world: World) -> None:
     assert (lib.pysc_item_at(copy, 0).generation, lib.pysc_file_at(copy, 5).generation) == (0, 0)
     assert world.copy_of(copy, "locks").n == 2
     lib.pysc_objects_free(copy)
+
+
+def test_what_does_not_count_is_not_saved(world: World) -> None:
+    """Where contents were before, what a hidden name led to, what the host says of a directory."""
+    before = list(dump_objects(world.objects))
+    world.small.missing = lib.PYSC_DATA_HOST
+    world.small.target, world.small.target_generation = world.host.header.index, world.host.header.generation
+    assert list(dump_objects(world.objects)) == before
+    lib.pysc_dentry_use(world.objects, world.name)
+    lib.pysc_dentry_hide(world.objects, world.name)
+    top = lib.pysc_dentry_parent(world.objects, world.in_tree)
+    records = {of(record): record for record in dump_objects(world.objects)}
+    assert fields(records[DENTRIES, world.name])["inode_generation"] == 0
+    assert [fields(records[DENTRIES, top])[name] for name in ("mode", "uid", "gid")] == [0, 0, 0]
+    assert [fields(records[DENTRIES, world.in_tree])[name] for name in ("mode", "uid", "gid")] == [0o40711, 3, 4]
 
 
 def test_what_is_only_remembered_is_not_saved(world: World) -> None:

@@ -186,6 +186,24 @@ def test_what_is_just_sound_is_taken(world: World) -> None:
     lib.pysc_objects_free(copy_objects(world.objects))
 
 
+PLACES = [
+    ("FILE", 3, 20), ("FILE", 4, 36), ("FILE", 3, 52), ("DATA", 2, 24), ("DATA", 0, 56), ("DATA", 1, 4),
+    ("BUDGET", 0, 16), ("CONTEXT", 0, 0), ("CONTEXT", 0, 4), ("DCACHE", 0, 0), ("DCACHE", 0, 20), ("DENTRY", 3, 0),
+    ("DENTRY", 3, 4),
+    ("DENTRY", 3, 16), ("INODE", 0, 12), ("EPOLL", 0, 0), ("ITEM", 2, 12), ("ITEM", 2, 20),
+]  # fmt: skip
+"""Where records name others: kind and index of one that has such a name, and where it stands behind the header."""
+
+
+@pytest.mark.parametrize(("kind", "index", "at"), PLACES)
+def test_each_name_is_looked_for(world: World, kind: str, index: int, at: int) -> None:
+    number = getattr(lib, f"PYSC_OBJECT_{kind}")
+    records = {of(record): record for record in dump_objects(world.objects)}
+    record = records[number, index]
+    records[number, index] = record[: HEADER.size + at] + struct.pack("<I", 77) + record[HEADER.size + at + 4 :]
+    assert f"of kind {number} is not sound: it names" in refused([*records.values()])
+
+
 def test_what_is_named_is_there(world: World) -> None:
     """Without any of the records that another one names, that one is refused."""
     records = list(dump_objects(world.objects))
@@ -239,6 +257,7 @@ def test_locks_are_of_who_lives(world: World) -> None:
     for stranger in (1 << 32 | 1 << 1, 3 << 32, 0, 1 << 32 | 77 << 1 | 1):
         changed = records[at][:owner] + struct.pack("<Q", stranger) + records[at][owner + 8 :]
         assert "pysc_owner_lives" in refused([*records[:at], changed, *records[at + 1 :]])
+    assert "is none" in refused([resized(records[at][:owner] + bytes(32 * (2 * 65536 + 1)))])
 
 
 def dentries(world: World, changes: dict[int, dict[str, Any]]) -> list[bytes]:
