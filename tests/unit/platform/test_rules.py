@@ -10,6 +10,7 @@ FILES = {
     "programs": ROOT / "tests/integration/engine/test_programs.py",
     "preempting": ROOT / "tests/integration/engine/test_preempting.py",
     "hostile": ROOT / "tests/integration/engine/test_hostile.py",
+    "images": ROOT / "tests/integration/engine/test_images.py",
     "keyhole": ROOT / "tests/unit/platform/test_keyhole.py",
     "blank": ROOT / "tests/unit/platform/test_blank.py",
 }
