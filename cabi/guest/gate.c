@@ -116,13 +116,13 @@ protect(struct space *space, const uint64_t *a)
     return result;
 }
 
-/* All is zero from now on.  Where the table has no room for what would be left on both sides, it is written there. */
+/* All is zero from now on.  Where the table has no room for what would be left around it, zeros are written there. */
 static long
 drop(struct space *space, uint64_t start, uint64_t end, uint64_t traits, uint32_t advice)
 {
     long result;
 
-    if (!has_room(space, more_by_cut(space, start, end))) {
+    if (!has_room(space, more_by_change(space, start, end))) {
         if (advice == MADV_FREE)
             return 0; /* it may stay */
         return (traits & PROT_WRITE) && zero_bytes((void *)start, end - start) == 0 ? 0 : -ENOMEM;
@@ -132,7 +132,7 @@ drop(struct space *space, uint64_t start, uint64_t end, uint64_t traits, uint32_
         forget_lost(space, start, end);
         return result;
     }
-    cut_images(space, start, end);
+    add_image(space, start, end, traits | IMAGE_DROPPED);
     return 0;
 }
 
@@ -141,7 +141,8 @@ static long
 advise_fork(struct space *space, uint64_t start, uint64_t end, uint64_t traits, uint32_t advice)
 {
     const uint64_t trait = advice == MADV_DONTFORK || advice == MADV_DOFORK ? IMAGE_DONTFORK : IMAGE_WIPEONFORK;
-    long result = trait == IMAGE_DONTFORK ? host(__NR_madvise, start, end - start, advice) : 0;
+    const int is_hosts = trait == IMAGE_DONTFORK || (traits & IMAGE_DROPPED);
+    long result = is_hosts ? host(__NR_madvise, start, end - start, advice) : 0;
 
     if (result == 0 && (advice == MADV_DONTFORK || advice == MADV_WIPEONFORK))
         add_image(space, start, end, traits | trait);
@@ -173,7 +174,7 @@ advise(struct space *space, const uint64_t *a)
         long result;
 
         last = piece_at(space, at, end, &image);
-        if (!image.end)
+        if (!image.end || (drops(advice) && (image.traits & IMAGE_DROPPED)))
             result = host(__NR_madvise, at, last - at, advice);
         else if (drops(advice))
             result = drop(space, at, last, image.traits, advice);
@@ -291,12 +292,15 @@ leave_images_of_parent(struct space *space)
     for (uint32_t i = 0; i < space->n_images;) {
         const struct image image = space->images[i];
 
-        if (!(image.traits & (IMAGE_DONTFORK | IMAGE_WIPEONFORK))) {
-            i++;
+        if (image.traits & IMAGE_DONTFORK) {
+            cut_images(space, image.start, image.end);
             continue;
         }
-        if (!(image.traits & IMAGE_DONTFORK) && make_anonymous(image.start, image.end, image.traits, MAP_FIXED) < 0)
-            die();
-        cut_images(space, image.start, image.end);
+        if ((image.traits & IMAGE_WIPEONFORK) && !(image.traits & IMAGE_DROPPED)) {
+            if (make_anonymous(image.start, image.end, image.traits, MAP_FIXED) < 0)
+                die();
+            space->images[i].traits |= IMAGE_DROPPED;
+        }
+        i++;
     }
 }

@@ -40,6 +40,7 @@ struct image {
 #define IMAGE_PROT 7
 #define IMAGE_DONTFORK 8
 #define IMAGE_WIPEONFORK 16
+#define IMAGE_DROPPED 32 /* anonymous by now; the host may have it as several mappings, though it is one to the guest */
 
 /* What is private to the guest process and one of a kind in it. */
 struct space {

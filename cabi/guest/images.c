@@ -1,4 +1,5 @@
-/* The table of images: which ranges of the guest's memory come from an image and so are not anonymous, as they look.
+/* The table of images: which ranges of the guest's memory come from an image and so are not anonymous, as they look, and
+ * which did.
  *
  * It is this process's own; a child of a fork has its parent's.  Ranges are sorted, do not overlap, and two that touch
  * differ in their traits: protection, and what a fork does to them.  The host may keep one range as several mappings. */

@@ -56,8 +56,11 @@ move_next(struct space *space, struct move *move)
         add_image(space, to, to + (uint64_t)part, traits);
     }
     move->done += (uint64_t)part;
-    if (image && (move->flags & MREMAP_DONTUNMAP))
-        return make_anonymous(at, at + (uint64_t)part, traits, MAP_FIXED);
+    if (image && (move->flags & MREMAP_DONTUNMAP)) {
+        add_image(space, at, at + (uint64_t)part, traits | IMAGE_DROPPED);
+        if (!(traits & IMAGE_DROPPED))
+            return make_anonymous(at, at + (uint64_t)part, traits, MAP_FIXED);
+    }
     return part;
 }
 
@@ -87,7 +90,7 @@ is_one(struct space *space, uint64_t start, uint64_t end)
     const struct image *first = next_image(space, start);
 
     for (const struct image *image = first; image != space->images + space->n_images && image->start < end; image++) {
-        if (image->traits != first->traits)
+        if ((image->traits ^ first->traits) & ~(uint64_t)IMAGE_DROPPED)
             return 0;
     }
     return host(__NR_madvise, start, end - start, MADV_NORMAL) == 0;
@@ -98,9 +101,16 @@ static long
 grow(struct space *space, uint64_t end, uint64_t growth)
 {
     const struct image *last = image_at(space, end - 1);
-    long result = last ? make_anonymous(end, end + growth, last->traits, MAP_FIXED_NOREPLACE)
-                       : host(__NR_mremap, end - PAGE, PAGE, PAGE + growth, 0, 0);
+    const uint64_t traits = last ? last->traits | IMAGE_DROPPED : 0;
+    long result;
 
+    if (!last)
+        return host(__NR_mremap, end - PAGE, PAGE, PAGE + growth, 0, 0);
+    if (!has_room(space, 1))
+        return -ENOMEM;
+    result = make_anonymous(end, end + growth, traits, MAP_FIXED_NOREPLACE);
+    if (result > 0)
+        add_image(space, end, end + growth, traits);
     return result == -EEXIST ? -ENOMEM : result;
 }
 
@@ -149,7 +159,7 @@ move_away(struct space *space, uint64_t from, uint64_t size, uint64_t new_size, 
 
     if (!is_one(space, from, from + move.size))
         return -EFAULT;
-    if (!has_room(space, count_images(space, from, from + size) + 4))
+    if (!has_room(space, 2 * count_images(space, from, from + size) + 5)) /* with what is left behind, and grown */
         return -ENOMEM;
     if (size > new_size && (result = unmap(space, from + new_size, from + size)) != 0)
         return result;
@@ -168,6 +178,8 @@ move_away(struct space *space, uint64_t from, uint64_t size, uint64_t new_size, 
         unmap(space, move.to, move.to + new_size);
         return result;
     }
+    if (last && new_size > size)
+        add_image(space, move.to + size, move.to + new_size, traits | IMAGE_DROPPED);
     return place;
 }
 

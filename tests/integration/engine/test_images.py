@@ -244,6 +244,15 @@ PROGRAMS = {
         *[o for page in (3, 5, 4) for o in (Operation("advise", page, 1, DONTNEED), Operation("store", page, 1, 9))],
         Operation("remap", 2, 4, MAYMOVE, 9),
     ],
+    "nothing of it is left": [
+        *[o for page in (3, 5, 4) for o in (Operation("advise", page, 1, DONTNEED), Operation("store", page, 1, 9))],
+        Operation("remap", 3, 3, MAYMOVE, 9),
+    ],
+    "nothing at all is left": [
+        Operation("unmap", 0, 3), Operation("unmap", 6, 18),
+        *[o for page in (3, 5, 4) for o in (Operation("advise", page, 1, DONTNEED), Operation("store", page, 1, 9))],
+        Operation("remap", 3, 3, 0, 6), Operation("store", 5, 4, 8), Operation("remap", 3, 6, 3, 9, 12),
+    ],
     "moved": [
         Operation("store", 3, 1, 7), Operation("unmap", 12, 12), Operation("remap", 2, 5, 3, 5, 13),
         Operation("advise", 14, 2, DONTNEED), Operation("map", 2, 5, RW), Operation("advise", 0, 9, DONTNEED),
@@ -275,6 +284,9 @@ PROGRAMS = {
     "wiped": [Operation("store", 1, 4, 5), Operation("advise", 2, 3, WIPEONFORK), Operation("advise", 3, 1, DONTNEED),
               Operation("store", 3, 1, 5)],
     "wiped, protected": [Operation("advise", 2, 3, WIPEONFORK), Operation("protect", 1, 3, READ)],
+    "wiped after it was dropped": [
+        Operation("advise", 3, 1, DONTNEED), Operation("store", 1, 4, 5), Operation("advise", 2, 3, WIPEONFORK),
+    ],
     "kept": [Operation("advise", 2, 3, WIPEONFORK), Operation("advise", 3, 1, KEEPONFORK)],
     "wiped, grown": [
         Operation("unmap", 9, 15), Operation("advise", 5, 4, WIPEONFORK), Operation("remap", 5, 4, 0, 8),
