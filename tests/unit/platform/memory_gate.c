@@ -218,6 +218,7 @@ check_full(void)
     is_refused(__NR_madvise, PLACE(1), PAGE, MADV_DONTFORK, 0, 0);
     is_refused(__NR_madvise, PLACE(5), PAGE, MADV_DONTNEED, 0, 0);
     is_refused(__NR_mremap, PLACE(1), 2 * PAGE, PAGE, 0, 0);
+    is_refused(__NR_mremap, PLACE(12), 2 * PAGE, 3 * PAGE, 0, 0);
     is_refused(__NR_mremap, PLACE(1), PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, last);
     is_refused(__NR_mremap, last + PAGE, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, PLACE(1));
     CHECK(real[0] == 3 && real[PAGE - 1] == 3 && real[-1] == 2);
