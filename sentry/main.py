@@ -127,7 +127,7 @@ class Sentry:
 
     def _on_stalled(self, stall: Stall) -> None:
         rows = self.kernel.table.rows
-        handled = [event.nr for event in stall.handled if event.kind is Kind.SYSCALL]
+        handled = [event.nr for event in stall.handled if event.kind in (Kind.SYSCALL, Kind.RESUMED)]
         names = ", ".join(rows[nr].name if nr in rows else str(nr) for nr in handled)
         waited = f", {stall.blocked / 1e6:.0f} of them in a call of the host's" if stall.blocked else ""
         where = " on a file" if stall.blocked and stall.on_file else ""

@@ -6,12 +6,16 @@
 struct pysc_engine;
 struct pysc_objects;
 
+/* Thread `id` goes on with a call that has waited here, on a description that may have no number any more: it is
+ * pysc_thread_take_held()'s.  No report of a guest's has this kind. */
+#define PYSC_RESUMED 8
 #define PYSC_READY 32 /* an event's kind: a watched descriptor (`id`) is ready for args[0] */
 #define PYSC_MOVED 33 /* a fast path changed object `id` of kind `nr`, which somebody waits for: it has args[0] now */
 #define PYSC_BORN 35 /* a process has spoken for the first time on the socket of space `id`: its pid is nr; 0: none ever will */
 /* The loop was away for args[0] ns, of which it was blocked for args[1], last in a host call of PYSC_SUPER_* args[2] on
  * superblock `id` (index + 1; 0: in none that is known). */
 #define PYSC_STALLED 36
+#define PYSC_LEFT 37 /* nobody has description `id` but who reads this: it is Python's to release */
 #define PYSC_DONATED 34 /* thread `id` has taken what it was sent: descriptors may be sent to its space again */
 
 struct pysc_event {
@@ -65,6 +69,7 @@ struct pysc_channel *pysc_space_channel(struct pysc_engine *engine, uint32_t spa
 /* Expect reports of the thread in `slot`, or, if it is `stopped`, take commands for what it does first.  Returns the
  * thread's number. */
 int64_t pysc_thread_add(struct pysc_engine *engine, uint32_t space, uint32_t slot, int32_t stopped);
+/* Returns the description that it waited with, as pysc_thread_take_held() does. */
 int64_t pysc_thread_remove(struct pysc_engine *engine, uint32_t thread);
 
 /* Fast paths send descriptors, too, for a guest half to keep and read from.
@@ -110,6 +115,9 @@ void pysc_thread_let_wait(struct pysc_engine *engine, uint32_t thread);
  * not before Python has had an event of it. */
 int32_t pysc_thread_waits(struct pysc_engine *engine, uint32_t thread);
 int32_t pysc_thread_rouse(struct pysc_engine *engine, uint32_t thread);
+/* The index of the description that a call waited with which goes on in Python (PYSC_RESUMED): the reference is the
+ * caller's from now on.  -ENOENT: there is none, or it has been taken. */
+int64_t pysc_thread_take_held(struct pysc_engine *engine, uint32_t thread);
 /* Whether it has reported nothing that the sentry has yet to answer, as the guest itself says. */
 int32_t pysc_thread_has_turn(struct pysc_engine *engine, uint32_t thread);
 

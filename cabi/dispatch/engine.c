@@ -134,10 +134,12 @@ int64_t
 pysc_thread_remove(struct pysc_engine *engine, uint32_t number)
 {
     struct thread *thread = thread_at(engine, number);
+    int64_t held;
 
     if (!thread)
         return -ESRCH;
     forget_waiting(engine, number);
+    held = pysc_thread_take_held(engine, number);
     end_bearing(engine, number);
     end_birth(engine, number);
     take_back(engine, thread);
@@ -145,7 +147,7 @@ pysc_thread_remove(struct pysc_engine *engine, uint32_t number)
     thread->state = STATE_FREE;
     thread->index = engine->free_thread;
     engine->free_thread = number + 1;
-    return 0;
+    return held;
 }
 
 struct pysc_slot *

@@ -36,12 +36,12 @@ enum pending_state {
     PENDING_NOTHING,
     PENDING_KEEP, /* it has been sent a descriptor: `call` goes on afterwards (kept.c) */
     PENDING_READ, /* its last verdict was a read, which may come back as undone */
-    PENDING_BYTES, /* there is no verdict yet: `call` waits for a pipe */
+    PENDING_BYTES, /* there is no verdict yet: `call` waits for the pipe of what the thread holds */
 };
 
 struct pending {
     enum pending_state state;
-    uint32_t file;       /* READ: the description whose offset was moved from `start` to `end`; BYTES: the pipe: index + 1 */
+    uint32_t file;       /* READ: the description whose offset was moved from `start` to `end`: index + 1 */
     uint32_t generation; /* of it */
     uint32_t place;      /* KEEP */
     uint32_t command;    /* KEEP: the index */
@@ -85,6 +85,7 @@ struct thread {
     struct pysc_access access;
     struct pysc_limits limits;
     struct pending pending;
+    uint32_t held; /* the description that it waits with, or waited until Python was told: index + 1, a reference */
     struct bearing clone; /* while `bearing` */
     uint32_t mother; /* who is told to make this one: number + 1; 0: nobody any more */
 };
@@ -154,8 +155,8 @@ struct pysc_engine {
 /* fast.c: asked before a system call's event goes to Python.  Returns whether that is all; if not, the event goes on,
  * maybe as another one. */
 int serve_call(struct pysc_engine *engine, uint32_t thread, struct pysc_event *event);
-/* Go on with the call of a thread that waited (fast_queue.c); 0: it is Python's, and the event. */
-int take_roused(struct pysc_engine *engine, struct pysc_event *event);
+/* Go on with the call of a thread that waited (fast_queue.c): how many events, of which there may be two, that makes. */
+uint32_t take_roused(struct pysc_engine *engine, struct pysc_event *events);
 /* The thread ends. */
 void forget_waiting(struct pysc_engine *engine, uint32_t thread);
 

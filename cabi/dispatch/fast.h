@@ -166,6 +166,8 @@ is_device(const struct pysc_file *file)
 
 /* fast_data.c */
 void serve_data(void);
+/* A call that has waited for this description to be read reads it now. */
+int read_file(struct call *call, struct pysc_file *file);
 
 /* fast_poll.c: POLL* that hold now; -1: Python knows. */
 int32_t poll_file(const struct call *call, const struct pysc_file *file);

@@ -86,14 +86,13 @@ is_named(const struct pysc_file *file)
 }
 
 static int
-read_parts(struct call *call, enum what what, enum where where)
+read_parts_of(struct call *call, struct pysc_file *file, enum what what, enum where where)
 {
-    struct pysc_file *file;
     struct parts parts;
     int64_t offset;
     int moves;
 
-    if (!(file = file_at_fd(call, call->event->args[0])) || !is_readable(file) ||
+    if (!file || !is_readable(file) ||
         (call->objects->reads_watched && is_named(file)) || !place(call, file, where, &offset, &moves) || !take_parts(call, &parts, what))
         return HAND_OVER;
     switch (file->type) {
@@ -107,6 +106,27 @@ read_parts(struct call *call, enum what what, enum where where)
     case PYSC_FILE_ZERO:
         return read_device(call, file, &parts, offset);
     default:
+        return HAND_OVER;
+    }
+}
+
+static int
+read_parts(struct call *call, enum what what, enum where where)
+{
+    return read_parts_of(call, file_at_fd(call, call->event->args[0]), what, where);
+}
+
+int
+read_file(struct call *call, struct pysc_file *file)
+{
+    switch (call->event->nr) {
+    case SYS_read:
+        return read_parts_of(call, file, ONE, AT_OFFSET);
+    case SYS_readv:
+        return read_parts_of(call, file, VECTOR, AT_OFFSET);
+    case SYS_preadv2:
+        return read_parts_of(call, file, VECTOR, AT_ARGUMENT_OR_OFFSET);
+    default: /* what waits has no positions */
         return HAND_OVER;
     }
 }

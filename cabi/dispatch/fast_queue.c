@@ -21,16 +21,19 @@ room_in(const struct pysc_pipe *pipe)
     return pipe->size < pipe->capacity ? pipe->capacity - pipe->size : 0;
 }
 
-/* The call waits here for bytes: as if the thread were still about to make it, but for who asks (pysc_thread_waits). */
+/* The call waits here for bytes: as if the thread were still about to make it, but for who asks (pysc_thread_waits), and
+ * for the description, which it has already, whatever becomes of the number. */
 static int
-wait_for_bytes(struct call *call, struct pysc_pipe *pipe)
+wait_for_bytes(struct call *call, struct pysc_file *file, struct pysc_pipe *pipe)
 {
-    if (pipe->reader || pipe->waits & PYSC_WAITS_BYTES || !call->thread->quiet || call->thread->wanted)
+    if (pipe->reader || pipe->waits & PYSC_WAITS_BYTES || !call->thread->quiet || call->thread->wanted ||
+        call->thread->held) /* of a thread that Python has given up */
         return HAND_OVER;
     pipe->reader = call->number + 1;
     pysc_thread_let_wait(call->engine, call->number);
-    call->thread->pending = (struct pending){.state = PENDING_BYTES, .file = pipe->header.index + 1,
-                                             .generation = pipe->header.generation, .call = *call->event};
+    file->references++;
+    call->thread->held = file->header.index + 1;
+    call->thread->pending = (struct pending){.state = PENDING_BYTES, .call = *call->event};
     return ANSWERED;
 }
 
@@ -47,7 +50,7 @@ read_pipe(struct call *call, struct pysc_file *file, const struct parts *parts)
     if (pipe->size == 0) {
         if (pipe->writers == 0)
             return answer(call, 0);
-        return file->flags & O_NONBLOCK_ ? answer(call, -EAGAIN) : wait_for_bytes(call, pipe);
+        return file->flags & O_NONBLOCK_ ? answer(call, -EAGAIN) : wait_for_bytes(call, file, pipe);
     }
     object_lock(&pipe->header);
     waits = pipe->waits & (PYSC_WAITS_ROOM | (room_in(pipe) < PIPE_BUF_SIZE ? PYSC_WAITS_POLL_ROOM : 0));
@@ -79,9 +82,10 @@ write_pipe(struct call *call, struct pysc_file *file, const uint8_t *bytes, uint
 static struct pysc_pipe *
 awaited(struct pysc_engine *engine, const struct thread *thread)
 {
-    struct pysc_pipe *pipe = &engine->objects->pipes[thread->pending.file - 1];
+    const struct pysc_file *file = &engine->objects->files[thread->held - 1];
+    struct pysc_pipe *pipe = &engine->objects->pipes[file->object];
 
-    return is_living(&pipe->header, thread->pending.generation) ? pipe : NULL;
+    return is_living(&pipe->header, file->generation) ? pipe : NULL;
 }
 
 void
@@ -140,35 +144,56 @@ forget_waiting(struct pysc_engine *engine, uint32_t number)
         pipe->reader = 0;
 }
 
-/* Whether its descriptor still is one of the pipe: another thread may have closed it, or put something else there. */
-static int
-still_reads(const struct pysc_engine *engine, const struct thread *thread)
+int64_t
+pysc_thread_take_held(struct pysc_engine *engine, uint32_t number)
 {
-    const struct pysc_table *table = table_of(engine->objects, thread);
-    const struct pysc_file *file = table ? file_in(engine->objects, table, thread->pending.call.args[0]) : NULL;
+    struct thread *thread = thread_at(engine, number);
+    uint32_t held = thread ? thread->held : 0;
 
-    return file && file->type == PYSC_FILE_PIPE && file->object == thread->pending.file - 1 &&
-           file->generation == thread->pending.generation;
+    if (!held)
+        return -ENOENT;
+    thread->held = 0;
+    return held - 1;
 }
 
-int
-take_roused(struct pysc_engine *engine, struct pysc_event *event)
+/* The call goes on by itself if it can, and with the same description. */
+static int
+go_on(struct pysc_engine *engine, uint32_t number, struct pysc_file *file, struct pysc_event *event)
+{
+    struct thread *thread = &engine->threads[number];
+    struct pysc_table *table = table_of(engine->objects, thread);
+
+    if (thread->wanted || !table)
+        return HAND_OVER;
+    return read_file(&(struct call){engine, engine->objects, thread, table, event, number}, file);
+}
+
+uint32_t
+take_roused(struct pysc_engine *engine, struct pysc_event *events)
 {
     struct pysc_objects *objects = engine->objects;
-    uint32_t number = objects->roused[--objects->n_roused];
+    uint32_t number = objects->roused[--objects->n_roused], n;
     struct thread *thread = thread_at(engine, number);
+    struct pysc_file *file;
 
     if (!thread || thread->pending.state != PENDING_BYTES)
-        return ANSWERED; /* it has ended */
-    *event = thread->pending.call;
+        return 0; /* it has ended */
+    *events = thread->pending.call;
     thread->pending.state = PENDING_NOTHING;
-    if (!still_reads(engine, thread))
-        event->args[0] = UINT32_MAX; /* which is EBADF */
-    if (!thread->wanted && serve_call(engine, number, event))
-        return ANSWERED;
-    if (event->kind == PYSC_KIND_SYSCALL)
+    file = &objects->files[thread->held - 1];
+    thread->held = 0;
+    n = go_on(engine, number, file, events) == HAND_OVER;
+    if (n && events->kind == PYSC_KIND_SYSCALL) {
+        events->kind = PYSC_RESUMED;
+        thread->held = file->header.index + 1; /* until Python takes it */
         thread->wanted = 0;
-    return HAND_OVER;
+        return 1;
+    }
+    if (file->references > 1)
+        file->references--;
+    else
+        events[n++] = (struct pysc_event){.id = file->header.index, .kind = PYSC_LEFT};
+    return n;
 }
 
 struct pysc_counter *

@@ -84,10 +84,10 @@ void
 take_all_roused(struct pysc_engine *engine, struct batch *batch)
 {
     while (engine->objects && engine->objects->n_roused && batch->max - batch->n >= 2) {
-        if (take_roused(engine, &batch->events[batch->n]))
-            engine->counters->served++;
-        else
-            batch->n++;
+        uint32_t n = take_roused(engine, &batch->events[batch->n]);
+
+        engine->counters->served += n == 0;
+        batch->n += n;
     }
 }
 

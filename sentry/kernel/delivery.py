@@ -45,7 +45,8 @@ def return_to_guest(task: Task, back: Return) -> None:
 
         dispatch(task, back.nr, back.args)
         return
-    task.record = None
+    if task.record is not None:
+        task.forget_record()
     task.state = TaskState.GUEST
     if back.result is None:
         task.thread.resume()
@@ -90,6 +91,8 @@ def _deliver_pending(task: Task, back: Return) -> bool:
             exit_task(task)
             return False
         if task.kernel.frozen or group.stop_pending:
+            if group.stop_pending:
+                task.forget_files()  # a freeze does not end the call, a stop does
             task.returning = back
             task.state = TaskState.HELD
             note_held(group)
@@ -187,7 +190,7 @@ def _give_frame(task: Task, back: Return, info: SigInfo, action: SigAction, on_s
     )
     task.attention = False
     set_mask(task, blocked)
-    task.record = None
+    task.forget_record()
     task.state = TaskState.GUEST
     thread = task.thread
     if pending_interrupt(task) is not None:

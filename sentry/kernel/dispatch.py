@@ -16,7 +16,7 @@ from pysc.sentry.kernel.delivery import return_to_guest
 from pysc.sentry.kernel.exit import end_group, exit_task
 from pysc.sentry.kernel.scheduler import Interrupted, Reason
 from pysc.sentry.kernel.signals import SigInfo, force_signal, notify, set_mask
-from pysc.sentry.kernel.task import Return, Task, TaskState
+from pysc.sentry.kernel.task import Record, Return, Task, TaskState
 from pysc.sentry.platform.interface import Event, Kind, ThreadGone
 from pysc.sentry.syscalls.table import HostCall, NoReply, Prepared, Restart, Row
 
@@ -52,11 +52,18 @@ def on_event(kernel: Kernel, event: Event) -> None:
         _on_failed(task, native, event.args[0])
         return
     if task.killed:
+        held = event.thread.take_held() if event.kind is Kind.RESUMED else None
+        if held is not None:
+            held.put()
         exit_task(task)
         return
     match event.kind:
         case Kind.SYSCALL:
             task.record = None
+            dispatch(task, event.nr, event.args)
+        case Kind.RESUMED:
+            held = event.thread.take_held()
+            task.record = None if held is None else Record(files={event.args[0] & 0xFFFF_FFFF: held})
             dispatch(task, event.nr, event.args)
         case Kind.PREEMPTED:
             task.attention = True

@@ -116,6 +116,7 @@ def exit_task(task: Task, *, gone: bool = False, at_once: bool = False) -> None:
     place = task.take_place()
     if place is not None:
         place.leave()
+    task.forget_record()
     exit_sem(task)
     task.detach()
     if not gone and not memory.ended:

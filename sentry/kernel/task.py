@@ -15,6 +15,7 @@ from pysc.sentry.kernel.scheduling import Scheduling
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.context import FsContext
+    from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.ipc.mqueue import Waiter
     from pysc.sentry.ipc.sem import UndoList, Waiting
     from pysc.sentry.kernel.credentials import Credentials
@@ -75,6 +76,8 @@ class Record(msgspec.Struct):
     """What a file has taken to answer with more of it."""
     left: bytes = b""
     """What was read from one file and not yet written to the other."""
+    files: dict[int, FileDescription] = {}
+    """What its descriptors stood for when it began, with a reference each: they may have been closed since."""
 
 
 class AltStack(msgspec.Struct, frozen=True):
@@ -303,6 +306,18 @@ class Task:
         if self.record is None:
             self.record = Record()
         return self.record
+
+    def forget_record(self) -> None:
+        """Nothing is begun again: the call has ended."""
+        self.forget_files()
+        self.record = None
+
+    def forget_files(self) -> None:
+        """The call has ended, and if it is begun again its descriptors stand for what they do by then."""
+        if self.record is not None:
+            files, self.record.files = self.record.files, {}
+            for file in files.values():
+                file.put()
 
     def take_place(self) -> Waiting | Waiter | None:
         """Return where the call waited before a freeze, if it did; it waits on by itself from here."""

@@ -15,9 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import msgspec
+
+if TYPE_CHECKING:
+    from pysc.sentry.fs.file import FileDescription
 
 LIMIT: Final = 0x400000
 """Guest addresses start here; the guest half is below (vm.mmap_min_addr inside)."""
@@ -42,6 +45,7 @@ class Kind(IntEnum):
     SIGRETURN = 5  # the guest called rt_sigreturn: args[0] is the signal mask in the frame; registers are already taken
     GONE = 6  # the host thread has ended, by exit() or otherwise; the last event of a thread
     FAILED = 7  # the verdict was not carried out, since what it depended on failed: args[0] is the errno
+    RESUMED = 8  # as SYSCALL, of a call that has waited in a fast path, with a description: see Thread.take_held()
 
 
 class Event(msgspec.Struct):
@@ -328,6 +332,9 @@ class Thread(Protocol):
 
     def let_wait(self) -> None:
         """The call that it made waits: the thread need not look for its answer."""
+
+    def take_held(self) -> FileDescription | None:
+        """Return the description that the call has waited with which is RESUMED, with a reference; None: it is gone."""
 
     # A running thread
     @property

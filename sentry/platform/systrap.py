@@ -31,6 +31,7 @@ from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, LinuxError
 from pysc.cabi.linux.limits import PAGE
 from pysc.sentry.fs import hostproc
+from pysc.sentry.fs.file import referenced
 from pysc.sentry.hostfds import NONE, Held, HostFd, Of, close, hold, let_go
 from pysc.sentry.platform import keyhole
 from pysc.sentry.platform.interface import Event, Image, Kind, PlatformError, Stall, ThreadGone
@@ -45,6 +46,7 @@ _EPOLLIN: Final = 1
 _READY: Final[int] = lib.PYSC_READY
 _BORN: Final[int] = lib.PYSC_BORN
 _STALLED: Final[int] = lib.PYSC_STALLED
+_RESUMED: Final[int] = lib.PYSC_RESUMED
 _KINDS: Final = (None, *Kind)
 VDSO: Final = lib.PYSC_VDSO
 """Our own vDSO image in every guest process: what AT_SYSINFO_EHDR says, where fast paths are on."""
@@ -320,13 +322,16 @@ class Systrap:
             if kind == lib.PYSC_MOVED:
                 objects.on_moved(record[2], number, record[3])
                 continue
+            if kind == lib.PYSC_LEFT:
+                referenced[number].put()
+                continue
             thread = threads.get(number)
             if thread is None:
                 continue
             if kind == lib.PYSC_DONATED:
                 thread.space.donation.taken()
                 continue
-            if 1 <= kind <= 5:
+            if 1 <= kind <= 5 or kind == _RESUMED:
                 thread.stopped = True
                 thread.maker = None
                 if thread.child is not None:

@@ -13,6 +13,7 @@ from pysc.cabi._dispatch import ffi, lib
 from pysc.cabi.linux.errors import EAGAIN, EFAULT, ENOEXEC, ENOMEM, LinuxError, linux_error
 from pysc.cabi.linux.mman import MAP_FIXED, MAP_PRIVATE, MAP_SHARED
 from pysc.sentry.fs import hostproc
+from pysc.sentry.fs.file import FileDescription, referenced
 from pysc.sentry.platform.commands import MASK, Commands
 from pysc.sentry.platform.interface import Access, Image, Kind, Registers, SignalFrame, ThreadGone
 
@@ -133,7 +134,9 @@ class SystrapThread(Commands):
             return
         self.gone = True
         platform = self.space.platform
-        lib.pysc_thread_remove(self.engine, self.number)
+        held = lib.pysc_thread_remove(self.engine, self.number)
+        if held >= 0:
+            referenced[held].put()
         self.space.donation.taken()
         platform.threads.pop(self.number, None)
         completion, self._completion = self._completion, None
@@ -532,6 +535,11 @@ class SystrapThread(Commands):
         """The call that it made waits: the thread need not look for its answer."""
         if not self.gone:
             lib.pysc_thread_let_wait(self.engine, self.number)
+
+    def take_held(self) -> FileDescription | None:
+        """Return what the call has waited with that is RESUMED: the reference is the caller's."""
+        held = -1 if self.gone else lib.pysc_thread_take_held(self.engine, self.number)
+        return referenced[held] if held >= 0 else None
 
     @property
     def waits(self) -> bool:

@@ -806,6 +806,7 @@ CLASSES: Final = {
         "done": "int",
         "taken": "bytes | net.message.Received | None",
         "left": "bytes",
+        "files": "dict[int, fs.file.FileDescription]",
     }),
     "kernel.task.Return": Described(138, False, {
         "nr": "int",

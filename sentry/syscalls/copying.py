@@ -21,7 +21,7 @@ from pysc.sentry.kernel.scheduler import Interrupted, Reason, yield_now
 from pysc.sentry.syscalls.buffers import MAX_RW_COUNT, STEP, gather, scatter, total, vector
 from pysc.sentry.syscalls.rw import IDLE_SEEK, has_positions
 from pysc.sentry.syscalls.table import U32, Addr, Fd, Size
-from pysc.sentry.syscalls.waiting import cut_short
+from pysc.sentry.syscalls.waiting import Using, cut_short
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -134,35 +134,33 @@ async def _is_seekable(source: FileDescription) -> bool:
 async def sendfile(task: Task, out_fd: Fd, in_fd: Fd, offset: Addr, count: Size) -> int:
     """sendfile(2)."""
     start = await _offset(task, offset)
-    source = task.fds.get(in_fd)
-    if not source.readable:
-        raise EBADF
-    if start is not None and not has_positions(source):
-        raise ESPIPE
-    target = task.fds.get(out_fd)
+    with Using(task, in_fd) as source:
+        if not source.readable:
+            raise EBADF
+        if start is not None and not has_positions(source):
+            raise ESPIPE
+        with Using(task, out_fd) as target:
+            done = await _send(task, source, start, target, count)
+    _put_offset(task, offset, start, done)
+    return done
+
+
+async def _send(task: Task, source: FileDescription, start: int | None, target: FileDescription, count: int) -> int:
     if not target.writable:
         raise EBADF
     if count >> 63:
         raise EINVAL
-    source.get()
-    target.get()
-    try:
-        if isinstance(target, PipeFile):
-            count = await _portion(task, None, target, count, nonblock=target.nonblock)
-        elif target.flags & O_APPEND or not await _is_seekable(source):
-            raise EINVAL
-        if not count:
-            return 0
-        if isinstance(source, (*UNSPLICED, PipeFile)) or (
-            isinstance(target, IDLE_SEEK) and await source.pread(1, source.offset if start is None else start)
-        ):
-            raise EINVAL
-        done = await _move(task, source, start, target, None, min(count, MAX_RW_COUNT))
-    finally:
-        source.put()
-        target.put()
-    _put_offset(task, offset, start, done)
-    return done
+    if isinstance(target, PipeFile):
+        count = await _portion(task, None, target, count, nonblock=target.nonblock)
+    elif target.flags & O_APPEND or not await _is_seekable(source):
+        raise EINVAL
+    if not count:
+        return 0
+    if isinstance(source, (*UNSPLICED, PipeFile)) or (
+        isinstance(target, IDLE_SEEK) and await source.pread(1, source.offset if start is None else start)
+    ):
+        raise EINVAL
+    return await _move(task, source, start, target, None, min(count, MAX_RW_COUNT))
 
 
 async def copy_file_range(
@@ -171,31 +169,25 @@ async def copy_file_range(
     """copy_file_range(2)."""
     if flags:
         raise EINVAL
-    source, target = task.fds.get(in_fd), task.fds.get(out_fd)
-    start, place = await _offset(task, in_offset), await _offset(task, out_offset)
-    for file in (source, target):
-        if (await file.attributes()).mode & S_IFMT == S_IFDIR:
-            raise EISDIR
-    if not isinstance(source, RegularFile) or not isinstance(target, RegularFile):
-        raise EINVAL
-    if not source.readable or not target.writable or target.flags & O_APPEND:
-        raise EBADF
-    if source.inode.fs is not target.inode.fs and type(source.inode.fs) is not type(target.inode.fs):
-        raise EXDEV
-    count = min(count, MAX_RW_COUNT)
-    if source.inode is target.inode:
-        begin = source.offset if start is None else start
-        count = min(count, max(0, (await source.attributes()).size - begin))
-        end = target.offset if place is None else place
-        if begin < end + count and end < begin + count:
+    with Using(task, in_fd) as source, Using(task, out_fd) as target:
+        start, place = await _offset(task, in_offset), await _offset(task, out_offset)
+        for file in (source, target):
+            if (await file.attributes()).mode & S_IFMT == S_IFDIR:
+                raise EISDIR
+        if not isinstance(source, RegularFile) or not isinstance(target, RegularFile):
             raise EINVAL
-    source.get()
-    target.get()
-    try:
+        if not source.readable or not target.writable or target.flags & O_APPEND:
+            raise EBADF
+        if source.inode.fs is not target.inode.fs and type(source.inode.fs) is not type(target.inode.fs):
+            raise EXDEV
+        count = min(count, MAX_RW_COUNT)
+        if source.inode is target.inode:
+            begin = source.offset if start is None else start
+            count = min(count, max(0, (await source.attributes()).size - begin))
+            end = target.offset if place is None else place
+            if begin < end + count and end < begin + count:
+                raise EINVAL
         done = await _move(task, source, start, target, place, count)
-    finally:
-        source.put()
-        target.put()
     _put_offset(task, in_offset, start, done)
     _put_offset(task, out_offset, place, done)
     return done
@@ -214,32 +206,26 @@ async def splice(task: Task, in_fd: Fd, in_offset: Addr, out_fd: Fd, out_offset:
         raise EINVAL
     if not count:
         return 0
-    source, target = task.fds.get(in_fd), task.fds.get(out_fd)
-    if not source.readable or not target.writable:
-        raise EBADF
-    if (in_offset and isinstance(source, PipeFile)) or (out_offset and isinstance(target, PipeFile)):
-        raise ESPIPE
-    if not isinstance(source, PipeFile) and not isinstance(target, PipeFile):
-        raise EINVAL
-    if isinstance(target, IDLE_SEEK):
-        raise EINVAL  # they have no splice_write
-    if target.flags & O_APPEND and not isinstance(target, PipeFile):
-        raise EINVAL
-    if isinstance(source, PipeFile) and isinstance(target, PipeFile) and source.pipe is target.pipe:
-        raise EINVAL
-    start, place = await _offset(task, in_offset), await _offset(task, out_offset)
-    nonblock = _nonblocking(source, target, flags)
-    count = min(count, MAX_RW_COUNT)
-    source.get()
-    target.get()
-    try:
+    with Using(task, in_fd) as source, Using(task, out_fd) as target:
+        if not source.readable or not target.writable:
+            raise EBADF
+        if (in_offset and isinstance(source, PipeFile)) or (out_offset and isinstance(target, PipeFile)):
+            raise ESPIPE
+        if not isinstance(source, PipeFile) and not isinstance(target, PipeFile):
+            raise EINVAL
+        if isinstance(target, IDLE_SEEK):
+            raise EINVAL  # they have no splice_write
+        if target.flags & O_APPEND and not isinstance(target, PipeFile):
+            raise EINVAL
+        if isinstance(source, PipeFile) and isinstance(target, PipeFile) and source.pipe is target.pipe:
+            raise EINVAL
+        start, place = await _offset(task, in_offset), await _offset(task, out_offset)
+        nonblock = _nonblocking(source, target, flags)
+        count = min(count, MAX_RW_COUNT)
         count = await _portion(task, source, target, count, nonblock=nonblock)
         if isinstance(source, UNSPLICED):
             raise EINVAL
         done = await _move(task, source, start, target, place, count, PIPE_STEP)
-    finally:
-        source.put()
-        target.put()
     _put_offset(task, in_offset, start, done)
     _put_offset(task, out_offset, place, done)
     return done
@@ -249,16 +235,14 @@ async def vmsplice(task: Task, fd: Fd, iov: Addr, iovcnt: Size, flags: U32) -> i
     """vmsplice(2): copies."""
     if flags & ~SPLICE_FLAGS:
         raise EINVAL
-    file = task.fds.get(fd)
-    if not isinstance(file, PipeFile):
-        raise EBADF
-    ranges = await vector(task, iov, iovcnt)
-    size = min(total(ranges), STEP)
-    if not size:
-        return 0
-    nonblock = bool(flags & SPLICE_F_NONBLOCK)
-    file.get()
-    try:
+    with Using(task, fd) as file:
+        if not isinstance(file, PipeFile):
+            raise EBADF
+        ranges = await vector(task, iov, iovcnt)
+        size = min(total(ranges), STEP)
+        if not size:
+            return 0
+        nonblock = bool(flags & SPLICE_F_NONBLOCK)
         if file.writable:
             done = task.resume()
             if done:
@@ -273,8 +257,6 @@ async def vmsplice(task: Task, fd: Fd, iov: Addr, iovcnt: Size, flags: U32) -> i
         data = await file.read(size)
         await scatter(task, ranges, 0, data, last=True)
         return len(data)
-    finally:
-        file.put()
 
 
 async def tee(task: Task, in_fd: Fd, out_fd: Fd, count: Size, flags: U32) -> int:
@@ -283,15 +265,12 @@ async def tee(task: Task, in_fd: Fd, out_fd: Fd, count: Size, flags: U32) -> int
         raise EINVAL
     if not count:
         return 0
-    source, target = task.fds.get(in_fd), task.fds.get(out_fd)
-    if not source.readable or not target.writable:
-        raise EBADF
-    if not isinstance(source, PipeFile) or not isinstance(target, PipeFile) or source.pipe is target.pipe:
-        raise EINVAL
-    nonblock = _nonblocking(source, target, flags)
-    source.get()
-    target.get()
-    try:
+    with Using(task, in_fd) as source, Using(task, out_fd) as target:
+        if not source.readable or not target.writable:
+            raise EBADF
+        if not isinstance(source, PipeFile) or not isinstance(target, PipeFile) or source.pipe is target.pipe:
+            raise EINVAL
+        nonblock = _nonblocking(source, target, flags)
         while True:
             there = await source.wait_bytes(nonblock)
             room = await target.wait_room(nonblock)
@@ -304,6 +283,3 @@ async def tee(task: Task, in_fd: Fd, out_fd: Fd, count: Size, flags: U32) -> int
                 if not interrupted.moved:
                     raise
                 return interrupted.moved
-    finally:
-        source.put()
-        target.put()

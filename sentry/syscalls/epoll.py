@@ -11,7 +11,7 @@ from pysc.sentry.kernel.scheduler import Interrupted, Reason, now, park
 from pysc.sentry.syscalls.buffers import TASK_SIZE_MAX
 from pysc.sentry.syscalls.descriptors import install
 from pysc.sentry.syscalls.table import I32, U32, Addr, Fd, Size
-from pysc.sentry.syscalls.waiting import deadline_in, read_sigmask, use_sigmask
+from pysc.sentry.syscalls.waiting import Using, deadline_in, read_sigmask, use_sigmask
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -61,11 +61,9 @@ async def _wait(task: Task, epfd: int, events: int, maxevents: int, deadline: in
         raise EINVAL
     if events > TASK_SIZE_MAX - maxevents * EPOLL_EVENT.size:
         raise EFAULT
-    epoll = task.fds.get(epfd)
-    if not isinstance(epoll, EpollFile):
-        raise EINVAL
-    epoll.get()
-    try:
+    with Using(task, epfd) as epoll:
+        if not isinstance(epoll, EpollFile):
+            raise EINVAL
         while True:
             reports = epoll.collect(min(maxevents, AT_ONCE))
             if reports:
@@ -74,13 +72,12 @@ async def _wait(task: Task, epfd: int, events: int, maxevents: int, deadline: in
             if deadline is not None and deadline <= now():
                 return 0
             epoll.watch()
-            await park(epoll.wait, deadline=deadline)
-    except Interrupted as interrupted:
-        if interrupted.reason is Reason.SIGNAL:  # never restarted, whatever the handler wants
-            raise EINTR from None
-        raise
-    finally:
-        epoll.put()
+            try:
+                await park(epoll.wait, deadline=deadline)
+            except Interrupted as interrupted:
+                if interrupted.reason is Reason.SIGNAL:  # never restarted, whatever the handler wants
+                    raise EINTR from None
+                raise
 
 
 async def epoll_wait(task: Task, epfd: Fd, events: Addr, maxevents: I32, timeout: I32) -> int:

@@ -51,6 +51,7 @@ from pysc.sentry.fs.permissions import owns
 from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.fs.tmpfs import TmpfsFile
 from pysc.sentry.syscalls.table import U32, U64, Fd
+from pysc.sentry.syscalls.waiting import Using
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -214,7 +215,11 @@ def _sealable(file: FileDescription) -> Contents:
 
 async def ioctl(task: Task, fd: Fd, request: U32, argument: U64) -> int:
     """ioctl(2): what holds for all files here, the rest is the file's."""
-    file = task.fds.get(fd)
+    with Using(task, fd) as file:
+        return await _ioctl(task, fd, file, request, argument)
+
+
+async def _ioctl(task: Task, fd: int, file: FileDescription, request: int, argument: int) -> int:
     if request in (FIOCLEX, FIONCLEX):
         task.fds.set_cloexec(fd, request == FIOCLEX)
         return 0
@@ -239,8 +244,4 @@ async def ioctl(task: Task, fd: Fd, request: U32, argument: U64) -> int:
         if request == FIGETBSZ:
             task.put(argument, _INT.pack(4096))
             return 0
-    file.get()
-    try:
-        return await file.ioctl(task, request, argument)
-    finally:
-        file.put()
+    return await file.ioctl(task, request, argument)

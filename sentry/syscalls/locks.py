@@ -24,6 +24,7 @@ from pysc.sentry.hostfds import duplicate
 from pysc.sentry.kernel.host_locks import END, HostLocks, length_of
 from pysc.sentry.kernel.locks import FileLocks, RecordLock
 from pysc.sentry.syscalls.table import U32, Fd
+from pysc.sentry.syscalls.waiting import Using
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.file import FileDescription
@@ -90,19 +91,15 @@ async def flock(task: Task, fd: Fd, operation: U32) -> None:
     operation &= ~LOCK_NB
     if operation not in (LOCK_SH, LOCK_EX, LOCK_UN):
         raise EINVAL
-    file = task.fds.get(fd)
-    locks = locks_of(file)
-    if locks is None:
-        return
-    if operation == LOCK_UN:
-        locks.unflock(file)
-        return
-    file.get()
-    try:
+    with Using(task, fd) as file:
+        locks = locks_of(file)
+        if locks is None:
+            return
+        if operation == LOCK_UN:
+            locks.unflock(file)
+            return
         async with _asking(file, locks):
             await locks.flock(file, operation == LOCK_EX, wait=wait)
-    finally:
-        file.put()
 
 
 async def record_lock(task: Task, file: FileDescription, command: int, address: int) -> int:

@@ -27,7 +27,7 @@ from pysc.sentry.kernel.scheduler import Interrupted, yield_now
 from pysc.sentry.kernel.signals import SigInfo, send_signal
 from pysc.sentry.syscalls.buffers import STEP, Range, gather, scatter, single, total, vector
 from pysc.sentry.syscalls.table import I32, I64, U32, U64, Addr, Fd, Size
-from pysc.sentry.syscalls.waiting import cut_short
+from pysc.sentry.syscalls.waiting import Using, cut_short
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.task import Task
@@ -59,7 +59,6 @@ async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: 
     if fills:
         _in_range(file, offset, size)
     done = 0
-    file.get()
     try:
         while True:
             step = min(size - done, STEP)
@@ -86,7 +85,6 @@ async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: 
     finally:
         if done:
             notify.used(file.path, notify.IN_ACCESS)
-        file.put()
 
 
 def _in_range(file: FileDescription, offset: int | None, size: int) -> None:
@@ -121,7 +119,6 @@ async def _written(task: Task, file: FileDescription, iov: int, iovcnt: int) -> 
 async def _write_each(task: Task, file: FileDescription, ranges: list[Range]) -> int:
     """Write each part by itself, empty ones, too, as Linux does where a file takes no iovec."""
     done = skipped = task.resume()
-    file.get()
     try:
         while ranges and total(ranges):
             part = ranges.pop(0)
@@ -134,8 +131,6 @@ async def _write_each(task: Task, file: FileDescription, ranges: list[Range]) ->
                 break
     except (LinuxError, Interrupted) as error:
         return cut_short(task, error, done)
-    finally:
-        file.put()
     return done
 
 
@@ -152,7 +147,6 @@ async def _write(
             return 0
         size = await _prepare_write(task, file, size, offset, append=append)
     done = task.resume()
-    file.get()
     try:
         while True:
             step = min(size - done, STEP)
@@ -173,7 +167,6 @@ async def _write(
     finally:
         if done:
             notify.used(file.path, notify.IN_MODIFY)
-        file.put()
 
 
 async def _prepare_write(task: Task, file: RegularFile, size: int, offset: int | None, *, append: bool) -> int:
@@ -199,18 +192,14 @@ def exceed(task: Task) -> NoReturn:
     raise EFBIG
 
 
-def _readable(task: Task, fd: int) -> FileDescription:
-    file = task.fds.get(fd)
+def _check_readable(file: FileDescription) -> None:
     if not file.readable:
         raise EBADF
-    return file
 
 
-def _writable(task: Task, fd: int) -> FileDescription:
-    file = task.fds.get(fd)
+def _check_writable(file: FileDescription) -> None:
     if not file.writable:
         raise EBADF
-    return file
 
 
 def has_positions(file: FileDescription) -> bool:
@@ -218,66 +207,78 @@ def has_positions(file: FileDescription) -> bool:
     return not isinstance(file, AnonymousFile) or isinstance(file, HostFile)
 
 
-def _placed(task: Task, fd: int) -> None:
+def _check_positions(file: FileDescription) -> None:
     """Refuse what has no positions, which Linux looks at before the access mode.  ESPIPE."""
-    if not has_positions(task.fds.get(fd)):
+    if not has_positions(file):
         raise ESPIPE
 
 
 async def read(task: Task, fd: Fd, buf: Addr, count: Size) -> int:
     """read(2)."""
-    return await _read(task, _readable(task, fd), single(buf, count), None)
+    with Using(task, fd) as file:
+        _check_readable(file)
+        return await _read(task, file, single(buf, count), None)
 
 
 async def write(task: Task, fd: Fd, buf: Addr, count: Size) -> int:
     """write(2)."""
-    return await _write(task, _writable(task, fd), single(buf, count), None)
+    with Using(task, fd) as file:
+        _check_writable(file)
+        return await _write(task, file, single(buf, count), None)
 
 
 async def pread64(task: Task, fd: Fd, buf: Addr, count: Size, offset: I64) -> int:
     """pread(2)."""
     if offset < 0:
         raise EINVAL
-    _placed(task, fd)
-    return await _read(task, _readable(task, fd), single(buf, count), offset)
+    with Using(task, fd) as file:
+        _check_positions(file)
+        _check_readable(file)
+        return await _read(task, file, single(buf, count), offset)
 
 
 async def pwrite64(task: Task, fd: Fd, buf: Addr, count: Size, offset: I64) -> int:
     """pwrite(2)."""
     if offset < 0:
         raise EINVAL
-    _placed(task, fd)
-    return await _write(task, _writable(task, fd), single(buf, count), offset)
+    with Using(task, fd) as file:
+        _check_positions(file)
+        _check_writable(file)
+        return await _write(task, file, single(buf, count), offset)
 
 
 async def readv(task: Task, fd: Fd, iov: Addr, iovcnt: Size) -> int:
     """readv(2)."""
-    file = _readable(task, fd)
-    return await _read_vector(task, file, await vector(task, iov, iovcnt), None)
+    with Using(task, fd) as file:
+        _check_readable(file)
+        return await _read_vector(task, file, await vector(task, iov, iovcnt), None)
 
 
 async def writev(task: Task, fd: Fd, iov: Addr, iovcnt: Size) -> int:
     """writev(2)."""
-    file = _writable(task, fd)
-    return await _write_vector(task, file, await _written(task, file, iov, iovcnt), None)
+    with Using(task, fd) as file:
+        _check_writable(file)
+        return await _write_vector(task, file, await _written(task, file, iov, iovcnt), None)
 
 
 async def preadv(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: U64, high: U64) -> int:
     """preadv(2); ``high`` means nothing on 64-bit machines."""
     if low >> 63:
         raise EINVAL
-    _placed(task, fd)
-    file = _readable(task, fd)
-    return await _read_vector(task, file, await vector(task, iov, iovcnt), low)
+    with Using(task, fd) as file:
+        _check_positions(file)
+        _check_readable(file)
+        return await _read_vector(task, file, await vector(task, iov, iovcnt), low)
 
 
 async def pwritev(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: U64, high: U64) -> int:
     """pwritev(2)."""
     if low >> 63:
         raise EINVAL
-    _placed(task, fd)
-    file = _writable(task, fd)
-    return await _write_vector(task, file, await _written(task, file, iov, iovcnt), low)
+    with Using(task, fd) as file:
+        _check_positions(file)
+        _check_writable(file)
+        return await _write_vector(task, file, await _written(task, file, iov, iovcnt), low)
 
 
 def _contradict(flags: int, ranges: list[Range]) -> bool:
@@ -291,15 +292,16 @@ async def preadv2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: U
         raise EOPNOTSUPP
     if low < -1:
         raise EINVAL
-    if low != -1:
-        _placed(task, fd)
-    file = _readable(task, fd)
-    if flags & RWF_NOWAIT and not isinstance(file, RegularFile) and file.queues() and not file.poll() & 1:
-        raise EAGAIN
-    ranges = await vector(task, iov, iovcnt)
-    if _contradict(flags, ranges):
-        raise EINVAL
-    return await _read_vector(task, file, ranges, None if low == -1 else low)
+    with Using(task, fd) as file:
+        if low != -1:
+            _check_positions(file)
+        _check_readable(file)
+        if flags & RWF_NOWAIT and not isinstance(file, RegularFile) and file.queues() and not file.poll() & 1:
+            raise EAGAIN
+        ranges = await vector(task, iov, iovcnt)
+        if _contradict(flags, ranges):
+            raise EINVAL
+        return await _read_vector(task, file, ranges, None if low == -1 else low)
 
 
 async def pwritev2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: U64, flags: I32) -> int:
@@ -308,17 +310,18 @@ async def pwritev2(task: Task, fd: Fd, iov: Addr, iovcnt: Size, low: I64, high: 
         raise EOPNOTSUPP
     if low < -1:
         raise EINVAL
-    if low != -1:
-        _placed(task, fd)
-    file = _writable(task, fd)
-    ranges = await _written(task, file, iov, iovcnt)
-    append = bool(flags & RWF_APPEND) if flags & (RWF_APPEND | RWF_NOAPPEND) else None
-    if _contradict(flags, ranges):
-        raise EINVAL
-    written = await _write_vector(task, file, ranges, None if low == -1 else low, append)
-    if flags & (RWF_DSYNC | RWF_SYNC):
-        await file.sync(not flags & RWF_SYNC)
-    return written
+    with Using(task, fd) as file:
+        if low != -1:
+            _check_positions(file)
+        _check_writable(file)
+        ranges = await _written(task, file, iov, iovcnt)
+        append = bool(flags & RWF_APPEND) if flags & (RWF_APPEND | RWF_NOAPPEND) else None
+        if _contradict(flags, ranges):
+            raise EINVAL
+        written = await _write_vector(task, file, ranges, None if low == -1 else low, append)
+        if flags & (RWF_DSYNC | RWF_SYNC):
+            await file.sync(not flags & RWF_SYNC)
+        return written
 
 
 async def lseek(task: Task, fd: Fd, offset: I64, whence: U32) -> int:

@@ -12,8 +12,10 @@ from pysc.sentry.net.socket import Socket
 from pysc.sentry.net.unix import UnixSocket
 from pysc.sentry.syscalls.descriptors import install, install_pair
 from pysc.sentry.syscalls.table import I32, U32, Addr, Fd
+from pysc.sentry.syscalls.waiting import Using
 
 if TYPE_CHECKING:
+    from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.kernel.task import Task
 
 _TYPE_FLAGS: Final = abi.SOCK_NONBLOCK | abi.SOCK_CLOEXEC
@@ -21,10 +23,26 @@ _TYPE_FLAGS: Final = abi.SOCK_NONBLOCK | abi.SOCK_CLOEXEC
 
 def socket_of(task: Task, fd: int) -> Socket:
     """Return the socket of a descriptor (borrowed).  EBADF, ENOTSOCK."""
-    file = task.fds.get(fd)
+    return _socket(task.fds.get(fd))
+
+
+def _socket(file: FileDescription) -> Socket:
     if not isinstance(file, Socket):
         raise ENOTSOCK
     return file
+
+
+class UsingSocket(Using):
+    """The socket of a descriptor while a call uses it.  EBADF, ENOTSOCK."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> Socket:
+        try:
+            return _socket(self.file)
+        except ENOTSOCK as error:
+            self.__exit__(None, error, None)
+            raise
 
 
 def _split_type(kind: int) -> tuple[int, int]:
@@ -72,22 +90,14 @@ async def write_address(task: Task, value: bytes, address: int, length_at: int) 
 
 async def bind(task: Task, fd: Fd, address: Addr, length: I32) -> None:
     """bind(2)."""
-    sock = socket_of(task, fd)
-    sock.get()
-    try:
+    with UsingSocket(task, fd) as sock:
         await sock.bind(task, await read_address(task, address, length))
-    finally:
-        sock.put()
 
 
 async def connect(task: Task, fd: Fd, address: Addr, length: I32) -> None:
     """connect(2)."""
-    sock = socket_of(task, fd)
-    sock.get()
-    try:
+    with UsingSocket(task, fd) as sock:
         await sock.connect(task, await read_address(task, address, length))
-    finally:
-        sock.put()
 
 
 def listen(task: Task, fd: Fd, backlog: I32) -> None:
@@ -99,12 +109,8 @@ async def accept4(task: Task, fd: Fd, address: Addr, length: Addr, flags: U32) -
     """accept4(2)."""
     if flags & ~_TYPE_FLAGS:
         raise EINVAL
-    sock = socket_of(task, fd)
-    sock.get()
-    try:
+    with UsingSocket(task, fd) as sock:
         accepted = await sock.accept(task, flags & O_NONBLOCK)
-    finally:
-        sock.put()
     try:
         if address:
             await write_address(task, accepted.peer_name(), address, length)

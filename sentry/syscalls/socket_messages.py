@@ -12,7 +12,7 @@ from pysc.sentry.net.control import build_control, parse_control
 from pysc.sentry.net.message import Message, Received
 from pysc.sentry.net.socket import Socket
 from pysc.sentry.syscalls.buffers import Range, gather, scatter, single, total, vector
-from pysc.sentry.syscalls.socket import read_address, socket_of, write_address
+from pysc.sentry.syscalls.socket import UsingSocket, read_address, write_address
 from pysc.sentry.syscalls.table import U32, Addr, Fd, Size
 from pysc.sentry.syscalls.waiting import cut_short, timespec_ns
 
@@ -64,13 +64,9 @@ def _drop(message: Message) -> None:
 
 async def sendto(task: Task, fd: Fd, buf: Addr, count: Size, flags: U32, address: Addr, length: U32) -> int:
     """sendto(2)."""
-    sock = socket_of(task, fd)
-    sock.get()
-    try:
+    with UsingSocket(task, fd) as sock:
         name = await read_address(task, address, length) if address else None
         return await _send(task, sock, single(buf, count), Message(b"", name or None), flags)
-    finally:
-        sock.put()
 
 
 async def _send_header(task: Task, sock: Socket, header: int, flags: int) -> int:
@@ -92,20 +88,14 @@ async def _send_header(task: Task, sock: Socket, header: int, flags: int) -> int
 
 async def sendmsg(task: Task, fd: Fd, header: Addr, flags: U32) -> int:
     """sendmsg(2)."""
-    sock = socket_of(task, fd)
-    sock.get()
-    try:
+    with UsingSocket(task, fd) as sock:
         return await _send_header(task, sock, header, flags)
-    finally:
-        sock.put()
 
 
 async def sendmmsg(task: Task, fd: Fd, headers: Addr, count: U32, flags: U32) -> int:
     """sendmmsg(2): how many messages were sent; an error of a later one is told by the next call."""
-    sock = socket_of(task, fd)
-    sock.get()
-    done = _resume_messages(task)
-    try:
+    with UsingSocket(task, fd) as sock:
+        done = _resume_messages(task)
         while done < min(count, abi.UIO_MAXIOV):
             at = headers + done * abi.MMSGHDR_SIZE
             try:
@@ -115,8 +105,6 @@ async def sendmmsg(task: Task, fd: Fd, headers: Addr, count: U32, flags: U32) ->
                 return _cut_short(task, error, done)
             done = _next_message(task, done)
         return done
-    finally:
-        sock.put()
 
 
 def _resume_messages(task: Task) -> int:
@@ -143,13 +131,9 @@ def _cut_short(task: Task, error: LinuxError | Interrupted, done: int) -> int:
 
 async def recvfrom(task: Task, fd: Fd, buf: Addr, count: Size, flags: U32, address: Addr, length: Addr) -> int:
     """recvfrom(2)."""
-    sock = socket_of(task, fd)
-    sock.get()
-    try:
+    with UsingSocket(task, fd) as sock:
         ranges = single(buf, count)
         received = await sock.receive(task, min(total(ranges), RECEIVE_MAX), flags & _RECEIVE_FLAGS)
-    finally:
-        sock.put()
     received.drop_files()
     await scatter(task, ranges, 0, received.data, last=not address)
     if address:
@@ -200,28 +184,22 @@ async def _receive_header(task: Task, sock: Socket, header: int, flags: int) -> 
 
 async def recvmsg(task: Task, fd: Fd, header: Addr, flags: U32) -> int:
     """recvmsg(2)."""
-    sock = socket_of(task, fd)
-    sock.get()
-    try:
+    with UsingSocket(task, fd) as sock:
         return await _receive_header(task, sock, header, flags)
-    finally:
-        sock.put()
 
 
 async def recvmmsg(task: Task, fd: Fd, headers: Addr, count: U32, flags: U32, timeout: Addr) -> int:
     """recvmmsg(2): the timeout is looked at between messages only, as in Linux."""
-    sock = socket_of(task, fd)
-    deadline = None
-    if timeout:
-        record = task.recorded()
-        if record.until is None:
-            record.until = now() + timespec_ns(await task.copy_in(timeout, TIMESPEC.size))
-        deadline = record.until
-    sock.get()
-    done = _resume_messages(task)
-    if done and flags & abi.MSG_WAITFORONE:
-        flags |= abi.MSG_DONTWAIT
-    try:
+    with UsingSocket(task, fd) as sock:
+        deadline = None
+        if timeout:
+            record = task.recorded()
+            if record.until is None:
+                record.until = now() + timespec_ns(await task.copy_in(timeout, TIMESPEC.size))
+            deadline = record.until
+        done = _resume_messages(task)
+        if done and flags & abi.MSG_WAITFORONE:
+            flags |= abi.MSG_DONTWAIT
         while done < min(count, abi.UIO_MAXIOV):
             at = headers + done * abi.MMSGHDR_SIZE
             try:
@@ -239,5 +217,3 @@ async def recvmmsg(task: Task, fd: Fd, headers: Addr, count: U32, flags: U32, ti
             left = max(0, deadline - now())
             await task.copy_out(timeout, TIMESPEC.pack(*divmod(left, SECOND)))
         return done
-    finally:
-        sock.put()

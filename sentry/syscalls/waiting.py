@@ -6,11 +6,12 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.clock import SECOND, TIMESPEC
-from pysc.cabi.linux.errors import EINVAL, LinuxError
+from pysc.cabi.linux.errors import EBADF, EINVAL, LinuxError
 from pysc.sentry.kernel.scheduler import Interrupted, Reason
 from pysc.sentry.kernel.signals import set_temporary_mask
 
 if TYPE_CHECKING:
+    from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.kernel.task import Task
 
 TIMEVAL: Final = Struct("<qq")
@@ -54,6 +55,73 @@ def use_sigmask(task: Task, mask: int | None) -> None:
     """Block ``mask``, if there is one, until the call in progress ends, or its signal handler has returned."""
     if mask is not None:
         set_temporary_mask(task, mask)
+
+
+def _take(task: Task, fd: int) -> FileDescription:
+    """Return what a descriptor stands for, with a reference: as it did when the call was begun.  EBADF."""
+    record = task.record
+    file = None if record is None else record.files.pop(fd, None)
+    if file is None:
+        file = task.fds.get(fd)
+        file.get()
+    return file
+
+
+def _give_back(task: Task, fd: int, file: FileDescription, error: BaseException | None) -> None:
+    """Give a reference up, or, if a freeze ends the call, keep it for when it is begun again."""
+    if isinstance(error, Interrupted) and error.reason is Reason.FREEZE:
+        files = task.recorded().files
+        if fd not in files:
+            files[fd] = file
+            return
+    file.put()
+
+
+class Using:
+    """What a descriptor stands for while a call uses it, whoever closes the number meanwhile (fdget, fdput).  EBADF.
+
+    If the call is frozen and begun again it is the same, whatever the number means by then.
+    """
+
+    __slots__ = ("_fd", "_task", "file")
+
+    def __init__(self, task: Task, fd: int) -> None:
+        self._task = task
+        self._fd = fd
+        self.file = _take(task, fd)
+
+    def __enter__(self) -> FileDescription:
+        return self.file
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        _give_back(self._task, self._fd, self.file, error)
+
+
+class UsingMany:
+    """As :class:`Using`, of any number of descriptors."""
+
+    __slots__ = ("_files", "_task")
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._files: dict[int, FileDescription] = {}
+
+    def take_if_open(self, fd: int) -> FileDescription | None:
+        """Return what a number stands for until the end of the block; None: nothing."""
+        file = self._files.get(fd)
+        if file is None:
+            try:
+                file = self._files[fd] = _take(self._task, fd)
+            except EBADF:
+                pass
+        return file
+
+    def __enter__(self) -> UsingMany:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        for fd, file in self._files.items():
+            _give_back(self._task, fd, file, error)
 
 
 def cut_short(task: Task, error: LinuxError | Interrupted, done: int) -> int:

@@ -301,7 +301,7 @@ make_call(void (*take_events)(const struct pysc_event *events, int64_t n))
     __atomic_store_n(&slot->turn, PYSC_TURN_SENTRY, __ATOMIC_SEQ_CST);
     pysc_space_channel(engine, 0)->pending[0] = next() % 8 ? 1 : next() | 1;
     CHECK(send(ends.guest_socket, &one, 8, MSG_DONTWAIT) == 8 || errno == EAGAIN);
-    for (int i = 0; i < 3 && slot->turn != PYSC_TURN_GUEST; i++) { /* what has happened before is told first */
+    for (int i = 0; i < 4 && slot->turn != PYSC_TURN_GUEST; i++) { /* what has happened before is told first */
         int64_t n = pysc_wait(engine, 0, events, 64);
 
         CHECK(n >= 0);

@@ -15,7 +15,10 @@ import pytest
 
 from pysc.cabi import objects
 from pysc.cabi._dispatch import lib
+from pysc.cabi.linux.signals import SIGKILL
+from pysc.sentry.kernel.delivery import return_to_guest
 from pysc.sentry.kernel.kernel import Kernel
+from pysc.sentry.kernel.task import Return
 from pysc.sentry.platform.interface import Event, Kind
 from pysc.sentry.platform.systrap import Systrap
 from tests.integration.kernel import harness
@@ -23,7 +26,7 @@ from tests.integration.kernel import harness
 LSEEK, DUP, FCNTL, READ, PREAD, WRITE, PWRITE, CLOSE = 8, 32, 72, 0, 17, 1, 18, 3
 READV, WRITEV, PREADV, PWRITEV, PREADV2, PWRITEV2 = 19, 20, 295, 296, 327, 328
 SIGPROCMASK, SIGACTION, MMAP, BRK, NEWFSTATAT = 14, 13, 9, 12, 262
-OPENAT, FDATASYNC = 257, 75
+OPENAT, FDATASYNC, KILL = 257, 75, 62
 GETCWD, GETRANDOM, PRLIMIT = 79, 318, 302
 POLL, SELECT, PSELECT6, PPOLL, EPOLL_WAIT, EPOLL_PWAIT = 7, 23, 270, 271, 232, 281
 
@@ -74,7 +77,12 @@ def test_ordinary_calls_do_not_reach_python(program: Path, monkeypatch: pytest.M
         assert left[nr] <= share * all_calls[nr], (nr, left[nr], all_calls[nr])
 
 
-def test_structures_go_with_their_faces(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["ordinary", "closewait"])
+def test_structures_go_with_their_faces(
+    name: str, outside: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = outside(name)
+
     def count() -> list[int]:
         gc.collect()  # the kernel of a run is a circle
         return [objects.count(kind) for kind in (objects.TABLE, objects.PIPE, objects.COUNTER, objects.FILE)]
@@ -82,6 +90,28 @@ def test_structures_go_with_their_faces(program: Path, monkeypatch: pytest.Monke
     before = count()
     run(program, monkeypatch, fastpath=True)
     assert count() == before
+
+
+def test_who_is_killed_by_the_host_gives_up_what_it_waits_with(
+    outside: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = harness.on_event
+    killed = 0
+
+    def kill(kernel: Kernel, event: Event) -> None:
+        nonlocal killed
+        if event.kind is Kind.SYSCALL and event.nr == KILL and event.args[1] == SIGKILL:
+            os.kill(kernel.groups[event.args[0]].leader.memory.space.host_pid, SIGKILL)
+            killed += 1
+            return_to_guest(event.thread.owner, Return(event.nr, event.args, 0))
+        else:
+            handle(kernel, event)
+
+    program = outside("closewait")
+    expected, _ = run(program, monkeypatch, fastpath=True)
+    monkeypatch.setattr(harness, "on_event", kill)
+    assert run(program, monkeypatch, fastpath=True)[0] == expected
+    assert killed
 
 
 def test_large_reads_do_not_reach_python(outside: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from pysc.cabi.linux.errors import EAGAIN, EINTR, EINVAL, ENOMEM, EPERM, ESRCH
+from pysc.cabi.linux.errors import EAGAIN, EBADF, EINTR, EINVAL, ENOMEM, EPERM, ESRCH
 from pysc.cabi.linux.signals import (
     SA_NODEFER,
     SA_ONSTACK,
@@ -21,10 +21,12 @@ from pysc.cabi.linux.signals import (
     SIG_UNBLOCK,
     SIGACTION,
     SIGCHLD,
+    SIGCONT,
     SIGHUP,
     SIGINT,
     SIGKILL,
     SIGSEGV,
+    SIGSTOP,
     SIGTERM,
     SIGTSTP,
     SIGUSR1,
@@ -32,8 +34,10 @@ from pysc.cabi.linux.signals import (
     STACK_T,
     sigmask,
 )
+from pysc.sentry.fs.pipe import PipeFile
 from pysc.sentry.kernel.credentials import Credentials
 from pysc.sentry.kernel.delivery import freeze, thaw
+from pysc.sentry.kernel.jobs import begin_stop
 from pysc.sentry.kernel.signals import SigInfo, send_signal
 from pysc.sentry.kernel.task import Task
 from pysc.sentry.platform.interface import Kind
@@ -225,13 +229,68 @@ def test_a_signal_after_a_freeze_ends_a_call_that_is_half_done(world: World, chi
 def test_what_was_moved_is_told_though_the_call_cannot_go_on_after_a_freeze(world: World, child: Task) -> None:
     assert world.call(child, "pipe", BASE) == 0
     _reader, writer = struct.unpack("<ii", world.read(child, 0, 8))
-    world.begin(child, "write", writer, BASE, 100_000)
+    world.write(child, 64, struct.pack("<QQ", BASE, 100_000))
+    world.begin(child, "writev", writer, BASE + 64, 1)
     freeze(world.kernel)
     world.settle()
-    child.fds.close(child, writer)  # as another thread does: a call in progress would go on
+    world.write(child, 64, struct.pack("<QQ", BASE, 1 << 63))  # as another thread does, too late: EINVAL
     thaw(world.kernel)
     world.settle()
     assert world.result(child) == 65536
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["closed", "replaced"])
+def test_a_call_keeps_its_file_across_a_freeze(world: World, child: Task, other: bool) -> None:
+    assert world.call(child, "pipe", BASE) == 0
+    reader, writer = struct.unpack("<ii", world.read(child, 0, 8))
+    end = child.fds.get(reader)
+    world.begin(child, "write", writer, BASE, 100_000)
+    freeze(world.kernel)
+    world.settle()
+    child.fds.close(child, writer)  # as another thread does
+    if other:
+        child.fds.install(end, 1024)
+    thaw(world.kernel)
+    world.settle()
+    assert isinstance(end, PipeFile)
+    assert end.pipe.writers == 1
+    assert len(end.pipe.take(65536)) == 65536
+    world.settle()
+    assert world.result(child) == 100_000
+    assert end.pipe.writers == 0
+
+
+def test_a_stop_ends_a_call_that_is_frozen(world: World, child: Task) -> None:
+    assert world.call(child, "pipe", BASE) == 0
+    reader, writer = struct.unpack("<ii", world.read(child, 0, 8))
+    file = child.fds.get(writer)
+    assert isinstance(file, PipeFile)
+    world.begin(child, "read", reader, BASE, 1)
+    freeze(world.kernel)
+    world.settle()
+    child.fds.close(child, reader)
+    begin_stop(child.group, SIGSTOP)  # as another thread does that takes the signal
+    world.settle()
+    assert file.pipe.readers == 0
+    thaw(world.kernel)
+    send_signal(child, SigInfo.kernel(SIGCONT))
+    world.settle()
+    assert world.result(child) == -EBADF.errno
+
+
+def test_a_task_that_ends_while_frozen_gives_up_its_files(world: World, child: Task) -> None:
+    assert world.call(child, "pipe", BASE) == 0
+    reader, writer = struct.unpack("<ii", world.read(child, 0, 8))
+    file = child.fds.get(writer)
+    assert isinstance(file, PipeFile)
+    world.begin(child, "read", reader, BASE, 1)
+    freeze(world.kernel)
+    world.settle()
+    child.fds.close(child, reader)
+    assert file.pipe.readers == 1
+    send_signal(child, SigInfo.kernel(SIGKILL))
+    world.settle()
+    assert file.pipe.readers == 0
 
 
 def test_a_freeze_lets_no_signal_through_that_a_call_blocks(world: World, child: Task) -> None:
