@@ -12,7 +12,15 @@ from pysc.cabi.linux.poll import POLLFD, POLLNVAL, SELECT_EX, SELECT_IN, SELECT_
 from pysc.cabi.linux.resource import RLIMIT_NOFILE
 from pysc.sentry.kernel.scheduler import Interrupted, Reason, WaitQueue, now, park, yield_now
 from pysc.sentry.syscalls.table import I32, U32, Addr, Restart, Size, restarts
-from pysc.sentry.syscalls.waiting import TIMEVAL, deadline_in, read_sigmask, timespec_ns, timeval_ns, use_sigmask
+from pysc.sentry.syscalls.waiting import (
+    TIMEVAL,
+    UsingMany,
+    deadline_in,
+    read_sigmask,
+    timespec_ns,
+    timeval_ns,
+    use_sigmask,
+)
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.file import FileDescription
@@ -22,37 +30,52 @@ _SELECT: Final = (SELECT_IN, SELECT_OUT, SELECT_EX)
 YIELD_EVERY: Final = 256
 SIGSET_ARGUMENT: Final = Struct("<QQ")
 
-Watched = list[tuple["FileDescription | None", int]]
-"""Descriptions (None: a bad descriptor) and the events asked for."""
+Asked = list[tuple[int, int]]
+"""Descriptors and the events asked for."""
 
 
-async def wait_ready(watched: Watched, deadline: int | None, unasked: int = UNASKED) -> list[int]:
-    """Wait until one of ``watched`` is ready or the deadline has passed; return the events of each.
+async def _wait_ready(task: Task, asked: Asked, deadline: int | None, unasked: int = UNASKED) -> list[int]:
+    """Wait until one of ``asked`` is ready or the deadline has passed; return the events of each.
 
-    ``unasked`` events count for every description.  All are kept alive meanwhile: another thread may close them.
+    ``unasked`` events count for every description.  What the numbers stand for at first is held, and is what wakes;
+    further looks are at what they stand for by then, as in Linux.
     """
-    files = [file for file, _ in watched if file is not None]
-    for file in files:
-        file.get()
-    try:
-        interest = unasked
-        for _, events in watched:
-            interest |= events
+    interest = unasked
+    for _, events in asked:
+        interest |= events
+    begun_again = task.record is not None and bool(task.record.files)
+    with UsingMany(task) as using:
+        found = {fd: using.take_if_open(fd) for fd, _ in asked}
+        files = [file for file in found.values() if file is not None]
+        known = None if begun_again else found
         while True:
-            results = []
-            for index, (watch, events) in enumerate(watched):
-                results.append(POLLNVAL if watch is None else watch.poll() & (events | unasked))
-                if index % YIELD_EVERY == YIELD_EVERY - 1:
-                    await yield_now()
-            if any(results) or (deadline is not None and deadline <= now()):
-                return results
+            over = deadline is not None and deadline <= now()
+            if over or not begun_again or any(file.poll() & interest for file in files):
+                results = await _look(task, asked, unasked, known)
+                if over or any(results):
+                    return results
+            known, begun_again = None, False
             queues: dict[WaitQueue, None] = {}
             for file in files:
                 queues.update(dict.fromkeys(file.queues()))
             await park(*queues, deadline=deadline, events=interest)
-    finally:
-        for file in files:
-            file.put()
+
+
+async def _look(task: Task, asked: Asked, unasked: int, known: dict[int, FileDescription | None] | None) -> list[int]:
+    """Return the events that there are now; ``known`` is what the numbers stand for, where that is known."""
+    results = []
+    for index, (fd, events) in enumerate(asked):
+        if known is not None:
+            file = known[fd]
+        else:
+            try:
+                file = task.fds.get(fd)
+            except EBADF:
+                file = None
+        results.append(POLLNVAL if file is None else file.poll() & (events | unasked))
+        if index % YIELD_EVERY == YIELD_EVERY - 1:
+            await yield_now()
+    return results
 
 
 # poll
@@ -63,20 +86,9 @@ async def _poll(task: Task, fds: int, nfds: int, deadline: int | None) -> int:
         raise EINVAL
     data = await task.copy_in(fds, nfds * POLLFD.size) if nfds else b""
     requests = list(POLLFD.iter_unpack(data))
-    watched: Watched = []
-    positions = []
-    for position, (fd, events, _) in enumerate(requests):
-        if fd < 0:
-            continue
-        try:
-            file = task.fds.get(fd)
-        except EBADF:
-            file = None
-        watched.append((file, events & 0xFFFF))
-        positions.append(position)
-    results = [0] * len(requests)
-    for position, revents in zip(positions, await wait_ready(watched, deadline), strict=True):
-        results[position] = revents
+    asked = [(fd, events & 0xFFFF) for fd, events, _ in requests if fd >= 0]
+    found = iter(await _wait_ready(task, asked, deadline))
+    results = [next(found) if fd >= 0 else 0 for fd, _, _ in requests]
     if data:
         packed = b"".join(
             POLLFD.pack(fd, events, revents) for (fd, events, _), revents in zip(requests, results, strict=True)
@@ -129,7 +141,8 @@ def _members(data: bytes) -> list[int]:
 async def _select(task: Task, nfds: int, sets: tuple[int, int, int], deadline: int | None) -> int:
     if nfds < 0:
         raise EINVAL
-    highest = max(task.fds, default=-1) + 1
+    held = () if task.record is None else task.record.files
+    highest = max((*task.fds, *held), default=-1) + 1
     # Linux looks at no more than its table holds, which has 64 places at least.
     nfds = min(nfds, max(64, -(-highest // 64) * 64))
     size = -(-nfds // 64) * 8
@@ -141,9 +154,10 @@ async def _select(task: Task, nfds: int, sets: tuple[int, int, int], deadline: i
         for fd in wanted[-1]:
             asked[fd] = asked.get(fd, 0) | events
     numbers = sorted(asked)
-    files = map(task.fds.get_raw, numbers)
-    watched: Watched = [(None if file.is_place else file, asked[fd]) for fd, file in zip(numbers, files, strict=True)]
-    results = dict(zip(numbers, await wait_ready(watched, deadline, 0), strict=True))
+    for fd in numbers:
+        if fd not in held:
+            task.fds.get_raw(fd)  # EBADF
+    results = dict(zip(numbers, await _wait_ready(task, [(fd, asked[fd]) for fd in numbers], deadline, 0), strict=True))
     count = 0
     for address, events, members in zip(sets, _SELECT, wanted, strict=True):
         if not address or not size:

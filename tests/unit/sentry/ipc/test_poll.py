@@ -10,7 +10,7 @@ from pysc.cabi.linux.clock import TIMESPEC
 from pysc.cabi.linux.errors import EBADF, EINVAL
 from pysc.cabi.linux.poll import POLLFD, POLLHUP, POLLIN, POLLNVAL, POLLOUT
 from pysc.sentry.fs.pipe import PipeFile, make_pipe
-from pysc.sentry.kernel.scheduler import Interrupted
+from pysc.sentry.kernel.scheduler import Interrupted, Reason
 from pysc.sentry.syscalls import poll as calls
 from pysc.sentry.syscalls.waiting import TIMEVAL
 from tests.unit.sentry.ipc.helpers import FakeTask, Runner
@@ -60,6 +60,27 @@ def test_poll_is_told_of_a_hangup_unasked() -> None:
     run.settle()
     assert waiting.result() == 1
     assert revents(task, 1) == [POLLHUP]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["frozen", "thawed"])
+def test_a_poll_that_is_begun_again_after_a_freeze_sees_what_wakes_it(late: bool) -> None:
+    """A number that was closed is told of when there is something of what it stood for, as without a freeze."""
+    run, task, reader, writer = setup()
+    fds(task, (0, POLLIN))
+    waiting = run.start(calls.poll(task, A, 1, -1))
+    run.interrupt(waiting, Reason.FREEZE)
+    task.fds.close(task, 0)
+    if not late:
+        run.run(writer.write(b"x"))
+    again = run.start(calls.poll(task, A, 1, -1))
+    if late:
+        assert not again.done
+        assert reader.references == 1
+        run.run(writer.write(b"x"))
+        run.settle()
+    assert again.result() == 1
+    assert revents(task, 1) == [POLLNVAL]
+    assert reader.references == 0
 
 
 def test_poll_times_out() -> None:
