@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pysc.cabi import objects
 from pysc.cabi._dispatch import ffi, lib
-from pysc.cabi.linux.errors import EAGAIN, EBUSY, EINVAL, ENOTTY, ENXIO, EPERM, EPIPE
+from pysc.cabi.linux.errors import EAGAIN, EBUSY, EINVAL, ENOMEM, ENOTTY, ENXIO, EPERM, EPIPE
 from pysc.cabi.linux.fcntl import O_ACCMODE, O_DIRECT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY
 from pysc.cabi.linux.mount import PIPEFS_MAGIC
 from pysc.cabi.linux.poll import IN, OUT, POLLERR, POLLHUP
@@ -29,6 +29,8 @@ DEFAULT_CAPACITY: Final = 65536
 MAX_CAPACITY: Final = 1 << 20
 """fs.pipe-max-size, for those without CAP_SYS_RESOURCE."""
 HARD_MAX_CAPACITY: Final = 1 << 31
+ALLOCATED_MAX: Final = 1 << 28
+"""The array of a larger one's pages is more than Linux gets in one piece."""
 
 ENDS: Final = IN | OUT | POLLERR | POLLHUP
 
@@ -240,12 +242,17 @@ class Pipe:
             self.write_poll.wake_all(ENDS)
 
     def resize(self, size: int, privileged: bool) -> int:
-        """F_SETPIPE_SZ: round up to a power of two of pages.  EINVAL, EPERM (over the limit), EBUSY (holds more)."""
+        """F_SETPIPE_SZ: round up to a power of two of pages.
+
+        EINVAL; EPERM: over the limit; ENOMEM; EBUSY: it holds more.
+        """
         if size > HARD_MAX_CAPACITY or size < 0:
             raise EINVAL
         capacity = max(PIPE_BUF, 1 << max(0, size - 1).bit_length())
         if capacity > MAX_CAPACITY and capacity > self.capacity and not privileged:
             raise EPERM
+        if capacity > ALLOCATED_MAX:
+            raise ENOMEM
         if len(self) > capacity:
             raise EBUSY
         self._c.capacity = capacity

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pysc.cabi.linux.errors import EAGAIN, EBUSY, ENXIO, EPERM, EPIPE
+from pysc.cabi.linux.errors import EAGAIN, EBUSY, EINVAL, ENOMEM, ENXIO, EPERM, EPIPE
 from pysc.cabi.linux.fcntl import O_DIRECT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY
 from pysc.cabi.linux.poll import POLLERR, POLLHUP, POLLIN, POLLOUT
 from pysc.sentry.fs.pipe import Pipe, PipeFile, make_pipe, open_fifo
@@ -115,7 +115,15 @@ def test_resize() -> None:
         reader.pipe.resize(1, False)
     with pytest.raises(EPERM):
         reader.pipe.resize((1 << 20) + 1, False)
+    with pytest.raises(EPERM):
+        reader.pipe.resize(1 << 31, False)
     assert reader.pipe.resize((1 << 20) + 1, True) == 1 << 21
+    assert reader.pipe.resize(1 << 28, True) == 1 << 28
+    for size in ((1 << 28) + 1, 1 << 31):
+        with pytest.raises(ENOMEM):
+            reader.pipe.resize(size, True)
+    with pytest.raises(EINVAL):
+        reader.pipe.resize((1 << 31) + 1, True)
 
 
 def test_fifo_rendezvous() -> None:
