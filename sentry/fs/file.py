@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pysc.sentry.fs.inode import Attributes
     from pysc.sentry.fs.path import Path
     from pysc.sentry.kernel.fd_table import FDTable
+    from pysc.sentry.kernel.locks import FileLocks
     from pysc.sentry.kernel.task import Task
 
 
@@ -160,9 +161,15 @@ class FileDescription:
         """A descriptor of ``task``'s table was closed: so end the POSIX locks that were taken through the table."""
         self._release_locks(task.fds)
 
+    @property
+    def locks(self) -> FileLocks | None:
+        """Those of its inode, if there ever were any."""
+        return None if self.path is None else self.path.inode.locks
+
     def _release_locks(self, owner: FileDescription | FDTable) -> None:
-        if self.path is not None and self.path.inode.locks is not None:
-            self.path.inode.locks.release_owner(owner)
+        locks = self.locks
+        if locks is not None:
+            locks.release_owner(owner)
 
     # Modes
     @property

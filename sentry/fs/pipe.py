@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.fs.inode import Attributes, Owner
     from pysc.sentry.fs.path import Path
+    from pysc.sentry.kernel.locks import FileLocks
     from pysc.sentry.kernel.task import Task
 
 PIPE_BUF: Final = 4096
@@ -52,6 +53,7 @@ class Pipe:
         "_packets",
         "index",
         "ino",
+        "locks",
         "open_wait",
         "read_poll",
         "read_wait",
@@ -75,6 +77,8 @@ class Pipe:
         self.read_poll = WaitQueue()
         self.write_poll = WaitQueue()
         self.open_wait = WaitQueue()
+        self.locks: FileLocks | None = None
+        """Of a pipe without a name, what its descriptions have locked (flock(2), F_OFD_SETLK)."""
 
     def __del__(self, free: Callable[[int], None] = objects.free_pipe) -> None:
         if hasattr(self, "index"):  # not if there was none left
@@ -293,6 +297,10 @@ class PipeFile(AnonymousFile):
         pipe.opened(self.readable, self.writable)
         self._c.flushes = path is not None
         self.serve(lib.PYSC_FILE_PIPE, pipe.index, pipe.generation)
+
+    @property
+    def locks(self) -> FileLocks | None:
+        return self.pipe.locks if self.path is None else super().locks
 
     def release(self) -> None:
         self.pipe.closed(self.readable, self.writable)

@@ -301,6 +301,7 @@ CLASSES: Final = {
         "_packets": "collections.deque[fs.pipe.Segment]",
         "index": "int",
         "ino": "int",
+        "locks": "kernel.locks.FileLocks | None",
         "open_wait": "kernel.scheduler.WaitQueue",
         "read_poll": "kernel.scheduler.WaitQueue",
         "read_wait": "kernel.scheduler.WaitQueue",

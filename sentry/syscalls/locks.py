@@ -20,6 +20,7 @@ from pysc.cabi.linux.fcntl import (
 )
 from pysc.sentry.fs import special
 from pysc.sentry.fs.hostregular import HostRegular
+from pysc.sentry.fs.pipe import PipeFile
 from pysc.sentry.hostfds import duplicate
 from pysc.sentry.kernel.host_locks import END, HostLocks, length_of
 from pysc.sentry.kernel.locks import FileLocks, RecordLock
@@ -41,8 +42,12 @@ LOCK_MAND: Final = 32
 def locks_of(file: FileDescription) -> FileLocks | None:
     """Return the locks of a file's inode.
 
-    None for what has no place in a file system: but for the other end of a pipe nobody else could lock it.
+    None for what has no place in a file system: nobody else could lock it, but for the other end of a pipe.
     """
+    if isinstance(file, PipeFile) and file.path is None:
+        pipe = file.pipe
+        pipe.locks = pipe.locks or FileLocks()
+        return pipe.locks
     if file.path is None:
         return None
     inode = file.path.inode
@@ -110,7 +115,8 @@ async def record_lock(task: Task, file: FileDescription, command: int, address: 
         raise EINVAL
     first, last = await _range(file, whence, start, length)
     owner = file if of_description else task.fds
-    locks = locks_of(file) or FileLocks()
+    # Those of a process end when it closes any descriptor of the file.  Fast paths close those of pipes: none is kept.
+    locks = (locks_of(file) if of_description or file.path is not None else None) or FileLocks()
     wanted = RecordLock(owner.lock_owner, -1 if of_description else task.group.tgid, kind == F_WRLCK, first, last)
     if command in (F_GETLK, F_OFD_GETLK):
         if kind == F_UNLCK and of_description:

@@ -132,5 +132,18 @@ int main(void)
     TRY(lock(other, F_SETLK, 9, 0, 1));
     TRY(lock(other, F_SETLK, F_WRLCK, -5, 1));
     of_descriptions();
+    int ends[2], same;
+    char name[64];
+    CHECK(pipe(ends) == 0 && snprintf(name, sizeof name, "/proc/self/fd/%d", ends[0]) > 0);
+    TRY(flock(ends[0], LOCK_EX | LOCK_NB)); /* both ends are of one inode */
+    TRY(flock(ends[1], LOCK_SH | LOCK_NB));
+    CHECK((same = open(name, O_RDWR)) >= 0);
+    TRY(flock(same, LOCK_SH | LOCK_NB));
+    TRY(lock(ends[1], F_OFD_SETLK, F_WRLCK, 0, 10));
+    TRY(lock(same, F_OFD_SETLK, F_RDLCK, 5, 10));
+    TRY(lock(same, F_OFD_SETLK, F_RDLCK, 10, 10));
+    close(ends[0]), close(ends[1]);
+    TRY(flock(same, LOCK_EX | LOCK_NB));
+    TRY(lock(same, F_OFD_SETLK, F_RDLCK, 5, 10));
     return done();
 }
