@@ -95,6 +95,15 @@ async def make_directory(task: Task, dirfd: int, path: bytes, mode: int) -> Path
     return Path(last.mount, dentry)
 
 
+async def check_node(task: Task, dirfd: int, path: bytes) -> None:
+    """Fail as :func:`make_node` does where nothing can be made."""
+    last = await resolve_parent(task, dirfd, path)
+    if not last.ordinary:
+        raise EEXIST
+    async with last.dentry.inode.mutex:
+        await _check_new(task, last)
+
+
 async def make_node(task: Task, dirfd: int, path: bytes, mode: int, rdev: int) -> Path:
     """mknodat(2), and what bind(2) of a socket makes."""
     kind = mode & S_IFMT or S_IFREG

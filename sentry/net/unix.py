@@ -77,10 +77,7 @@ class UnixSocket(UnixReceiver):
 
     # Names
     async def bind(self, task: Task, address: bytes) -> None:
-        if self.address:
-            raise EINVAL
-        name = normalize(address)
-        await bind_name(task, self, name)
+        await bind_name(task, self, normalize(address))
 
     def name(self) -> bytes:
         return sockaddr(self.address)

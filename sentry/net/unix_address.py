@@ -8,7 +8,7 @@ from pysc.cabi.linux import socket as abi
 from pysc.cabi.linux.errors import EADDRINUSE, ECONNREFUSED, EEXIST, EINVAL, EPROTOTYPE
 from pysc.cabi.linux.fcntl import AT_FDCWD
 from pysc.cabi.linux.stat import S_IFSOCK
-from pysc.sentry.fs.namei import make_node
+from pysc.sentry.fs.namei import check_node, make_node
 from pysc.sentry.fs.permissions import MAY_WRITE, check
 from pysc.sentry.fs.walk import resolve
 
@@ -36,15 +36,21 @@ def sockaddr(name: bytes) -> bytes:
 
 
 async def bind_name(task: Task, socket: UnixSocket, name: bytes) -> None:
-    """Give ``socket`` a name.  EADDRINUSE, and what making a file can fail with."""
+    """Give ``socket`` a name.  EADDRINUSE, what making a file can fail with, then EINVAL: it has one."""
     if not name:
-        socket.address = socket.net.claim_any(socket)
+        if not socket.address:
+            socket.address = socket.net.claim_any(socket)
         return
     if name[:1] == b"\0":
+        if socket.address:
+            raise EINVAL
         socket.net.claim(name, socket)
         socket.address = name
         return
     try:
+        if socket.address:  # Linux sees that when it has made the file
+            await check_node(task, AT_FDCWD, name)
+            raise EINVAL
         place = await make_node(task, AT_FDCWD, name, S_IFSOCK | 0o777, 0)
     except EEXIST:
         raise EADDRINUSE from None

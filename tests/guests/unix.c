@@ -109,5 +109,16 @@ int main(void)
     TRY(accept(second, NULL, NULL));
     TRY(listen(1, 1));
     TRY(getsockname(99, (void *)&peer, &size));
+    struct sockaddr_un nowhere = {AF_UNIX, "no/s"}, another = {AF_UNIX, "another"}; /* it has a name */
+    TRY(bind(hidden, (void *)&nowhere, sizeof nowhere));
+    TRY(bind(hidden, (void *)&another, sizeof another));
+    TRY(access("another", F_OK));
+    CHECK(mkdir("another", 0700) == 0);
+    TRY(bind(hidden, (void *)&another, sizeof another));
+    TRY(bind(hidden, (void *)&abstract, length));
+    TRY(bind(hidden, (void *)&abstract, sizeof(sa_family_t)));
+    size = sizeof peer;
+    CHECK(getsockname(hidden, (void *)&peer, &size) == 0);
+    say("%d %.15s\n", (int)size, peer.sun_path + 1);
     return done();
 }
