@@ -160,7 +160,10 @@ async def _run_with_paths(call: _Call) -> Any:
     assert row.handler is not None
     values = call.values = []
     for decode, value in zip(row.decoders, call.args, strict=False):
-        values.append(await task.copy_in_string(value) if decode is None else decode(value))
+        if decode is not None:
+            values.append(decode(value))
+        else:
+            values.append(await task.copy_in_string(value) if value or not row.takes_null else None)
     for _ in range(STALE_TRIES):
         try:
             result = row.handler(task, *values)

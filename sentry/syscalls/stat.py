@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from pysc.cabi.linux.clock import SECOND
-from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT, EROFS
+from pysc.cabi.linux.errors import EACCES, EFAULT, EINVAL, ENOENT, EROFS
 from pysc.cabi.linux.fcntl import (
     AT_EACCESS,
     AT_EMPTY_PATH,
@@ -53,7 +53,7 @@ from pysc.sentry.fs.path import Mount
 from pysc.sentry.fs.path import Path as Place
 from pysc.sentry.fs.permissions import check
 from pysc.sentry.fs.walk import EMPTY, FOLLOW, resolve
-from pysc.sentry.syscalls.table import I32, U32, Addr, Fd, Path
+from pysc.sentry.syscalls.table import I32, U32, Addr, Fd, Path, PathOrNull
 
 if TYPE_CHECKING:
     from pysc.sentry.fs.inode import Inode
@@ -160,15 +160,26 @@ async def keep_stat(inode: Inode) -> None:
         data.keep(pack_stat(await inode.attributes()))
 
 
-async def newfstatat(task: Task, dirfd: Fd, path: Path, buf: Addr, flags: U32) -> None:
+def _path(dirfd: int, path: bytes | None, flags: int) -> bytes:
+    """Return the path, which is empty if it is NULL and no flag but AT_EMPTY_PATH is there.  EFAULT."""
+    if path is not None:
+        return path
+    if dirfd < 0 or flags != AT_EMPTY_PATH:
+        raise EFAULT
+    return b""
+
+
+async def newfstatat(task: Task, dirfd: Fd, path: PathOrNull, buf: Addr, flags: U32) -> None:
     """fstatat(2)."""
+    path = _path(dirfd, path, flags)
     if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT):
         raise EINVAL
     _show(task, buf, *await _attributes_at(task, dirfd, path, flags))
 
 
-async def statx(task: Task, dirfd: Fd, path: Path, flags: U32, mask: U32, buf: Addr) -> None:
+async def statx(task: Task, dirfd: Fd, path: PathOrNull, flags: U32, mask: U32, buf: Addr) -> None:
     """statx(2)."""
+    path = _path(dirfd, path, flags & ~(AT_NO_AUTOMOUNT | AT_STATX_SYNC_TYPE))
     if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_NO_AUTOMOUNT | AT_STATX_SYNC_TYPE):
         raise EINVAL
     if flags & AT_STATX_SYNC_TYPE == AT_STATX_SYNC_TYPE or mask & STATX__RESERVED:

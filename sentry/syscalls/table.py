@@ -76,13 +76,18 @@ Addr = Annotated[int, Read(_u64)]
 
 
 class _Path:
-    """Marks an argument that is copied in as a C string before the handler runs."""
+    """Marks an argument that is copied in as a C string before the handler runs; unless it is NULL, if it may be."""
 
-    __slots__ = ()
+    __slots__ = ("may_be_null",)
+
+    def __init__(self, *, may_be_null: bool = False) -> None:
+        self.may_be_null = may_be_null
 
 
 Path = Annotated[bytes, _Path()]
 """A path, copied in first, as Linux does: EFAULT, ENAMETOOLONG (PATH_MAX).  May be empty."""
+PathOrNull = Annotated[bytes | None, _Path(may_be_null=True)]
+"""The same, but NULL is no fault yet."""
 
 
 class Restart(Enum):
@@ -149,6 +154,9 @@ class Row(msgspec.Struct, frozen=True):
     is_async: bool
     restart: Restart
 
+    takes_null: bool = False
+    """Whether its path may be NULL."""
+
     grows: bool = False
     """Whether it is one of :data:`GROWS`."""
 
@@ -167,6 +175,7 @@ def _row(handler: Callable[..., Any], support: Support, note: str) -> Row:
     # Done for hundreds of handlers at each start: inspect.signature and get_type_hints would take 20 ms.
     code = handler.__code__
     decoders: list[Callable[[int], int] | None] = []
+    takes_null = False
     for name in code.co_varnames[1 : code.co_argcount]:
         # Only registers are evaluated: Task and the result may be names that exist for type checkers alone.
         hint = handler.__annotations__[name]
@@ -176,6 +185,7 @@ def _row(handler: Callable[..., Any], support: Support, note: str) -> Row:
         if read is None:
             raise TypeError(f"{handler.__qualname__}: {name} is not a register type")
         decoders.append(read.decode if isinstance(read, Read) else None)
+        takes_null = takes_null or (isinstance(read, _Path) and read.may_be_null)
     return Row(
         name=handler.__name__.rstrip("_"),
         support=support,
@@ -186,6 +196,7 @@ def _row(handler: Callable[..., Any], support: Support, note: str) -> Row:
         has_path=None in decoders,
         is_async=bool(code.co_flags & CO_COROUTINE),
         restart=getattr(handler, "restart", Restart.SYS),
+        takes_null=takes_null,
         grows=handler.__name__.rstrip("_") in GROWS,
         conversions=tuple((i, decode) for i, decode in enumerate(decoders) if decode not in (None, _u64)),
     )

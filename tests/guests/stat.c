@@ -1,5 +1,6 @@
 /* stat and its family, times, modes, statx, statfs, access. */
 #include "guest.h"
+#include <sys/utsname.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/statfs.h>
@@ -58,6 +59,15 @@ int main(void)
     CHECK((x.stx_mask & STATX_BASIC_STATS) == STATX_BASIC_STATS && x.stx_size == 6 && x.stx_ino == st.st_ino);
     CHECK(makedev(x.stx_dev_major, x.stx_dev_minor) == st.st_dev);
     TRY(statx(AT_FDCWD, "f", 0x1000000, 0, &x));
+    int major, minor;
+    struct utsname kernel;
+    CHECK(uname(&kernel) == 0 && sscanf(kernel.release, "%d.%d", &major, &minor) == 2);
+    if (major > 6 || (major == 6 && minor >= 11)) { /* no path at all */
+        CHECK(syscall(SYS_statx, fd, NULL, AT_EMPTY_PATH, STATX_ALL, &x) == 0 && x.stx_size == 6);
+        CHECK(syscall(SYS_newfstatat, fd, NULL, &other, AT_EMPTY_PATH) == 0 && other.st_size == 6);
+    }
+    TRY(syscall(SYS_statx, fd, NULL, 0, STATX_ALL, &x));
+    TRY(syscall(SYS_newfstatat, fd, NULL, &other, AT_SYMLINK_NOFOLLOW));
     TRY(access("f", R_OK | W_OK));
     TRY(access("nothing", F_OK));
     TRY(access("f", 99));
