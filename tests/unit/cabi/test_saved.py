@@ -22,6 +22,9 @@ def test_all_kinds_come_back(world: World) -> None:
 
 
 def test_what_comes_back_is_used_on(world: World) -> None:
+    unused = lib.pysc_dentry_enter(world.objects, world.top, b"unused", 6)
+    lib.pysc_dentry_enter(world.objects, unused, b"used", 4)
+    lib.pysc_dentry_leave(world.objects, unused)
     copy = copy_objects(world.objects)
     table, pipe, locks = (world.copy_of(copy, kind) for kind in ("table", "pipe", "locks"))
     assert [lib.pysc_table_get(table, fd) for fd in (0, 4, 16, 5)] == [0, 1, 2, -EBADF.errno]
@@ -40,6 +43,9 @@ def test_what_comes_back_is_used_on(world: World) -> None:
     assert lib.pysc_epoll_first(world.copy_of(copy, "epoll")) == -1
     assert lib.pysc_dentry_enter(copy, world.name, b"below", 5) == world.below
     assert lib.pysc_dentry_parent(copy, world.below) == world.name
+    lib.pysc_dentry_use(copy, unused)
+    lib.pysc_dentry_leave(copy, unused)
+    assert lib.pysc_dentry_uses(copy, unused) == 0, "there is a name in it"
     lib.pysc_objects_free(copy)
 
 
@@ -69,6 +75,8 @@ def test_what_is_this_process_s_stays_here(world: World) -> None:
 
 
 def test_descriptors_are_given_anew(world: World, tmp_path: Path) -> None:
+    top = lib.pysc_dentry_parent(world.objects, world.in_tree)
+    lib.pysc_dentry_merge(world.objects, top, 0o40123, 3, 4)
     world.small.file = 9  # a memfd now
     world.small.stored = 0
     lib.pysc_data_shrink(world.small)
@@ -90,10 +98,13 @@ def test_descriptors_are_given_anew(world: World, tmp_path: Path) -> None:
     assert lib.pysc_dcache_set_tree(copy, world.cache, file) < 0
     assert lib.pysc_dcache_set_tree(copy, world.shown, tree) < 0
     assert lib.pysc_dcache_set_tree(copy, world.cache, tree) == 0
+    assert lib.pysc_dcache_set_tree(copy, world.cache, tree) < 0
     assert lib.pysc_dentry_ask(copy, world.in_tree) == 0
     again = ffi.new("uint8_t[]", size)
     assert lib.pysc_dentry_attributes(copy, world.in_tree, again, size) == 0
     assert bytes(again) == bytes(attributes)[:size], "with the mode that Python has said"
+    assert lib.pysc_dentry_attributes(copy, top, again, size) == 0
+    assert (0o40123).to_bytes(4, "little") in bytes(again), "there, too"
     os.close(file)
     os.close(tree)
     lib.pysc_objects_free(copy)
@@ -159,6 +170,9 @@ def test_the_same_twice_is_there_once(world: World) -> None:
 
 
 def test_what_was_never_checked_can_be_given_up(world: World) -> None:
+    leaf = lib.pysc_dentry_enter(world.objects, world.top, b"leaf", 4)
+    lib.pysc_file_place(world.objects, world.files[3], leaf, 1)  # the only use
+    lib.pysc_dentry_leave(world.objects, leaf)
     objects = lib.pysc_objects_new()
     for record in dump_objects(world.objects):
         if of(record)[0] != DCACHES:
