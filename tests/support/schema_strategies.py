@@ -71,6 +71,7 @@ def _largest(info: inspect.Type) -> Any:
     if isinstance(info, inspect.NoneType):
         return None
     if isinstance(info, inspect.CustomType):
+        assert issubclass(info.cls, OwnedFd)
         return info.cls.lend(0)
     if isinstance(info, inspect.ListType):
         return [_largest(info.item_type) for _ in range(info.max_length or 0)]
