@@ -31,12 +31,12 @@ devices: dict[tuple[int, int], DeviceOpener] = {}
 """Character devices by (major, minor); filled by the modules that have drivers."""
 
 
-async def _no_locks(task: Task, file: FileDescription, command: int, address: int) -> int:
+async def _no_locks(task: Task, fd: int, command: int, address: int) -> int:
     raise EINVAL
 
 
-record_lock: Callable[[Task, FileDescription, int, int], Awaitable[int]] = _no_locks
-"""fcntl(2) with F_GETLK … F_OFD_SETLKW; ``address`` is that of a struct flock.  Set by the module that has locks."""
+record_lock: Callable[[Task, int, int, int], Awaitable[int]] = _no_locks
+"""fcntl(2) of a number with F_GETLK … F_OFD_SETLKW; ``address`` is that of a struct flock.  Set by who has locks."""
 
 
 def _no_pipe(task: Task, file: FileDescription, change: bool, size: int) -> int:

@@ -81,6 +81,10 @@ class FDTable:
             raise EBADF
         return referenced[index]
 
+    def has(self, fd: int, file: FileDescription) -> bool:
+        """Whether a number stands for that description."""
+        return bool(lib.pysc_table_get(self._c, fd) == file.index)
+
     def check_room(self, limit: int) -> None:
         """Refuse what would make something, before it does.  EMFILE: no number below ``limit`` is free."""
         if lib.pysc_table_lowest(self._c) >= min(limit, FD_MAX):

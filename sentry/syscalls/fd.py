@@ -136,7 +136,7 @@ async def fcntl(task: Task, fd: Fd, cmd: U32, arg: U64) -> int:
         _set_flags(task, fd, file, arg & 0xFFFF_FFFF)
         return 0
     if cmd in (F_GETLK, F_SETLK, F_SETLKW, F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW):
-        return await special.record_lock(task, file, cmd, arg)
+        return await special.record_lock(task, fd, cmd, arg)
     if cmd in (F_GETPIPE_SZ, F_SETPIPE_SZ):
         return special.pipe_size(task, file, cmd == F_SETPIPE_SZ, arg & 0xFFFF_FFFF)
     if cmd in (F_ADD_SEALS, F_GET_SEALS):

@@ -107,8 +107,9 @@ async def flock(task: Task, fd: Fd, operation: U32) -> None:
             await locks.flock(file, operation == LOCK_EX, wait=wait)
 
 
-async def record_lock(task: Task, file: FileDescription, command: int, address: int) -> int:
+async def record_lock(task: Task, fd: int, command: int, address: int) -> int:
     """fcntl(2) with F_GETLK and its kin."""
+    file = task.fds.get(fd)
     kind, whence, start, length, pid = FLOCK.unpack(await task.copy_in(address, FLOCK.size))
     of_description = command in (F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW)
     if of_description and pid:
@@ -141,6 +142,9 @@ async def record_lock(task: Task, file: FileDescription, command: int, address: 
     try:
         async with _asking(file, locks):
             await locks.lock(wanted, task.kernel.lock_waits, wait=command in (F_SETLKW, F_OFD_SETLKW))
+        if not of_description and not task.fds.has(fd, file):  # closed meanwhile, which has taken the others away
+            locks.unlock(owner, first, last)
+            raise EBADF
     finally:
         file.put()
     return 0

@@ -279,6 +279,29 @@ static void ended(const char *how)
     CHECK(close(epoll) == 0 && close(ready[0]) == 0 && close(ready[1]) == 0 && close(go[0]) == 0 && close(go[1]) == 0);
 }
 
+/* What it gets in the end it has lost by then: nobody finds it locked. */
+static long by_lock(int fd, struct waiter *waiter UNUSED)
+{
+    struct flock range = {.l_type = F_WRLCK, .l_len = 5};
+    return fcntl(fd, F_SETLKW, &range);
+}
+static void locked(void)
+{
+    struct flock range = {.l_type = F_WRLCK, .l_len = 5};
+    struct waiter waiter;
+    int file = open("locked", O_RDWR | O_CREAT, 0600), go[2];
+    char byte;
+
+    CHECK(file >= 0 && pipe(go) == 0);
+    pid_t child = CHILD(CHECK(fcntl(file, F_SETLK, &range) == 0); write(go[1], "x", 1); pause());
+    CHECK(read(go[0], &byte, 1) == 1);
+    begin(&waiter, by_lock, file);
+    CHECK(close(file) == 0 && kill(child, SIGKILL) == 0 && reap(child) == -SIGKILL);
+    tell(&waiter, "fcntl");
+    reap(CHILD(CHECK((file = open("locked", O_RDWR)) >= 0); TRY(fcntl(file, F_SETLK, &range))));
+    CHECK(close(go[0]) == 0 && close(go[1]) == 0);
+}
+
 int main(int argc, char **argv UNUSED)
 {
     struct waiter waiter, other;
@@ -296,6 +319,7 @@ int main(int argc, char **argv UNUSED)
     closed_under("poll", by_poll);
     closed_under("select", by_select);
     timed_out();
+    locked();
     replaced_under("read", by_read);
     replaced_under("readv", by_readv);
     replaced_under("splice", by_splice);
