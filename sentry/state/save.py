@@ -37,6 +37,8 @@ class _Saver:
 def save(kinds: Kinds, root: object, describe: Describe) -> bytes:
     """Return the state of ``root``, of all that can be reached from it, and of what modules have.
 
+    The platform's spaces have told what fast paths have mapped.
+
     TypeError, ValueError, AttributeError: something has state that no row has, or more than 2²⁴ objects.
     """
     referenced.see_at(-1)  # what fast paths have opened becomes objects
