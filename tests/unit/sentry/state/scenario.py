@@ -1,20 +1,20 @@
 """What two processes do: one makes a busy kernel and saves it, the other, which has its descriptors, goes on with it.
 
-``python -m tests.unit.sentry.state.scenario PLACE`` begins; PLACE is a directory to make.  With ``SEED COUNT`` the
-second process does not go on: it tries rows that have been changed, and says what became of them.
+``python -m tests.unit.sentry.state.scenario PLACE`` begins; PLACE is a directory to make.  With ``each``, or ``random
+SEED COUNT``, the second process does not go on: it tries rows that have been altered, and says what became of them.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import os
-import random
 import struct
 import sys
 import traceback
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -23,6 +23,7 @@ from pysc.sentry.state.forms import BadState
 from pysc.sentry.state.kinds import Kinds
 from tests.unit.sentry.kernel.busy import Busy, make_busy
 from tests.unit.sentry.kernel.kernel_world import BASE, World
+from tests.unit.sentry.state import alterations
 from tests.unit.sentry.state.again import Describer, load_world, save_world
 from tests.unit.sentry.state.files import Files, go_on_with, open_files
 
@@ -52,7 +53,7 @@ def begin(place: Path, more: list[str]) -> None:
     for fd in (*describer.descriptors, files.writer):
         os.set_inheritable(fd, True)
     said = msgspec.json.encode(told).decode()
-    os.execv(sys.executable, [sys.executable, "-m", __spec__.name, str(place), *more, said])
+    os.execv(sys.executable, [sys.executable, "-m", __spec__.name, str(place), *more, "--", said])
 
 
 def go_on(place: Path, told: Told) -> None:
@@ -69,58 +70,28 @@ def go_on(place: Path, told: Told) -> None:
     go_on_with(world, told.files)
 
 
-def try_changed(place: Path, seed: int, count: int) -> dict[str, int]:
-    """Load rows that have been changed, each time in a process of its own; return how often what became of them."""
-    kinds, rows = Kinds(), (place / "rows").read_bytes()
-    told: Counter[str] = Counter()
+def load_each(states: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, str]]:
+    """Load rows, each in a process of its own; give their names, and why they were refused."""
+    kinds = Kinds()
     gc.disable()
-    for number in range(count):
-        chance = random.Random(f"{seed}.{number}")
+    for name, rows in states:
+        reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
-                save_world(kinds, load_world(kinds, changed(rows, chance)), Describer())
+                save_world(kinds, load_world(kinds, rows), Describer())
                 os._exit(0)
-            except BadState:
-                os._exit(1)  # while it has what was made
+            except BadState as error:
+                os.write(writer, str(error).encode()[:4000])
+                os._exit(0)  # while it has what was made
             except BaseException:
-                print(f"seed {seed}, number {number}", file=sys.stderr)
+                print(name, file=sys.stderr)
                 traceback.print_exc()
-            os._exit(2)
-        status = os.waitpid(pid, 0)[1]
-        told[{0: "taken", 256: "refused"}.get(status, f"status {status}")] += 1
-    return dict(told)
-
-
-def changed(rows: bytes, chance: random.Random) -> bytes:
-    """Return rows with one thing changed, or a few."""
-    state = msgspec.msgpack.decode(rows)
-    many = len(state[-1])
-    for _ in range(chance.choice((1, 1, 1, 2, 5))):
-        holder, index = state, chance.randrange(len(state))
-        while isinstance(holder[index], list) and holder[index] and chance.random() < 0.9:
-            holder, index = holder[index], chance.randrange(len(holder[index]))
-        holder[index] = _other(holder[index], many, chance)
-        if chance.random() < 0.1:
-            del holder[index]
-    return msgspec.msgpack.encode(state)
-
-
-def _other(value: Any, rows: int, chance: random.Random) -> Any:
-    match value:
-        case bool():
-            return not value
-        case int():
-            return chance.choice(
-                (0, 1, -1, value ^ 1, chance.randrange(rows + 2), 1 << 31, (1 << 63) - 1, (1 << 64) - 1)
-            )
-        case bytes() if value:
-            at = chance.randrange(len(value))
-            return chance.choice((b"", value[:at], value[:at] + bytes([chance.randrange(256)]) + value[at + 1 :]))
-        case list() if value:
-            return chance.choice(([], value + value[:1], value[1:], chance.sample(value, len(value))))
-        case _:
-            return chance.choice((None, 0, 1, b"x", "x", [], [0], 1.5))
+            os._exit(1)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as said:
+            yield name, said.read().decode()
+        assert os.waitpid(pid, 0)[1] == 0, name
 
 
 def let_go_on(world: World, busy: Busy) -> None:
@@ -160,11 +131,19 @@ def let_go_on(world: World, busy: Busy) -> None:
 
 
 if __name__ == "__main__":
-    place, more = Path(sys.argv[1]), sys.argv[2:]
-    if len(more) % 2 == 0:
-        begin(place, more)
-    elif len(more) == 1:
-        go_on(place, msgspec.json.decode(more[0], type=Told))
-        print("it has gone on")
-    else:
-        print(msgspec.json.encode(try_changed(place, int(more[0]), int(more[1]))).decode())
+    place, *more = sys.argv[1:]
+    match more:
+        case ["--", said]:
+            go_on(Path(place), msgspec.json.decode(said, type=Told))
+            print("it has gone on")
+        case ["random", seed, count, "--", _]:
+            rows = (Path(place) / "rows").read_bytes()
+            states = (
+                (f"{seed}.{number}", alterations.at_random(rows, f"{seed}.{number}")) for number in range(int(count))
+            )
+            print(json.dumps(Counter("refused" if why else "taken" for _, why in load_each(states))))
+        case ["each", "--", _]:
+            states = alterations.each((Path(place) / "rows").read_bytes())
+            print(json.dumps(dict(load_each(states))))
+        case _:
+            begin(Path(place), more)
