@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from pysc.cabi.linux.clock import SECOND
-from pysc.cabi.linux.errors import EIO, ETOOMANYREFS
+from pysc.cabi.linux.errors import EIO, ENOBUFS, ENOMEM, ETOOMANYREFS
 from pysc.cabi.linux.poll import EPOLLIN, EPOLLOUT
 from pysc.urpc.blocking import failure
 from pysc.urpc.codec import Answered, Asked, BadFrame, Codec, Frame, Received, Refused, Told
@@ -24,8 +24,10 @@ from pysc.urpc.wire import numbers, receive_frame, release, send_frame
 
 R = TypeVar("R")
 DRAIN_NS: Final = 5 * SECOND
+SHORT: Final = frozenset({ENOBUFS.errno, ENOMEM.errno, ETOOMANYREFS.errno})
+"""The host has no memory, or too many descriptors of the user's are in flight: no event tells when that is over."""
 RETRY_NS: Final = SECOND // 100
-"""Between two attempts to send a descriptor, while too many are in flight."""
+"""Between two attempts to send, while it is so."""
 SILENCE_NS: Final = 5 * SECOND
 """A call that waits longer is told of."""
 BATCH: Final = 64
@@ -151,7 +153,7 @@ class Endpoint:
         except BlockingIOError:
             return False
         except OSError as error:
-            if error.errno == ETOOMANYREFS.errno:  # descriptors in flight, of all of the user's: no event tells
+            if error.errno in SHORT:
                 self._retry = self._scheduler.call_at(time.monotonic_ns() + RETRY_NS, self._on_retry)
                 return False
             report("debug", f"send: {error}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pysc.cabi.linux.errors import EDOM, EIO, ETOOMANYREFS
+from pysc.cabi.linux.errors import EDOM, EIO, ENOBUFS, ENOMEM, ETOOMANYREFS, LinuxError
 from pysc.sentry.kernel.scheduler import Completion
 from pysc.urpc import blocking, loop
 from pysc.urpc.codec import HEADER, Answered, Codec, Type
@@ -122,11 +122,12 @@ def test_descriptors(kernel: Loop, both: Both) -> None:
     os.close(fd)
 
 
-def test_too_many_descriptors_in_flight_are_waited_for(
-    kernel: Loop, both: Both, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("short", [ENOBUFS, ENOMEM, ETOOMANYREFS])
+def test_what_is_short_is_waited_for(
+    kernel: Loop, both: Both, monkeypatch: pytest.MonkeyPatch, short: type[LinuxError]
 ) -> None:
-    """By a timer: the socket is writable all the time."""
-    send, refusals = loop.send_frame, [OSError(ETOOMANYREFS.errno, "")] * 2
+    """Too many descriptors in flight, or memory: by a timer, since the socket is writable all the time."""
+    send, refusals = loop.send_frame, [OSError(short.errno, "")] * 2
 
     def refused(*arguments: Any) -> None:
         if refusals:
@@ -141,7 +142,7 @@ def test_too_many_descriptors_in_flight_are_waited_for(
     assert (first, second, refusals) == (Sum(3), Sum(4), [])
 
 
-def test_too_many_descriptors_in_flight_do_not_last(kernel: Loop, both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_short_does_not_stay_so(kernel: Loop, both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*arguments: Any) -> None:
         raise OSError(ETOOMANYREFS.errno, "")
 
