@@ -33,6 +33,7 @@ sleeper = subprocess.Popen(["sleep", ".3"])
 print(poll.poll(1), sleeper.wait())
 for thread in threads:
     thread.join()
+signal.setitimer(signal.ITIMER_REAL, 0)
 """
 
 
