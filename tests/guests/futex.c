@@ -74,8 +74,8 @@ int main(void)
         nap(1);
     while (moved < 3) /* move the rest, as they come */
         moved += futex(&word, FUTEX_CMP_REQUEUE, 0, (void *)4, &other, 0);
-    for (int left = 3; left > 0;)
-        left -= futex(&other, FUTEX_WAKE, 1, NULL, NULL, 0);
+    for (int left = 3; left > 0; left -= futex(&other, FUTEX_WAKE, 1, NULL, NULL, 0))
+        futex(&word, FUTEX_CMP_REQUEUE, 0, (void *)4, &other, 0); /* who has come back: see futexop.c */
     for (int i = 0; i < 4; i++)
         pthread_join(thread[i], NULL);
     say("woken %d\n", woken);

@@ -32,6 +32,22 @@ static void *wait_on(void *word)
     return NULL;
 }
 
+static long moved(uint32_t *from, uint32_t *to)
+{
+    return syscall(SYS_futex, from, FUTEX_CMP_REQUEUE | private, 0, 1L, to, 0);
+}
+
+/* Until it stays there: the host begins a wait again, where that began, when it is woken for what the thread had slept on
+ * before, as a new thread may have. */
+static void move(uint32_t *from, uint32_t *to)
+{
+    while (moved(from, to) != 1)
+        sched_yield();
+    do
+        nap(1);
+    while (moved(from, to) == 1);
+}
+
 /* A comparison shows in whether it wakes who waits on the second word: moved there, so it certainly waits. */
 static void comparisons(void)
 {
@@ -41,8 +57,7 @@ static void comparisons(void)
             uint32_t word = 0, before = 0, other = (uint32_t)values[i];
             pthread_t thread;
             pthread_create(&thread, NULL, wait_on, &before);
-            while (syscall(SYS_futex, &before, FUTEX_CMP_REQUEUE | private, 0, 1L, &other, 0) != 1)
-                sched_yield();
+            move(&before, &other);
             long woken = wake_op(&word, &other, 1, 1, FUTEX_OP(FUTEX_OP_ADD, 0, how, 0));
             say("comparison %u of %d: %ld %s\n", how, values[i], woken, woken < 0 ? strerrorname_np(errno) : "");
             if (woken <= 0)
