@@ -18,9 +18,10 @@ from pysc.cabi.linux.limits import PATH_MAX
 from pysc.supervisor import processor
 from pysc.supervisor.failure import Failure
 from pysc.supervisor.plan import MAX_EXPORTS, Plan
-from pysc.supervisor.processor import U64, Processor
+from pysc.supervisor.processor import Processor
 from pysc.supervisor.spec import Bundle
 from pysc.supervisor.state import Damaged
+from pysc.urpc.message import U64
 
 VERSION: Final = 1
 MAX_SPEC: Final = 40 << 20

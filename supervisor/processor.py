@@ -13,9 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from pysc.cabi.processor import cpuid, xcr0
-
-U32 = Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)]
-U64 = Annotated[int, Meta(ge=0)]
+from pysc.urpc.message import U32, U64
 
 OSXSAVE: Final = 1 << 27
 AVX10: Final = 1 << 19

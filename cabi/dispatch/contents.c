@@ -48,8 +48,8 @@ pysc_data_shrink(struct pysc_data *data)
     data->stored = 0;
 }
 
-static struct pysc_budget *
-above(struct pysc_objects *objects, const struct pysc_budget *budget)
+struct pysc_budget *
+pysc_budget_above(struct pysc_objects *objects, const struct pysc_budget *budget)
 {
     return budget->parent ? pysc_budget_at(objects, budget->parent - 1) : NULL;
 }
@@ -59,7 +59,7 @@ pysc_budget_free(struct pysc_objects *objects, const struct pysc_budget *budget)
 {
     int64_t least = INT64_MAX;
 
-    for (int i = 0; budget && i < MAX_BUDGET_DEPTH; i++, budget = above(objects, budget)) {
+    for (int i = 0; budget && i < MAX_BUDGET_DEPTH; i++, budget = pysc_budget_above(objects, budget)) {
         int64_t here = budget->limit - budget->used;
 
         if (here < least)
@@ -71,7 +71,7 @@ pysc_budget_free(struct pysc_objects *objects, const struct pysc_budget *budget)
 void
 pysc_budget_note(struct pysc_objects *objects, struct pysc_budget *budget, int64_t pages)
 {
-    for (int i = 0; budget && i < MAX_BUDGET_DEPTH; i++, budget = above(objects, budget)) {
+    for (int i = 0; budget && i < MAX_BUDGET_DEPTH; i++, budget = pysc_budget_above(objects, budget)) {
         object_lock(&budget->header);
         budget->used += pages;
         object_unlock(&budget->header);

@@ -124,7 +124,7 @@ read_regular(struct call *call, struct pysc_file *file, const struct parts *part
 {
     struct pysc_data *data = data_of(call, file);
     uint64_t size = parts->total;
-    const int one = parts->n == 1, lends = one && call->event->nr == SYS_pread64;
+    const int one = parts->n == 1, lends = one && call->event->nr == SYS_pread64 && (uint32_t)call->event->args[0] < PYSC_LENT;
     enum kept_use kept = KEPT_NO;
     int64_t there = 0;
     int result, large;

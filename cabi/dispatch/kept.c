@@ -51,7 +51,7 @@ lend(struct call *call, const struct pysc_data *data)
 
     if (place == NONE)
         return 0;
-    if (fd >= PYSC_LENT || !call->engine->shared)
+    if (!call->engine->shared)
         return 1;
     if (!objects->era_shown) {
         objects->era_shown = &call->engine->shared->era;

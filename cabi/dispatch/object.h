@@ -137,6 +137,8 @@ struct pysc_dentry *pysc_dentry_at(struct pysc_objects *objects, uint32_t index)
 int pysc_dentry_link(struct pysc_objects *objects, struct pysc_dentry *dentry);
 /* Whether nothing is lost with it, but for what is below: the host can be asked again. */
 int pysc_dentry_can_drop(const struct pysc_objects *objects, const struct pysc_dentry *dentry);
+/* What a charge goes to besides, or NULL. */
+struct pysc_budget *pysc_budget_above(struct pysc_objects *objects, const struct pysc_budget *budget);
 /* The contents at the end of all redirections, or NULL. */
 struct pysc_data *pysc_data_end(struct pysc_objects *objects, uint32_t index, uint32_t generation);
 

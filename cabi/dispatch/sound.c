@@ -75,12 +75,6 @@ count_file(struct check *check, struct pysc_header *object)
     return 0;
 }
 
-static const struct pysc_budget *
-above(const struct check *check, const struct pysc_budget *budget)
-{
-    return budget->parent ? &check->objects->budgets[budget->parent - 1] : NULL;
-}
-
 static int
 count_data(struct check *check, struct pysc_header *object)
 {
@@ -89,7 +83,7 @@ count_data(struct check *check, struct pysc_header *object)
 
     if (data->target_generation)
         tally_of(check, PYSC_OBJECT_DATA, data->target)->count++;
-    for (int i = 0; budget && i < MAX_BUDGET_DEPTH; i++, budget = above(check, budget))
+    for (int i = 0; budget && i < MAX_BUDGET_DEPTH; i++, budget = pysc_budget_above(check->objects, budget))
         tally_of(check, PYSC_OBJECT_BUDGET, budget->header.index)->count += data->charged;
     return 0;
 }
@@ -178,7 +172,7 @@ judge_budget(struct check *check, struct pysc_header *object)
     const struct pysc_budget *budget = (struct pysc_budget *)object, *up = budget;
 
     EXPECT(BUDGET, budget, (uint64_t)budget->used >= tally_of(check, PYSC_OBJECT_BUDGET, object->index)->count);
-    for (int i = 0; up; i++, up = above(check, up))
+    for (int i = 0; up; i++, up = pysc_budget_above(check->objects, up))
         EXPECT(BUDGET, budget, i < MAX_BUDGET_DEPTH);
     return 0;
 }

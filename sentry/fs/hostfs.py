@@ -76,8 +76,8 @@ class HostFilesystem(Filesystem):
 
     def rebuild(self) -> None:
         """Let fast paths find names in the tree that this process has (pysc.sentry.state)."""
-        if self.dcache is not None and self.dcache.has_tree:
-            self.dcache.begin_again(self.tree.fd)
+        if self.tree_cache is not None:
+            self.tree_cache.begin_again(self.tree.fd)
 
     @classmethod
     async def attach(cls, tree: Tree, *, shared: bool, readonly: bool = False) -> HostFilesystem:

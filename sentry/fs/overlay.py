@@ -63,8 +63,8 @@ class Overlay(Filesystem):
 
     def rebuild(self) -> None:
         """Let fast paths find names in the tree that this process has (pysc.sentry.state)."""
-        if self.dcache is not None and self.dcache.has_tree and isinstance(self.lower, HostFilesystem):
-            self.dcache.begin_again(self.lower.tree.fd)
+        if self.tree_cache is not None and isinstance(self.lower, HostFilesystem):
+            self.tree_cache.begin_again(self.lower.tree.fd)
 
     def found(self, directory: OverlayDirectory, name: bytes, attributes: HostAttributes) -> OverlayInode:
         """Return the inode of a name that fast paths have found on the lower side."""

@@ -260,7 +260,8 @@ def test_a_call_keeps_its_file_across_a_freeze(world: World, child: Task, other:
     assert end.pipe.writers == 0
 
 
-def test_a_stop_ends_a_call_that_is_frozen(world: World, child: Task) -> None:
+def freeze_reader(world: World, child: Task) -> PipeFile:
+    """Let the child read from a pipe, freeze it, and close the number; return the other end."""
     assert world.call(child, "pipe", BASE) == 0
     reader, writer = struct.unpack("<ii", world.read(child, 0, 8))
     file = child.fds.get(writer)
@@ -269,6 +270,11 @@ def test_a_stop_ends_a_call_that_is_frozen(world: World, child: Task) -> None:
     freeze(world.kernel)
     world.settle()
     child.fds.close(child, reader)
+    return file
+
+
+def test_a_stop_ends_a_call_that_is_frozen(world: World, child: Task) -> None:
+    file = freeze_reader(world, child)
     begin_stop(child.group, SIGSTOP)  # as another thread does that takes the signal
     world.settle()
     assert file.pipe.readers == 0
@@ -279,14 +285,7 @@ def test_a_stop_ends_a_call_that_is_frozen(world: World, child: Task) -> None:
 
 
 def test_a_task_that_ends_while_frozen_gives_up_its_files(world: World, child: Task) -> None:
-    assert world.call(child, "pipe", BASE) == 0
-    reader, writer = struct.unpack("<ii", world.read(child, 0, 8))
-    file = child.fds.get(writer)
-    assert isinstance(file, PipeFile)
-    world.begin(child, "read", reader, BASE, 1)
-    freeze(world.kernel)
-    world.settle()
-    child.fds.close(child, reader)
+    file = freeze_reader(world, child)
     assert file.pipe.readers == 1
     send_signal(child, SigInfo.kernel(SIGKILL))
     world.settle()
