@@ -91,10 +91,9 @@
 #define PYSC_FLAG_FRAME 1        /* deliver `frame` with this verdict */
 #define PYSC_FLAG_PREEMPT 2      /* RUN: it was preempted meanwhile, so do not begin */
 #define PYSC_FLAG_REDO 4         /* REPLY: when a PUT faulted the call is reported as UNDONE */
-#define PYSC_FLAG_PARTIAL 8      /* REPLY: when a PUT faulted the result is what the ones before it put, if anything */
-#define PYSC_FLAG_RESULT 16      /* REPLY: with the result of the command of that index */
-#define PYSC_FLAG_UNLESS_FAILED 32 /* if a command before it failed (other than copies), report DONE instead */
-#define PYSC_FLAG_IMAGE 64       /* MAP: of an image, privately; to the guest it is anonymous memory */
+#define PYSC_FLAG_RESULT 8       /* REPLY: with the result of the command of that index */
+#define PYSC_FLAG_UNLESS_FAILED 16 /* if a command before it failed (other than copies), report DONE instead */
+#define PYSC_FLAG_IMAGE 32       /* MAP: of an image, privately; to the guest it is anonymous memory */
 
 struct pysc_registers {
     uint64_t rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp;

@@ -36,12 +36,13 @@ enum pending_state {
     PENDING_NOTHING,
     PENDING_KEEP, /* it has been sent a descriptor: `call` goes on afterwards (kept.c) */
     PENDING_READ, /* its last verdict was a read, which may come back as undone */
+    PENDING_TAKE, /* its last verdict was a read of the pipe `file`, which may come back as undone */
     PENDING_BYTES, /* there is no verdict yet: `call` waits for the pipe of what the thread holds */
 };
 
 struct pending {
     enum pending_state state;
-    uint32_t file;       /* READ: the description whose offset was moved from `start` to `end`: index + 1 */
+    uint32_t file;       /* READ: the description whose offset was moved from `start` to `end`; TAKE: the pipe: index + 1 */
     uint32_t generation; /* of it */
     uint32_t place;      /* KEEP */
     uint32_t command;    /* KEEP: the index */
@@ -204,6 +205,8 @@ void take_back(struct pysc_engine *engine, struct thread *thread);
 #define SETTLED_FOR_PYTHON 1 /* no fast path looks at it */
 #define SETTLED_TELL 2       /* and Python waits for this */
 int settle(struct pysc_engine *engine, uint32_t thread, struct pysc_event *event);
+/* What `pending` says was taken from a pipe has been stored, or it comes back (fast_queue.c). */
+void end_take(struct pysc_engine *engine, uint32_t thread, const struct pending *pending, int undone);
 /* Tell the guest half, before its thread goes on, to close what is nothing any more. */
 void forget_revoked(struct pysc_engine *engine, uint32_t thread);
 

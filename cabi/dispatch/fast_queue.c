@@ -37,6 +37,25 @@ wait_for_bytes(struct call *call, struct pysc_file *file, struct pysc_pipe *pipe
     return ANSWERED;
 }
 
+/* What has been taken comes back if the reader cannot store it (Linux moves the head after each copy). */
+static void
+begin_take(struct call *call, struct pysc_pipe *pipe, uint64_t size)
+{
+    pysc_pipe_owe(pipe, call->number + 1, size);
+    call->thread->pending.state = PENDING_TAKE;
+    call->thread->pending.file = pipe->header.index + 1;
+    call->thread->pending.generation = pipe->header.generation;
+}
+
+void
+end_take(struct pysc_engine *engine, uint32_t number, const struct pending *pending, int undone)
+{
+    struct pysc_pipe *pipe = &engine->objects->pipes[pending->file - 1];
+
+    if (is_living(&pipe->header, pending->generation))
+        pysc_pipe_settle(pipe, number + 1, undone);
+}
+
 int
 read_pipe(struct call *call, struct pysc_file *file, const struct parts *parts)
 {
@@ -55,10 +74,11 @@ read_pipe(struct call *call, struct pysc_file *file, const struct parts *parts)
     object_lock(&pipe->header);
     waits = pipe->waits & (PYSC_WAITS_ROOM | (room_in(pipe) < PIPE_BUF_SIZE ? PYSC_WAITS_POLL_ROOM : 0));
     n = pysc_pipe_take(pipe, call->thread->slot->data, size < PYSC_DATA_SIZE ? size : PYSC_DATA_SIZE);
+    begin_take(call, pipe, (uint64_t)n);
     if (waits && room_in(pipe) >= PIPE_BUF_SIZE)
         events = EVENTS_OUT;
     object_unlock(&pipe->header);
-    return answer_parts_and_tell(call, parts, (uint64_t)n, PYSC_FLAG_PARTIAL, PYSC_OBJECT_PIPE, pipe->header.index, events);
+    return answer_parts_and_tell(call, parts, (uint64_t)n, PYSC_FLAG_REDO, PYSC_OBJECT_PIPE, pipe->header.index, events);
 }
 
 int

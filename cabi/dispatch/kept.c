@@ -160,7 +160,6 @@ undo_read(struct pysc_engine *engine, const struct pending *pending, struct pysc
 {
     struct pysc_file *file = pending->file ? pysc_file_at(engine->objects, pending->file - 1) : NULL;
 
-    event->kind = PYSC_KIND_SYSCALL;
     if (!file || file->header.generation != pending->generation)
         return;
     if (file->offset == pending->end && !file->moving) {
@@ -199,9 +198,13 @@ settle(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
     pending->state = PENDING_NOTHING;
     if (state == PENDING_KEEP)
         return finish_keep(engine, number, pending, event);
+    if (state == PENDING_TAKE)
+        end_take(engine, number, pending, event->kind == PYSC_KIND_UNDONE);
     if (event->kind != PYSC_KIND_UNDONE)
         return 0;
-    undo_read(engine, pending, event);
+    if (state == PENDING_READ)
+        undo_read(engine, pending, event);
+    event->kind = PYSC_KIND_SYSCALL;
     return SETTLED_FOR_PYTHON;
 }
 

@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "channel.h"
+
 #define FIELDS_MAX 16
 #define ANY UINT64_MAX
 #define COUNT_MAX INT32_MAX
@@ -48,7 +50,7 @@
 #define PIPE_FIELDS(KEPT, LEFT, s) \
     LEFT(s, header) KEPT(s, capacity, 1ULL << 31) LEFT(s, head) LEFT(s, size) LEFT(s, allocated) \
     KEPT(s, readers, COUNT_MAX) KEPT(s, writers, COUNT_MAX) KEPT(s, packets, 1) LEFT(s, waits) LEFT(s, reader) \
-    LEFT(s, spare) LEFT(s, bytes) /* from the head on */
+    LEFT(s, taker) LEFT(s, owed) /* whoever stands still knows what it could store */ LEFT(s, bytes) /* from the head on */
 #define COUNTER_FIELDS(KEPT, LEFT, s) LEFT(s, header) KEPT(s, count, ANY) KEPT(s, semaphore, 1) LEFT(s, waits)
 #define BUDGET_FIELDS(KEPT, LEFT, s) \
     LEFT(s, header) KEPT(s, limit, BUDGET_MAX) KEPT(s, used, BUDGET_MAX) KEPT(s, parent, ANY) LEFT(s, spare)
@@ -361,7 +363,7 @@ load_rest(struct pysc_objects *objects, uint32_t kind, struct pysc_header *heade
     case PYSC_OBJECT_DATA:
         return load_small((struct pysc_data *)header, from, size);
     case PYSC_OBJECT_PIPE:
-        if (size > ((struct pysc_pipe *)header)->capacity)
+        if (size > ((struct pysc_pipe *)header)->capacity + PYSC_DATA_SIZE) /* some may have come back to a full one */
             return -EBADMSG;
         return pysc_pipe_put(objects, (struct pysc_pipe *)header, from, size);
     case PYSC_OBJECT_DCACHE:

@@ -189,7 +189,6 @@ run_command_natively(struct context *c, const struct pysc_command *command)
 
 /* What the PUTs of a batch have done. */
 struct puts {
-    uint64_t done; /* bytes, until one failed */
     int failed;
     int others_failed; /* commands that are no copies */
 };
@@ -212,10 +211,7 @@ reply(struct context *c, const struct pysc_command *command, const struct puts *
         report_again(c, PYSC_KIND_UNDONE);
         return 0;
     }
-    if (!puts->failed)
-        c->regs.rax = wanted_result(c, command);
-    else
-        c->regs.rax = (command->flags & PYSC_FLAG_PARTIAL) && puts->done ? puts->done : (uint64_t)-EFAULT;
+    c->regs.rax = puts->failed ? (uint64_t)-EFAULT : wanted_result(c, command);
     return 1;
 }
 
@@ -267,7 +263,7 @@ obey(struct context *c)
 {
     struct pysc_slot *slot = c->r->slot;
     uint32_t n = slot->n_commands < PYSC_COMMANDS ? slot->n_commands : PYSC_COMMANDS;
-    struct puts puts = {0, 0, 0};
+    struct puts puts = {0, 0};
 
     for (uint32_t i = 0; i < n; i++) {
         struct pysc_command command = slot->commands[i];
@@ -283,8 +279,6 @@ obey(struct context *c)
             slot->commands[i].result = run_command(c, &command);
         if (command.op == PYSC_CMD_PUT && slot->commands[i].result < 0)
             puts.failed = 1;
-        else if (command.op == PYSC_CMD_PUT && !puts.failed)
-            puts.done += command.args[1];
         else if (command.op >= PYSC_CMD_RECEIVE && slot->commands[i].result < 0)
             puts.others_failed = 1;
         if (command.op == PYSC_CMD_FORK && slot->commands[i].result == 0)

@@ -177,40 +177,44 @@ class Pipe:
         objects.rouse(self._c)
 
     def take(self, size: int) -> bytes:
-        """Remove up to ``size`` bytes (the rest of a packet is lost); wake a writer and the next reader.
+        """Remove up to ``size`` bytes, as :meth:`take_looked` does."""
+        data = self.look(size)
+        self.take_looked(len(data))
+        return data
+
+    def look(self, size: int) -> bytes:
+        """Return what :meth:`take` would, but leave it there."""
+        lib.pysc_pipe_look(self._c)
+        if self._packets:
+            size = min(size, self._packets[0].size)
+        return self.peek(size)
+
+    def take_looked(self, size: int) -> bool:
+        """Remove ``size`` bytes of those looked at last, and the rest of a packet; wake a writer and the next reader.
 
         Pollers hear of room where there was none: who asked for edges shall not see one with each read.
+
+        Returns:
+            False: somebody has taken some meanwhile, and nothing has been removed.
         """
+        drops = self._packets[0].size if size and self._packets and self._packets[0].packet else size
         was_full = self.full
-        if self._packets:
-            data = self._take_segments(size)
-        else:
-            data = self._take_bytes(size)
+        if lib.pysc_pipe_drop_looked(self._c, drops) < 0:
+            return False
+        if drops and self._packets:
+            self._packets[0].size -= drops
+            if not self._packets[0].size:
+                self._packets.popleft()
+            self._c.packets = bool(self._packets)
         if not self.full:
             self.write_wait.wake(1)
             if was_full:
                 self.write_poll.wake_all(OUT)
         if len(self):
             self._wake_reader()
-        return data
-
-    def _take_bytes(self, size: int) -> bytes:
-        data = self.peek(size)
-        lib.pysc_pipe_drop(self._c, len(data))
-        return data
-
-    def _take_segments(self, size: int) -> bytes:
-        first = self._packets[0]
-        data = self._take_bytes(min(size, first.size))
-        if first.packet:
-            lib.pysc_pipe_drop(self._c, first.size - len(data))
-            self._packets.popleft()
-        else:
-            first.size -= len(data)
-            if not first.size:
-                self._packets.popleft()
-        self._c.packets = bool(self._packets)
-        return data
+        if not size:  # they may have come back from a reader that could not store them
+            self.read_poll.wake_all(IN)
+        return True
 
     def peek(self, size: int) -> bytes:
         """Return up to ``size`` bytes and leave them (tee(2))."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from pysc.cabi.linux.errors import EAGAIN, EBADF, EFBIG, EINVAL, EOPNOTSUPP, ESPIPE, LinuxError
+from pysc.cabi.linux.errors import EAGAIN, EBADF, EFAULT, EFBIG, EINVAL, EOPNOTSUPP, ESPIPE, LinuxError
 from pysc.cabi.linux.fcntl import O_APPEND
 from pysc.cabi.linux.resource import RLIM_INFINITY, RLIMIT_FSIZE
 from pysc.cabi.linux.signals import SIGXFSZ
@@ -20,6 +20,7 @@ from pysc.sentry.fs.inode import Changes
 from pysc.sentry.fs.inotify import InotifyFile
 from pysc.sentry.fs.memory_devices import DeviceFile
 from pysc.sentry.fs.permissions import clears_suid, without_suid
+from pysc.sentry.fs.pipe import PIPE_BUF, PipeFile
 from pysc.sentry.fs.regular import MAX_LFS_FILESIZE, RegularFile
 from pysc.sentry.fs.signalfd import SignalFile
 from pysc.sentry.fs.timerfd import TimerFile
@@ -55,6 +56,8 @@ async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: 
     regular = isinstance(file, RegularFile)
     if not size and not isinstance(file, (RegularFile, *PARTICULAR)):
         return 0
+    if isinstance(file, PipeFile):
+        return await _read_pipe(task, file, ranges, min(size, STEP))
     fills = regular or isinstance(file, DeviceFile)
     if fills:
         _in_range(file, offset, size)
@@ -85,6 +88,25 @@ async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: 
     finally:
         if done:
             notify.used(file.path, notify.IN_ACCESS)
+
+
+async def _read_pipe(task: Task, file: PipeFile, ranges: list[Range], size: int) -> int:
+    """Read from a pipe: what cannot be stored stays there, by pages, since Linux stores one after the other."""
+    pipe = file.pipe
+    while await file.wait_bytes(file.nonblock):
+        data = pipe.look(size)
+        try:
+            stored = await scatter(task, ranges, 0, data, partial=True)
+        except EFAULT:
+            stored = 0
+        if stored < len(data):
+            stored -= stored % PIPE_BUF
+        if pipe.take_looked(stored):
+            if not stored:
+                raise EFAULT
+            notify.used(file.path, notify.IN_ACCESS)
+            return stored
+    return 0
 
 
 def _in_range(file: FileDescription, offset: int | None, size: int) -> None:

@@ -8,14 +8,15 @@
 
 #define FDS 300
 
-/* A ring beside a plain array: bytes come out as they went in. */
+/* A ring beside a plain array: bytes come out as they went in, again if they come back. */
 static void
 pipes(struct pysc_objects *objects)
 {
     int64_t index = pysc_object_new(objects, PYSC_OBJECT_PIPE);
     struct pysc_pipe *pipe = pysc_pipe_at(objects, (uint32_t)index);
     static uint8_t model[1 << 20], bytes[70000];
-    uint64_t size = 0;
+    uint64_t size = 0, owed = 0;
+    uint8_t *taken = NULL; /* and owed to 7 */
 
     for (int round = 0; round < 8000; round++) {
         uint64_t n = next() % (next() % 8 ? 3000 : sizeof bytes);
@@ -37,10 +38,27 @@ pipes(struct pysc_objects *objects)
                 CHECK((uint64_t)pysc_pipe_drop(pipe, n) == wanted);
             memmove(model, model + wanted, size - wanted);
             size -= wanted;
-            free(out);
+            free(taken);
+            taken = out;
+            owed = wanted;
+            pysc_pipe_owe(pipe, 7, owed);
+        }
+        if (taken && next() % 3 == 0) {
+            int undone = next() % 2 && size + owed <= sizeof model;
+
+            pysc_pipe_settle(pipe, 6, 1); /* of somebody else */
+            pysc_pipe_settle(pipe, 7, undone);
+            if (undone) {
+                memmove(model + owed, model, size);
+                memcpy(model, taken, owed);
+                size += owed;
+            }
+            free(taken);
+            taken = NULL;
         }
         CHECK(pipe->size == size && pipe->allocated >= size);
     }
+    free(taken);
     pysc_object_free(objects, PYSC_OBJECT_PIPE, (uint32_t)index);
     CHECK(!pysc_pipe_at(objects, (uint32_t)index));
 }

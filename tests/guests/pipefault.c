@@ -1,0 +1,88 @@
+/* What a reader of a pipe cannot store stays in the pipe, whole pages of it; another reads it. */
+#include "guest.h"
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+
+#define P 4096
+
+static char *page, *in, out[20 * P]; /* a page, and behind it none */
+
+static long held(int fd)
+{
+    int n;
+    CHECK(ioctl(fd, FIONREAD, &n) == 0);
+    return n;
+}
+
+static void fill(int fd, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        out[i] = (char)(i * 7 + i / P);
+    CHECK(write(fd, out, size) == (ssize_t)size);
+}
+
+static void drain(int fd, size_t from, size_t size)
+{
+    CHECK(read(fd, in, size) == (ssize_t)size && memcmp(in, out + from, size) == 0);
+}
+
+int main(void)
+{
+    int end[2];
+    CHECK(pipe2(end, O_NONBLOCK) == 0);
+    page = mmap(NULL, 3 * P, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    in = malloc(20 * P);
+    CHECK(page != MAP_FAILED && mprotect(page + 2 * P, P, PROT_NONE) == 0);
+    char *edge = page + 2 * P;
+
+    fill(end[1], 100);
+    TRY(read(end[0], BAD, 100));
+    TRY(read(end[0], edge, 100));
+    TRY(read(end[0], edge - 50, 100));
+    say("held %ld\n", held(end[0]));
+    drain(end[0], 0, 100);
+
+    fill(end[1], 4 * P); /* into a ring that has been used, and must grow */
+    TRY(read(end[0], edge - 100, 4 * P));
+    TRY(read(end[0], edge - P - 100, 4 * P));
+    say("held %ld\n", held(end[0]));
+    CHECK(memcmp(edge - P - 100, out, P) == 0);
+    drain(end[0], P, 3 * P);
+
+    struct iovec parts[] = {{page, 10}, {edge, 20}, {page, 30}};
+    fill(end[1], 50);
+    TRY(readv(end[0], parts, 3));
+    say("held %ld\n", held(end[0]));
+    drain(end[0], 0, 50);
+
+    /* A full one, whose writer waits for the room that there was for a moment. */
+    CHECK(fcntl(end[1], F_SETPIPE_SZ, P) == P && fcntl(end[0], F_SETFL, 0) == 0 && fcntl(end[1], F_SETFL, 0) == 0);
+    fill(end[1], P);
+    pid_t child = CHILD(for (int i = 0; i < 50; i++) CHECK(write(end[1], out, P) == P));
+    for (int i = 0; i < 51; i++) {
+        for (int k = 0; k < 3; k++)
+            CHECK(read(end[0], edge - 1000 * k, P) == -1 && errno == EFAULT);
+        drain(end[0], 0, P);
+    }
+    say("the writer: %d\n", reap(child));
+
+    /* Who polls meanwhile does not miss what came back. */
+    for (int i = 0; i < 100; i++) {
+        struct pollfd ready = {end[0], POLLIN, 0};
+        child = CHILD(for (int k = 0; k < 20; k++) CHECK(read(end[0], edge, 8) == -1));
+        CHECK(write(end[1], out, 8) == 8 && poll(&ready, 1, 10000) == 1);
+        CHECK(write(end[1], out + 8, 8) == 8);
+        CHECK(reap(child) == 0);
+        drain(end[0], 0, 16);
+    }
+
+    /* Packets stay whole. */
+    CHECK(pipe2(end, O_DIRECT) == 0);
+    fill(end[1], 300);
+    CHECK(write(end[1], "second", 6) == 6);
+    TRY(read(end[0], edge - 10, 300));
+    TRY(read(end[0], edge - 10, 10));
+    TRY(read(end[0], in, 300));
+    return done();
+}
