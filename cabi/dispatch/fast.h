@@ -212,7 +212,8 @@ enum kept_use { KEPT_NO, KEPT_YES, KEPT_ASK_PYTHON };
 enum kept_use may_keep(const struct call *call, const struct pysc_file *file, struct pysc_data *data, uint64_t size);
 int read_kept(struct call *call, struct pysc_file *file, struct pysc_data *data, uint64_t address, uint64_t size,
               int64_t offset, int moves);
-/* Let the thread make this pread64, of a number below PYSC_LENT, by itself from now on; returns whether the guest half has what it reads from. */
+/* Let the thread make this pread64, of a number below PYSC_LENT, by itself from now on; returns whether the guest half has
+ * what it reads from. */
 int lend(struct call *call, const struct pysc_data *data);
 /* The verdict is about to be a read from `start` to `end`; it may come back as undone. */
 void begin_read(struct call *call, struct pysc_file *file, int64_t start, int64_t end, int moves);

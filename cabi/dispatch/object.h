@@ -128,10 +128,10 @@ struct pysc_header *pysc_object_at(const struct pysc_objects *objects, uint32_t 
 /* One of that name, zeroed, or NULL: there is no such place, or another is there.  Free lists do not know yet. */
 struct pysc_header *pysc_object_put(struct pysc_objects *objects, uint32_t kind, uint32_t index, uint32_t generation);
 /* Make the free lists anew. */
+void pysc_objects_settle(struct pysc_objects *objects);
 /* The bytes that were taken last stay where they were until `taker` has stored them, or they come back. */
 void pysc_pipe_owe(struct pysc_pipe *pipe, uint32_t taker, uint64_t size);
 void pysc_pipe_settle(struct pysc_pipe *pipe, uint32_t taker, int undone);
-void pysc_objects_settle(struct pysc_objects *objects);
 /* Have none any more, whatever they say of each other. */
 void pysc_objects_forget(struct pysc_objects *objects);
 

@@ -146,7 +146,6 @@ struct pysc_budget {
 };
 
 /* What somebody waits for. */
-#define PYSC_LOOKED 0xffffffff /* the taker of a pipe: Python, which has not taken anything yet */
 #define PYSC_WAITS_BYTES 1
 #define PYSC_WAITS_ROOM 2
 #define PYSC_WAITS_POLL 4      /* pollers, for bytes */
@@ -179,8 +178,9 @@ struct pysc_pipe {
     uint32_t packets; /* there are boundaries, which Python keeps */
     uint32_t waits;   /* PYSC_WAITS_*: tell Python of moves */
     uint32_t reader;  /* a thread that waits for bytes, and Python does not know: number + 1 */
-    uint32_t taker;   /* a thread that may still find that it cannot store what it took last: number + 1; PYSC_LOOKED */
+    uint32_t taker;   /* a thread that may still find that it cannot store what it took last: number + 1 */
     uint64_t owed;    /* that many bytes before the head: they come back then */
+    uint64_t moves;   /* of the head: who has looked at what is there sees whether it still is */
     uint8_t *bytes;
 };
 
@@ -359,9 +359,6 @@ int64_t pysc_pipe_put(struct pysc_objects *objects, struct pysc_pipe *pipe, cons
 int64_t pysc_pipe_peek(const struct pysc_pipe *pipe, void *bytes, uint64_t size);
 int64_t pysc_pipe_take(struct pysc_pipe *pipe, void *bytes, uint64_t size);
 int64_t pysc_pipe_drop(struct pysc_pipe *pipe, uint64_t size);
-/* Python looks at the bytes, to drop them once they are stored; -EAGAIN if somebody has taken some meanwhile. */
-void pysc_pipe_look(struct pysc_pipe *pipe);
-int64_t pysc_pipe_drop_looked(struct pysc_pipe *pipe, uint64_t size);
 /* There are bytes, or an end has been closed: let who waits without Python's knowing look again. */
 void pysc_pipe_rouse(struct pysc_objects *objects, struct pysc_pipe *pipe);
 

@@ -85,6 +85,7 @@ pysc_pipe_drop(struct pysc_pipe *pipe, uint64_t size)
         return 0;
     pipe->size -= size;
     pipe->head = (pipe->head + size) & (pipe->allocated - 1);
+    pipe->moves++;
     pysc_pipe_owe(pipe, 0, 0);
     return (int64_t)size;
 }
@@ -97,20 +98,9 @@ pysc_pipe_settle(struct pysc_pipe *pipe, uint32_t taker, int undone)
     if (undone && !pipe->packets) {
         pipe->head = (pipe->head - pipe->owed) & (pipe->allocated - 1);
         pipe->size += pipe->owed;
+        pipe->moves++;
     }
     pysc_pipe_owe(pipe, 0, 0);
-}
-
-void
-pysc_pipe_look(struct pysc_pipe *pipe)
-{
-    pysc_pipe_owe(pipe, PYSC_LOOKED, 0);
-}
-
-int64_t
-pysc_pipe_drop_looked(struct pysc_pipe *pipe, uint64_t size)
-{
-    return pipe->taker == PYSC_LOOKED ? pysc_pipe_drop(pipe, size) : -EAGAIN;
 }
 
 int64_t

@@ -50,7 +50,8 @@
 #define PIPE_FIELDS(KEPT, LEFT, s) \
     LEFT(s, header) KEPT(s, capacity, 1ULL << 31) LEFT(s, head) LEFT(s, size) LEFT(s, allocated) \
     KEPT(s, readers, COUNT_MAX) KEPT(s, writers, COUNT_MAX) KEPT(s, packets, 1) LEFT(s, waits) LEFT(s, reader) \
-    LEFT(s, taker) LEFT(s, owed) /* whoever stands still knows what it could store */ LEFT(s, bytes) /* from the head on */
+    LEFT(s, taker) LEFT(s, owed) LEFT(s, moves) /* who stands still has stored what it took */ \
+    LEFT(s, bytes) /* from the head on */
 #define COUNTER_FIELDS(KEPT, LEFT, s) LEFT(s, header) KEPT(s, count, ANY) KEPT(s, semaphore, 1) LEFT(s, waits)
 #define BUDGET_FIELDS(KEPT, LEFT, s) \
     LEFT(s, header) KEPT(s, limit, BUDGET_MAX) KEPT(s, used, BUDGET_MAX) KEPT(s, parent, ANY) LEFT(s, spare)

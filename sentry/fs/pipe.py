@@ -101,6 +101,12 @@ class Pipe:
         return value
 
     @property
+    def moves(self) -> int:
+        """How often bytes have been taken, or have come back."""
+        value: int = self._c.moves
+        return value
+
+    @property
     def readers(self) -> int:
         """Descriptions that are open for reading."""
         value: int = self._c.readers
@@ -177,30 +183,25 @@ class Pipe:
         objects.rouse(self._c)
 
     def take(self, size: int) -> bytes:
-        """Remove up to ``size`` bytes, as :meth:`take_looked` does."""
+        """Remove up to ``size`` bytes, as :meth:`drop` does, and return them."""
         data = self.look(size)
-        self.take_looked(len(data))
+        self.drop(len(data))
         return data
 
     def look(self, size: int) -> bytes:
-        """Return what :meth:`take` would, but leave it there."""
-        lib.pysc_pipe_look(self._c)
+        """Return what :meth:`take` would, but leave it there: it is the head's until that has moved (:attr:`moves`)."""
         if self._packets:
             size = min(size, self._packets[0].size)
         return self.peek(size)
 
-    def take_looked(self, size: int) -> bool:
-        """Remove ``size`` bytes of those looked at last, and the rest of a packet; wake a writer and the next reader.
+    def drop(self, size: int) -> None:
+        """Remove bytes that have been looked at, and the rest of a packet; wake a writer and the next reader.
 
         Pollers hear of room where there was none: who asked for edges shall not see one with each read.
-
-        Returns:
-            False: somebody has taken some meanwhile, and nothing has been removed.
         """
         drops = self._packets[0].size if size and self._packets and self._packets[0].packet else size
         was_full = self.full
-        if lib.pysc_pipe_drop_looked(self._c, drops) < 0:
-            return False
+        lib.pysc_pipe_drop(self._c, drops)
         if drops and self._packets:
             self._packets[0].size -= drops
             if not self._packets[0].size:
@@ -214,7 +215,6 @@ class Pipe:
             self._wake_reader()
         if not size:  # they may have come back from a reader that could not store them
             self.read_poll.wake_all(IN)
-        return True
 
     def peek(self, size: int) -> bytes:
         """Return up to ``size`` bytes and leave them (tee(2))."""

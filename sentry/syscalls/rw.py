@@ -94,14 +94,15 @@ async def _read_pipe(task: Task, file: PipeFile, ranges: list[Range], size: int)
     """Read from a pipe: what cannot be stored stays there, by pages, since Linux stores one after the other."""
     pipe = file.pipe
     while await file.wait_bytes(file.nonblock):
-        data = pipe.look(size)
+        moves, data = pipe.moves, pipe.look(size)
         try:
             stored = await scatter(task, ranges, 0, data, partial=True)
         except EFAULT:
             stored = 0
         if stored < len(data):
             stored -= stored % PIPE_BUF
-        if pipe.take_looked(stored):
+        if pipe.moves == moves:
+            pipe.drop(stored)
             if not stored:
                 raise EFAULT
             notify.used(file.path, notify.IN_ACCESS)

@@ -1,6 +1,7 @@
 /* What a reader of a pipe cannot store stays in the pipe, whole pages of it; another reads it. */
 #include "guest.h"
 #include <poll.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/uio.h>
 
@@ -27,9 +28,41 @@ static void drain(int fd, size_t from, size_t size)
     CHECK(read(fd, in, size) == (ssize_t)size && memcmp(in, out + from, size) == 0);
 }
 
+enum { READERS = 6, RECORDS = 6000 };
+static int shared[2], seen[RECORDS];
+
+static void *reader(void *unused)
+{
+    int number;
+    while (read(shared[0], &number, sizeof number) == sizeof number)
+        __atomic_fetch_add(&seen[number], 1, __ATOMIC_SEQ_CST);
+    return unused;
+}
+
+/* Of many readers each byte goes to one. */
+static void share_out(void)
+{
+    pthread_t threads[READERS];
+    CHECK(pipe(shared) == 0);
+    for (int i = 0; i < READERS; i++)
+        CHECK(pthread_create(&threads[i], NULL, reader, NULL) == 0);
+    for (int i = 0; i < RECORDS;) {
+        int some[20];
+        for (int k = 0; k < 20; k++)
+            some[k] = i++;
+        CHECK(write(shared[1], some, sizeof some) == sizeof some);
+    }
+    CHECK(close(shared[1]) == 0);
+    for (int i = 0; i < READERS; i++)
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    for (int i = 0; i < RECORDS; i++)
+        CHECK(seen[i] == 1);
+}
+
 int main(void)
 {
     int end[2];
+    share_out();
     CHECK(pipe2(end, O_NONBLOCK) == 0);
     page = mmap(NULL, 3 * P, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     in = malloc(20 * P);
