@@ -29,8 +29,11 @@ FUTEX_WAITS: Final = frozenset({0, 9})
 """FUTEX_WAIT, FUTEX_WAIT_BITSET."""
 SLEEPS: Final = frozenset({35, 230})
 """nanosleep, clock_nanosleep."""
-STALE_TRIES: Final = 8
-"""How often a call begins again because a file that it had found was replaced on the host."""
+STALE_TRIES: Final = 256
+"""How often a call begins again because a file that it had found was replaced on the host.
+
+Where somebody does that without pause, up to three tries in four come too late.
+"""
 _FATAL_NAMES = frozenset({"exit", "exit_group", "execve", "execveat", "rt_sigreturn"})
 """Calls after whose failure by a bug the task cannot go on."""
 

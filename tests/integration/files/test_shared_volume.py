@@ -78,6 +78,19 @@ def test_two_sandboxes_and_the_host_at_once(
 
 
 @pytest.mark.parametrize("flag", ["--file-access-direct=on", "--file-access-direct=off"])
+def test_a_name_that_is_given_to_other_files_without_pause(bundle: Bundle, volume: Path, flag: str) -> None:
+    """Most tries to open what was just found come too late: the call begins again until one does not."""
+    bundle.bind(volume, "/volume", "rw")
+    opens = 'for i in $(seq 300); do : < /volume/current && : >> /volume/current || exit; done; echo "$i"'
+    (volume / "current").touch()
+    with subprocess.Popen(bundle.command(opens, [flag]), stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            (volume / "new").touch()
+            (volume / "new").replace(volume / "current")
+        assert process.communicate() == ("300\n", None)
+
+
+@pytest.mark.parametrize("flag", ["--file-access-direct=on", "--file-access-direct=off"])
 @pytest.mark.parametrize("access", ["exclusive", "shared"])
 def test_what_was_answered_is_done_and_nothing_is_done_twice(
     bundle: Bundle, volume: Path, program: Callable[[str], Path], flag: str, access: str
