@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from pysc.cabi._dispatch import lib
-from pysc.cabi.linux.errors import EACCES, EBADF, EFBIG, EINVAL, ENOENT, ENXIO, ETXTBSY, LinuxError
+from pysc.cabi.linux.errors import EACCES, EBADF, EFBIG, EINVAL, ENOENT, ENXIO, ESTALE, ETXTBSY, LinuxError
 from pysc.cabi.linux.fcntl import (
     O_ACCMODE,
     O_APPEND,
@@ -176,7 +176,7 @@ class RegularFile(FileDescription):
         write = self.writable and bool(flags & MAP_SHARED_BIT)
         try:
             return await self.inode.mapping_fd(write)
-        except ENOENT:  # it has no name any more by which it could be opened for reading only
+        except (ENOENT, ESTALE):  # it has no name any more by which it could be opened for reading only
             if write or not self.writable:
                 raise
             return await self.inode.mapping_fd(True)

@@ -51,9 +51,10 @@ class HostLocks:
 
     def reopen(self, fd: HostFd) -> bool:
         """Go on with a description that can be written to; false if another user was quicker."""
+        held = self._held
+        self._set([])  # a guest's mapping may keep the description for longer than us
         close(self._fd)
         self._fd, self.writable = fd, True
-        held, self._held = self._held, []
         return self._set(held)
 
     def change(self, locks: Sequence[RecordLock]) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux.errors import EAGAIN, EBADF, EINVAL, EOVERFLOW
@@ -63,26 +63,23 @@ def _shared(file: FileDescription) -> HostRegular | None:
     return inode if isinstance(inode, HostRegular) and inode.fs.revalidates else None
 
 
-async def _show_to_host(file: FileDescription, locks: FileLocks) -> None:
+def _show_to_host(file: FileDescription, locks: FileLocks) -> None:
     """On a shared mount let others who use the host's file see what is locked here."""
     inode = _shared(file)
     if inode is None:
         return
-    if locks.host is not None and (locks.host.writable or not file.writable):
-        return
-    fd = await inode.mapping_fd(file.writable)
-    if locks.host is None:  # still: others may have come first
-        locks.host = HostLocks(duplicate(fd), writable=file.writable)
-    elif file.writable and not locks.host.writable and not locks.host.reopen(duplicate(fd)):
+    if locks.host is None:
+        locks.host = HostLocks(duplicate(inode.write_fd if file.writable else inode.fd), writable=file.writable)
+    elif file.writable and not locks.host.writable and not locks.host.reopen(duplicate(inode.write_fd)):
         raise EAGAIN
 
 
-@asynccontextmanager
-async def _asking(file: FileDescription, locks: FileLocks) -> AsyncIterator[None]:
+@contextmanager
+def _asking(file: FileDescription, locks: FileLocks) -> Iterator[None]:
     """While a call takes or asks for locks, other users of the host's file see them."""
     locks.callers += 1
     try:
-        await _show_to_host(file, locks)
+        _show_to_host(file, locks)
         yield
     finally:
         locks.leave()
@@ -103,7 +100,7 @@ async def flock(task: Task, fd: Fd, operation: U32) -> None:
         if operation == LOCK_UN:
             locks.unflock(file)
             return
-        async with _asking(file, locks):
+        with _asking(file, locks):
             await locks.flock(file, operation == LOCK_EX, wait=wait)
 
 
@@ -125,7 +122,7 @@ async def record_lock(task: Task, fd: int, command: int, address: int) -> int:
             return 0
         if kind not in (F_RDLCK, F_WRLCK):
             raise EINVAL
-        async with _asking(file, locks):
+        with _asking(file, locks):
             found = locks.conflict(wanted) or locks.host_conflict(wanted)
         task.put(address, _found(found, whence, start, length, pid))
         return 0
@@ -140,7 +137,7 @@ async def record_lock(task: Task, fd: int, command: int, address: int) -> int:
         raise EBADF
     file.get()
     try:
-        async with _asking(file, locks):
+        with _asking(file, locks):
             await locks.lock(wanted, task.kernel.lock_waits, wait=command in (F_SETLKW, F_OFD_SETLKW))
         if not of_description and not task.fds.has(fd, file):  # closed meanwhile, which has taken the others away
             locks.unlock(owner, first, last)

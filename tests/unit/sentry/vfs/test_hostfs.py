@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
+import mmap
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -218,6 +220,30 @@ def test_an_open_file_that_the_host_replaces_can_be_changed(mounts: Mounts) -> N
     assert world.read(fd) == b"te"
     (mounts.folder / "d/f").unlink()
     assert world.call("fchmod", fd, 0o600) == 0
+
+
+def test_an_open_file_that_the_host_replaces_can_be_mapped_and_locked(mounts: Mounts) -> None:
+    world, _server = mounts.world(shared=True)
+    fd, reader = world.open(b"/d/f", O_RDWR), world.open(b"/d/f")
+    (mounts.folder / "d/g").write_bytes(b"another")
+    (mounts.folder / "d/g").rename(mounts.folder / "d/f")
+    mapped = world.run(world.fds.get(fd).mapping_fd(mmap.PROT_READ, mmap.MAP_PRIVATE))
+    assert os.pread(mapped, 9, 0) == b"text"
+    assert world.call("flock", reader, fcntl.LOCK_SH) == world.call("flock", fd, fcntl.LOCK_SH) == 0
+
+
+def test_locks_do_not_stay_where_a_mapping_keeps_the_file_open(mounts: Mounts) -> None:
+    """They go over to a description that can be written to."""
+    world, _server = mounts.world(shared=True)
+    reader = world.open(b"/d/f")
+    mapped = os.dup(world.run(world.fds.get(reader).mapping_fd(mmap.PROT_READ, mmap.MAP_PRIVATE)))
+    try:
+        assert world.call("flock", reader, fcntl.LOCK_SH) == 0
+        fd = world.open(b"/d/f", O_RDWR)
+        assert world.call("flock", fd, fcntl.LOCK_SH) == world.call("flock", reader, fcntl.LOCK_UN) == 0
+        assert world.call("flock", fd, fcntl.LOCK_EX | fcntl.LOCK_NB) == 0
+    finally:
+        os.close(mapped)
 
 
 def test_what_does_not_fit_a_request(mounts: Mounts) -> None:
