@@ -59,6 +59,18 @@ pysc_reply(struct pysc_engine *engine, uint32_t number, int64_t result)
 }
 
 int64_t
+pysc_reply_undoable(struct pysc_engine *engine, uint32_t number, int64_t result)
+{
+    int64_t index =
+        pysc_command(engine, number, PYSC_CMD_REPLY, PYSC_FLAG_REDO, (uint64_t)result, 0, 0, 0, 0, 0, 0);
+
+    if (index < 0)
+        return index;
+    engine->threads[number].pending.state = PENDING_REPLY;
+    return pysc_flush(engine, number);
+}
+
+int64_t
 pysc_reserve(struct pysc_engine *engine, uint32_t number, uint64_t size)
 {
     struct thread *thread = thread_at(engine, number);

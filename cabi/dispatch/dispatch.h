@@ -9,6 +9,7 @@ struct pysc_objects;
 /* Thread `id` goes on with a call that has waited here, on a description that may have no number any more: it is
  * pysc_thread_take_held()'s.  No report of a guest's has this kind. */
 #define PYSC_RESUMED 8
+#define PYSC_UNDONE 9 /* what thread `id` was last sent, by pysc_reply_undoable, did not fit its memory; the call is over */
 #define PYSC_READY 32 /* an event's kind: a watched descriptor (`id`) is ready for args[0] */
 #define PYSC_MOVED 33 /* a fast path changed object `id` of kind `nr`, which somebody waits for: it has args[0] now */
 #define PYSC_BORN 35 /* a process has spoken for the first time on the socket of space `id`: its pid is nr; 0: none ever will */
@@ -161,6 +162,8 @@ int64_t pysc_command(struct pysc_engine *engine, uint32_t thread, uint32_t op, u
 int64_t pysc_flush(struct pysc_engine *engine, uint32_t thread);
 /* Append PYSC_CMD_REPLY and hand over. */
 int64_t pysc_reply(struct pysc_engine *engine, uint32_t thread, int64_t result);
+/* The same; where a PUT of the batch faults there is no result, but PYSC_UNDONE. */
+int64_t pysc_reply_undoable(struct pysc_engine *engine, uint32_t thread, int64_t result);
 /* Append a copy of `size` bytes at `data` to the guest's `address`, as `op` (PUT or COPY_OUT).  -ENOBUFS: no room. */
 int64_t pysc_put(struct pysc_engine *engine, uint32_t thread, uint32_t op, uint64_t address, const void *data, uint64_t size);
 /* Reserve room in the data area; returns its offset, or -ENOBUFS.  Where too little is left, hints are dropped. */

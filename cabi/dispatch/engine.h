@@ -37,6 +37,7 @@ enum pending_state {
     PENDING_KEEP, /* it has been sent a descriptor: `call` goes on afterwards (kept.c) */
     PENDING_READ, /* its last verdict was a read, which may come back as undone */
     PENDING_TAKE, /* its last verdict was a read of the pipe `file`, which may come back as undone */
+    PENDING_REPLY, /* its last verdict was Python's, which may come back as undone */
     PENDING_BYTES, /* there is no verdict yet: `call` waits for the pipe of what the thread holds */
 };
 

@@ -204,7 +204,7 @@ settle(struct pysc_engine *engine, uint32_t number, struct pysc_event *event)
         return 0;
     if (state == PENDING_READ)
         undo_read(engine, pending, event);
-    event->kind = PYSC_KIND_SYSCALL;
+    event->kind = state == PENDING_REPLY ? PYSC_UNDONE : PYSC_KIND_SYSCALL;
     return SETTLED_FOR_PYTHON;
 }
 

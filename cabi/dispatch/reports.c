@@ -19,7 +19,7 @@ take_report(const struct thread *thread, struct pysc_event *event)
     if (event->kind == PYSC_KIND_DONE)
         return thread->unless;
     if (event->kind == PYSC_KIND_UNDONE)
-        return thread->pending.state == PENDING_READ || thread->pending.state == PENDING_TAKE;
+        return thread->pending.state >= PENDING_READ && thread->pending.state <= PENDING_REPLY;
     return (event->kind >= PYSC_KIND_SYSCALL && event->kind <= PYSC_KIND_SIGRETURN) || event->kind == PYSC_KIND_BORN ||
            (event->kind == PYSC_KIND_FRAME_FAULT && thread->framed);
 }

@@ -50,8 +50,10 @@ def return_to_guest(task: Task, back: Return) -> None:
     task.state = TaskState.GUEST
     if back.result is None:
         task.thread.resume()
-    else:
+    elif task.untake is None:
         task.thread.reply(back.result)
+    else:
+        task.thread.reply_undoable(back.result)
 
 
 def release_held(task: Task) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pysc.cabi import objects
-from pysc.cabi.linux.errors import EIO, ENOMEM, ENOSYS, ESTALE, LinuxError
+from pysc.cabi.linux.errors import EFAULT, EIO, ENOMEM, ENOSYS, ESTALE, LinuxError
 from pysc.cabi.linux.signals import SI_KERNEL, SIGKILL, SIGSEGV
 from pysc.sentry.kernel.clone import forget
 from pysc.sentry.kernel.delivery import return_to_guest
@@ -51,6 +51,9 @@ def on_event(kernel: Kernel, event: Event) -> None:
     task.state = TaskState.KERNEL
     task.preempting = False
     native, task.native = task.native, None
+    untake, task.untake = task.untake, None
+    if event.kind is Kind.UNDONE and untake is not None:
+        untake()
     if event.kind is Kind.FAILED:
         _on_failed(task, native, event.args[0])
         return
@@ -68,6 +71,10 @@ def on_event(kernel: Kernel, event: Event) -> None:
             held = event.thread.take_held()
             task.record = None if held is None else Record(files={event.args[0] & 0xFFFF_FFFF: held})
             dispatch(task, event.nr, event.args)
+        case Kind.UNDONE:
+            if kernel.strace is not None:
+                kernel.strace.on_exit(task, event.nr, kernel.table.rows.get(event.nr), event.args, -EFAULT.errno)
+            return_to_guest(task, Return(event.nr, event.args, -EFAULT.errno))
         case Kind.PREEMPTED:
             task.attention = True
             return_to_guest(task, Return())

@@ -14,6 +14,8 @@ from pysc.sentry.kernel.scheduler import Completion, now
 from pysc.sentry.kernel.scheduling import Scheduling
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pysc.sentry.fs.context import FsContext
     from pysc.sentry.fs.file import FileDescription
     from pysc.sentry.ipc.mqueue import Waiter
@@ -129,6 +131,7 @@ class Task:
         "tid",
         "timer_slack",
         "undo",
+        "untake",
         "vfork",
         "vfork_wait",
     )
@@ -183,6 +186,8 @@ class Task:
         """None when a call begins; kept when the kernel runs the same call again."""
         self.native: Return | None = None
         """The call whose native part the thread carries out by itself."""
+        self.untake: Callable[[], None] | None = None
+        """Undoes what the call took, if it cannot be stored."""
 
         # Birth and end
         self.exit_code = 0

@@ -126,6 +126,10 @@ class Socket(AnonymousFile):
         """Receive up to ``size`` bytes."""
         raise EOPNOTSUPP
 
+    def give_back(self, received: Received, peek_offset: int) -> None:
+        """Undo a :meth:`receive` on a stream, from before which the offset is: what it took could not be stored."""
+        raise EOPNOTSUPP
+
     def readable_bytes(self) -> int:
         """What FIONREAD shows."""
         raise ENOTTY

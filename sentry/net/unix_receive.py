@@ -340,6 +340,19 @@ class UnixReceiver(Socket):
                 self.landed(file)
         return received
 
+    def give_back(self, received: Received, peek_offset: int) -> None:
+        if self.dead or self.peer is None or received.credentials is None:
+            return
+        files, received.files = received.files, ()
+        packet = Packet(self.peer, received.data, files, received.credentials)
+        self.launch(files)
+        self.queue.appendleft(packet)
+        self.queue_bytes += len(packet.data)
+        self.peer.charged += packet.cost
+        self.peek_offset = peek_offset
+        self.read_wait.wake(1)
+        self.poll_wait.wake_all(IN)
+
     def readable_bytes(self) -> int:
         """Return what FIONREAD shows.  EINVAL for a listener."""
         if self.listening:

@@ -46,6 +46,7 @@ class Kind(IntEnum):
     GONE = 6  # the host thread has ended, by exit() or otherwise; the last event of a thread
     FAILED = 7  # the verdict was not carried out, since what it depended on failed: args[0] is the errno
     RESUMED = 8  # as SYSCALL, of a call that has waited in a fast path, with a description: see Thread.take_held()
+    UNDONE = 9  # what went with the last reply did not fit its memory; nr, args are the call's, which has no result yet
 
 
 class Event(msgspec.Struct):
@@ -287,6 +288,9 @@ class Thread(Protocol):
     # Verdicts
     def reply(self, result: int, frame: SignalFrame | None = None) -> None:
         """End the syscall with ``result`` (signed; -errno) and go on, through ``frame``'s handler if there is one."""
+
+    def reply_undoable(self, result: int) -> None:
+        """The same; where what goes with it cannot be stored, report Kind.UNDONE."""
 
     def resume(self, frame: SignalFrame | None = None) -> None:
         """Go on with the registers as they are (after PREEMPTED, FAULT, SIGRETURN, exec)."""

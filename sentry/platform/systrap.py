@@ -46,8 +46,8 @@ _EPOLLIN: Final = 1
 _READY: Final[int] = lib.PYSC_READY
 _BORN: Final[int] = lib.PYSC_BORN
 _STALLED: Final[int] = lib.PYSC_STALLED
-_RESUMED: Final[int] = lib.PYSC_RESUMED
 _KINDS: Final = (None, *Kind)
+_FOR_KERNEL: Final = frozenset({*range(lib.PYSC_KIND_SYSCALL, lib.PYSC_KIND_GONE), lib.PYSC_RESUMED, lib.PYSC_UNDONE})
 VDSO: Final = lib.PYSC_VDSO
 """Our own vDSO image in every guest process: what AT_SYSINFO_EHDR says, where fast paths are on."""
 _PUT_OFF: Final = 16
@@ -331,7 +331,7 @@ class Systrap:
             if kind == lib.PYSC_DONATED:
                 thread.space.donation.taken()
                 continue
-            if 1 <= kind <= 5 or kind == _RESUMED:
+            if kind in _FOR_KERNEL:
                 thread.stopped = True
                 thread.maker = None
                 if thread.child is not None:

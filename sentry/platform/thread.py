@@ -430,14 +430,22 @@ class SystrapThread(Commands):
             result = -EFAULT.errno
         if frame is not None or self.gone:
             self._verdict(lib.PYSC_CMD_REPLY, frame, result)
-            return
+        else:
+            self._reply(lib.pysc_reply, result)
+
+    def reply_undoable(self, result: int) -> None:
+        """The same; where what goes with it cannot be stored, report Kind.UNDONE."""
+        if not self.gone:
+            self._reply(lib.pysc_reply_undoable, result)
+
+    def _reply(self, how: Callable[[Any, int, int], int], result: int) -> None:
         if self._puts:
             self._puts.clear()
         self._put_bytes = 0
         self._put_failed = False
         self._preempted = False
         self.stopped = False
-        if lib.pysc_reply(self.engine, self.number, result) < 0:
+        if how(self.engine, self.number, result) < 0:
             raise RuntimeError("reply to a thread that is not stopped")
 
     def resume(self, frame: SignalFrame | None = None) -> None:

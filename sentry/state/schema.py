@@ -848,6 +848,7 @@ CLASSES: Final = {
         "tid": "int",
         "timer_slack": "int",
         "undo": "ipc.sem.UndoList | None",
+        "untake": "None",
         "vfork": "kernel.scheduler.Completion | None",
         "vfork_wait": "kernel.scheduler.Completion | None",
     }),

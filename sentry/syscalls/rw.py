@@ -26,7 +26,9 @@ from pysc.sentry.fs.signalfd import SignalFile
 from pysc.sentry.fs.timerfd import TimerFile
 from pysc.sentry.kernel.scheduler import Interrupted, yield_now
 from pysc.sentry.kernel.signals import SigInfo, send_signal
+from pysc.sentry.net.socket import Socket
 from pysc.sentry.syscalls.buffers import STEP, Range, gather, scatter, single, total, vector
+from pysc.sentry.syscalls.socket_messages import receive
 from pysc.sentry.syscalls.table import I32, I64, U32, U64, Addr, Fd, Size
 from pysc.sentry.syscalls.waiting import Using, cut_short
 
@@ -56,6 +58,10 @@ async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: 
     regular = isinstance(file, RegularFile)
     if not size and not isinstance(file, (RegularFile, *PARTICULAR)):
         return 0
+    if isinstance(file, Socket):
+        received = await receive(task, file, ranges, 0, last=True)
+        received.drop_files()
+        return len(received.data)
     if isinstance(file, PipeFile):
         return await _read_pipe(task, file, ranges, min(size, STEP))
     fills = regular or isinstance(file, DeviceFile)

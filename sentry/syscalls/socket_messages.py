@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pysc.cabi.linux import socket as abi
 from pysc.cabi.linux.clock import SECOND, TIMESPEC
-from pysc.cabi.linux.errors import EINVAL, EMSGSIZE, ENOBUFS, LinuxError
+from pysc.cabi.linux.errors import EFAULT, EINVAL, EMSGSIZE, ENOBUFS, LinuxError
 from pysc.sentry.kernel.scheduler import Interrupted, Reason, now
 from pysc.sentry.net.control import build_control, parse_control
 from pysc.sentry.net.message import Message, Received
 from pysc.sentry.net.socket import Socket
-from pysc.sentry.syscalls.buffers import Range, gather, scatter, single, total, vector
+from pysc.sentry.syscalls.buffers import PUT_MAX, Range, gather, scatter, single, total, vector
 from pysc.sentry.syscalls.socket import UsingSocket, read_address, write_address
 from pysc.sentry.syscalls.table import U32, Addr, Fd, Size
 from pysc.sentry.syscalls.waiting import cut_short, timespec_ns
@@ -129,13 +130,36 @@ def _cut_short(task: Task, error: LinuxError | Interrupted, done: int) -> int:
     return done
 
 
+async def receive(task: Task, sock: Socket, ranges: list[Range], flags: int, *, last: bool = False) -> Received:
+    """Receive into the ranges; what is received of a stream stays in it if it cannot be stored.  EFAULT.
+
+    In the ``last`` step of a call it may go with the reply.
+    """
+    offset = sock.peek_offset
+    received = await sock.receive(task, min(total(ranges), RECEIVE_MAX) if ranges else 0, flags & _RECEIVE_FLAGS)
+    stays = sock.type == abi.SOCK_STREAM and not flags & abi.MSG_PEEK and bool(received.data)
+    if stays:
+        # A signal's handler would be entered whatever becomes of the reply.
+        last = last and len(ranges) == 1 and len(received.data) <= PUT_MAX and not (received.files or task.attention)
+    if stays and last:
+        task.untake = partial(sock.give_back, received, offset)
+    try:
+        if await scatter(task, ranges, 0, received.data, last=last) < len(received.data):
+            raise EFAULT
+    except BaseException:
+        if stays:
+            sock.give_back(received, offset)
+        received.drop_files()
+        raise
+    return received
+
+
 async def recvfrom(task: Task, fd: Fd, buf: Addr, count: Size, flags: U32, address: Addr, length: Addr) -> int:
     """recvfrom(2)."""
     with UsingSocket(task, fd) as sock:
         ranges = single(buf, count)
-        received = await sock.receive(task, min(total(ranges), RECEIVE_MAX), flags & _RECEIVE_FLAGS)
+        received = await receive(task, sock, ranges, flags, last=not address)
     received.drop_files()
-    await scatter(task, ranges, 0, received.data, last=not address)
     if address:
         await write_address(task, received.address or b"", address, length)
     return _result(sock, received, flags)
@@ -157,11 +181,8 @@ async def _receive_header(task: Task, sock: Socket, header: int, flags: int) -> 
     if name_room >> 31:
         raise EINVAL
     ranges = await vector(task, iov, count)
-    size = min(total(ranges), RECEIVE_MAX) if ranges else 0
-    received = await sock.receive(task, size, flags & _RECEIVE_FLAGS)
+    received = await receive(task, sock, ranges, flags)
     try:
-        if received.data:
-            await scatter(task, ranges, 0, received.data, last=False)
         if name_at:
             name = received.address or b""
             await task.copy_out(name_at, name[:name_room])

@@ -259,6 +259,12 @@ check_commands(void)
     }
 }
 
+static inline int
+is_undoable(enum pending_state state)
+{
+    return state == PENDING_READ || state == PENDING_TAKE || state == PENDING_REPLY;
+}
+
 /* The next report: the end of a batch, a read that failed, or another call. */
 static inline void
 report_next(void)
@@ -270,7 +276,7 @@ report_next(void)
             slot->commands[i].result = next() % 4 ? 0 : -EBUSY;
         fill_data();
         fill_hints();
-    } else if (engine->threads[thread].pending.state == PENDING_READ && next() % 4 == 0) {
+    } else if (is_undoable(engine->threads[thread].pending.state) && next() % 4 == 0) {
         slot->kind = PYSC_KIND_UNDONE;
     } else {
         report_call();

@@ -67,12 +67,17 @@ give_up_awaited(int64_t file)
         pysc_object_free(objects, PYSC_OBJECT_FILE, (uint32_t)file);
 }
 
+static int replied; /* the last reply was one that may come back as undone */
+static long undone;
+
 /* What Python does with a call that is handed over. */
 static void
 take_events(const struct pysc_event *events, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         CHECK(events[i].kind <= PYSC_BORN || (events[i].kind == PYSC_LEFT && objects->files[events[i].id].references == 1));
+        CHECK(events[i].kind != PYSC_UNDONE || (replied && slot->kind == PYSC_KIND_UNDONE));
+        undone += events[i].kind == PYSC_UNDONE;
         if (events[i].kind == PYSC_LEFT)
             give_up_awaited(events[i].id);
         if (events[i].kind == PYSC_RESUMED)
@@ -89,8 +94,10 @@ take_events(const struct pysc_event *events, int64_t n)
     }
     CHECK(objects->files[awaited_file].references == 1);
     awaited_pipe->writers = 1;
-    if (engine->threads[thread].state == STATE_STOPPED)
-        CHECK(pysc_reply(engine, thread, -ENOSYS) >= 0);
+    if (engine->threads[thread].state == STATE_STOPPED) {
+        replied = next() % 4 == 0;
+        CHECK((replied ? pysc_reply_undoable : pysc_reply)(engine, thread, -ENOSYS) >= 0);
+    }
     if (next() % 16 == 0) { /* items that are woken are put on the list */
         struct pysc_item *item = pysc_item_at(objects, (uint32_t)(next() % 3));
 
@@ -148,6 +155,7 @@ main(void)
     }
     CHECK(pysc_engine_counters(engine)->served > ROUNDS / 8);
     CHECK(ends_of_waits[0] > 100 && ends_of_waits[1] > 100 && ends_of_waits[2] > 100);
+    CHECK(undone > 100);
     end_beside_wait();
     pysc_engine_free(engine);
     pysc_objects_free(objects);

@@ -128,6 +128,7 @@ SLOTS = {
     "kernel.scheduler.Timer.deadline": "int",
     "kernel.scheduler.Scheduler._timers": "timers",
     "kernel.task.Task.routine": "None",  # a frozen task has none
+    "kernel.task.Task.untake": "None",  # it has no reply under way
     "kernel.thread_group.ThreadGroup.leader": "deletable[kernel.task.Task]",
     "net.socket.Socket.error": "error | None",
 }

@@ -75,6 +75,27 @@ def world() -> World:
     return World()
 
 
+def test_what_is_given_back_is_as_it_was(world: World) -> None:
+    """Charged to its sender, and its sockets known to be in flight; who has closed meanwhile keeps nothing."""
+    a, b = world.pair()
+    passed, _other = world.pair()
+    net = world.task.kernel.net
+    passed.get()
+    world.send(a, b"first", files=(passed,))
+    world.send(a, b"second")
+    before = (a.charged, b.queue_bytes, dict(net.in_flight))
+    received = world.receive(b)
+    assert (received.data, a.charged < before[0], net.in_flight) == (b"first", True, {})
+    b.give_back(received, -1)
+    assert (a.charged, b.queue_bytes, net.in_flight) == before
+    again = world.receive(b)
+    assert (again.data, again.files) == (b"first", (passed,))
+    b.put()
+    b.give_back(again, -1)
+    assert (len(b.queue), a.charged, net.in_flight) == (0, 0, {})
+    again.drop_files()
+
+
 @pytest.mark.parametrize(
     ("family", "kind", "protocol", "error"),
     [

@@ -225,6 +225,9 @@ class FakeThread:
         self.frame = frame
         self._verdict("reply", result)
 
+    def reply_undoable(self, result: int) -> None:
+        self.reply(result)
+
     def resume(self, frame: SignalFrame | None = None) -> None:
         self.frame = frame
         self._verdict("resume")
