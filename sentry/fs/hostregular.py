@@ -132,10 +132,15 @@ class HostRegular(HostInode):
         return self._own(await self.fs.tree.open_by_gofer(self.path(), self.host, write=write))
 
     async def before_removal(self) -> None:
-        # Who has it open may change it without a name, too; if that cannot be had, they hear of it when they try.
-        if self.users and len(self.places) < 2 and self.write_fd < 0 and not self._changeable:
-            with suppress(LinuxError):
+        # Who has it open may change it without a name, too, or map what they may only read; if that cannot be had, they
+        # hear of it when they try.
+        if not self.users or len(self.places) > 1:
+            return
+        with suppress(LinuxError):
+            if self.write_fd < 0 and not self._changeable:
                 await self._with_hold(self._read_by_changeable())
+            elif self.write_fd >= 0 and self.read_fd < 0 and self.users > self.writers:
+                await self._open_reader()
 
     async def _read_by_changeable(self) -> None:
         fd = await self._open_by_gofer(write=False)

@@ -404,6 +404,22 @@ def test_an_unlinked_file_that_is_open_for_reading_can_be_changed(mounts: Mounts
     assert not any(isinstance(request, gofer.Open) for request in server.asked)
 
 
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "rpc"])
+def test_an_unlinked_file_that_is_open_for_reading_can_be_mapped(mounts: Mounts, direct: bool) -> None:
+    """Though another has it open for writing: theirs is no descriptor that a reader may have."""
+    world, server = mounts.world(direct=direct)
+    fd, reader = world.open(b"/d/f", O_RDWR), world.open(b"/d/f")
+    world.call("unlink", b"/d/f")
+    mapped = world.run(world.fds.get(reader).mapping_fd(mmap.PROT_READ, mmap.MAP_PRIVATE))
+    assert fcntl.fcntl(mapped, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+    assert os.pread(mapped, 9, 0) == b"text"
+    world.call("close", fd)
+    world.open(b"/d/g", O_RDWR | O_CREAT)
+    server.asked.clear()
+    world.call("unlink", b"/d/g")
+    assert not any(isinstance(request, gofer.Open) for request in server.asked), "nobody needs one"
+
+
 def open_files(folder: Path) -> list[str]:
     """Return the names of this process's open files there, " (deleted)" behind those that have none."""
     paths = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
