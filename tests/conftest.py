@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.builds import LINKING, compile_guest
 from tests.support.modes import DEFAULT, EVERY_MODE, FROZEN, FROZEN_MODES, Mode
@@ -17,6 +18,9 @@ from tests.support.needs import missing
 from tests.support.sandbox import Sandbox
 
 GUESTS = Path(__file__).parent / "guests"
+
+settings.register_profile("untimed", settings.default, deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

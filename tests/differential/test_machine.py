@@ -96,7 +96,6 @@ def written_programs(count: int) -> list[Program]:
         max_examples=count,
         derandomize=os.environ.get("CI") == "true",
         database=None,
-        deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )

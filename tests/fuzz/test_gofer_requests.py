@@ -82,7 +82,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in GOFER.requests if kind not in NEVER], ids=lambda kind: kind.__name__)
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_request_leaves_the_tree_or_breaks_the_server(fuzzed: Tree, kind: Any, data: st.DataObject) -> None:
     before = os.stat(fuzzed.canary), os.stat(fuzzed.canary / "file")
@@ -103,7 +103,7 @@ def test_no_request_leaves_the_tree_or_breaks_the_server(fuzzed: Tree, kind: Any
     fuzzed.reset()
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(records=st.binary(max_size=400))
 def test_any_listing_is_parsed_or_refused(records: bytes) -> None:
     try:
@@ -112,7 +112,7 @@ def test_any_listing_is_parsed_or_refused(records: bytes) -> None:
         pass
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, suppress_health_check=list(HealthCheck))
 @given(changes=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4), cut=st.integers(0, 2000))
 def test_a_mutated_listing_is_parsed_or_refused(changes: list[tuple[int, int]], cut: int) -> None:
     fd = os.open("/usr", os.O_RDONLY)

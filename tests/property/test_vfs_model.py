@@ -240,7 +240,7 @@ SYSTEMS: dict[str, tuple[Callable[[str], Any], bool]] = {
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(script=st.lists(operations, max_size=25))
 def test_model(system: str, script: list[tuple[Any, ...]]) -> None:
     """Every operation has the host's result or errno, and at the end both trees are equal."""

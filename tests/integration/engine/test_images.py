@@ -338,7 +338,6 @@ def test_as_anonymous(pair: Pair) -> None:
         max_examples=int(os.environ.get("PYSC_EXAMPLES", "60")),
         derandomize=os.environ.get("CI") == "true",
         database=None,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
     )
     @given(pieces, st.lists(operations(), min_size=1, max_size=12))

@@ -376,13 +376,12 @@ def test_a_kernel_without_time_namespaces(runtime: Runtime) -> None:
     assert (done.returncode, done.stderr) == (3, "")
 
 
-def test_a_bundle_that_the_caller_may_not_read(runtime: Runtime, root_user: None) -> None:
-    bundle = runtime.bundle("exit", "0")
+def test_a_bundle_that_the_caller_may_not_read(open_runtime: Runtime, root_user: None) -> None:
+    bundle = open_runtime.bundle("exit", "0")
     bundle.chmod(0o700)
-    reach(runtime.place)
-    runtime.modes = ["as-nobody"]
+    open_runtime.modes = ["as-nobody"]
     for command in (["run", "-b", bundle, "box"], ["create", "-b", bundle, "box"], ["supervise", bundle]):
-        complains(runtime.run(*command), "Permission denied", "config.json", "let this user read it")
+        complains(open_runtime.run(*command), "Permission denied", "config.json", "let this user read it")
     bundle.chmod(0o755)
     (bundle / "config.json").chmod(0o644)
     (bundle / "rootfs").chmod(0o700)
@@ -392,26 +391,17 @@ def test_a_bundle_that_the_caller_may_not_read(runtime: Runtime, root_user: None
         ["supervise", bundle],
     ):
         complains(
-            runtime.run(*command), f"root file system {bundle}/rootfs: permission denied", "let this user read it"
+            open_runtime.run(*command), f"root file system {bundle}/rootfs: permission denied", "let this user read it"
         )
 
 
 @pytest.mark.parametrize("modes", [["as-nobody"], ["real-gofer", "as-nobody"]], ids=["double", "real gofer"])
-def test_without_root(runtime: Runtime, root_user: None, modes: list[str]) -> None:
-    reach(runtime.place)
-    runtime.state.mkdir()
-    os.chown(runtime.state, 54321, 54321)
-    runtime.modes = modes
-    done = runtime.run("run", "-b", runtime.bundle("echo", "hello"), "box")
+def test_without_root(open_runtime: Runtime, root_user: None, modes: list[str]) -> None:
+    open_runtime.state.mkdir()
+    os.chown(open_runtime.state, 54321, 54321)
+    open_runtime.modes = modes
+    done = open_runtime.run("run", "-b", open_runtime.bundle("echo", "hello"), "box")
     assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n", "")
-
-
-def reach(place: Path) -> None:
-    """Let everybody walk down to ``place``."""
-    while place != place.parent:
-        if not place.stat().st_mode & 1:
-            place.chmod(place.stat().st_mode | 0o111)
-        place = place.parent
 
 
 def test_errors_in_the_log_are_one_json_object(runtime: Runtime) -> None:

@@ -102,5 +102,5 @@ class Model(RuleBasedStateMachine):
             assert file.released == (count == 0)
 
 
-Model.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+Model.TestCase.settings = settings(max_examples=150, stateful_step_count=30)
 TestModel = Model.TestCase

@@ -220,7 +220,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_same_as_the_host(steps: list[tuple[Any, ...]]) -> None:
     """Two counters and a pipe, in any order of operations, give the same reports in the same order."""
     run = Runner()

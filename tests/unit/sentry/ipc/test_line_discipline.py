@@ -138,7 +138,7 @@ def read_expected(fd: int, expected: int) -> bytes:
 @example(abi.ICANON | abi.ECHO | abi.ECHOE | abi.IEXTEN, 0, abi.OPOST | abi.ONLCR, b"ab\tc\td\x7f\x7f\x7f\x7f")
 @example(abi.ICANON | abi.ECHO | abi.ECHOE | abi.ECHOCTL | abi.IEXTEN, 0, 0, b"a\x12\x7f\t\x7f")
 @example(abi.ICANON | abi.ECHO | abi.ECHOK | abi.ECHONL | abi.IEXTEN, 0, abi.OPOST | abi.ONLCR, b"a\x17")
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_same_as_the_host(lflag: int, iflag: int, oflag: int, keys: bytes) -> None:
     """What is shown, and what can be read, for any modes and keys."""
     keys += b"xx\n"
@@ -165,7 +165,7 @@ def test_same_as_the_host(lflag: int, iflag: int, oflag: int, keys: bytes) -> No
 
 
 @given(union(OFLAGS) | st.just(abi.OPOST | abi.ONLCR), st.lists(KEYS, max_size=4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_output_same_as_the_host(oflag: int, writes: list[bytes]) -> None:
     ours = discipline(oflag=oflag, lflag=abi.ICANON)
     expected = b"".join(map(ours.process_output, writes))

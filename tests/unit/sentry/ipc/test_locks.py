@@ -97,7 +97,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_records_same_as_the_hosts(steps: list[tuple[int, int, int, int]]) -> None:
     """Locks of three descriptions: the same answers, and the same locks left."""
     run, locks = Runner(), FileLocks()

@@ -176,7 +176,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_same_as_the_host(steps: list[tuple[str, int]]) -> None:
     """Whole pages in, anything out: then Linux's accounting by pages shows only in where a full pipe has room again."""
     run = Runner()

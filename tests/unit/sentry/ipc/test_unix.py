@@ -417,7 +417,7 @@ STEPS = st.lists(
 
 
 @given(st.sampled_from(sorted(KINDS)), STEPS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_pairs_same_as_the_hosts(kind: int, steps: list[tuple[str, int, int]]) -> None:
     world = World()
     ours = list(world.pair(kind))
