@@ -19,6 +19,8 @@ from pysc.urpc.schema import supervisor as protocol
 R = TypeVar("R")
 BACKLOG: Final = 16
 ANSWER_SECONDS: Final = 10
+END_ANSWER_SECONDS: Final = 2
+"""Who is asked to end, and is frozen or silent, is ended by force: ``delete --force`` has five seconds in a shim."""
 _CREDENTIALS: Final = struct.Struct("iII")
 
 
@@ -90,14 +92,16 @@ class Control:
             pass
 
 
-def ask(path: str, request: Request[R]) -> R:
+def ask(path: str, request: Request[R], seconds: int = ANSWER_SECONDS) -> R:
     """Ask the supervisor whose socket this is.
 
     Raises:
         LinuxError: its error reply.
-        Disconnected: it is gone, or silent for too long.
+        Disconnected: it is gone, or silent for ``seconds``.
     """
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    for timeout in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):  # a full backlog keeps connect(2) waiting, too
+        sock.setsockopt(socket.SOL_SOCKET, timeout, struct.pack("ll", seconds, 0))
     try:
         directory = os.open(os.path.dirname(path), os.O_PATH | os.O_CLOEXEC)
         try:
@@ -107,7 +111,6 @@ def ask(path: str, request: Request[R]) -> R:
     except OSError as error:
         sock.close()
         raise Disconnected(error.strerror) from None
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", ANSWER_SECONDS, 0))
     client = Client(sock, protocol.COMMANDS, build=protocol.VERSION)
     try:
         return client.call(request)

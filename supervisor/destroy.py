@@ -10,7 +10,7 @@ from typing import Final
 
 from pysc.cabi.linux.errors import LinuxError
 from pysc.supervisor import cgroups
-from pysc.supervisor.control import ask
+from pysc.supervisor.control import END_ANSWER_SECONDS, ask
 from pysc.supervisor.failure import Failure
 from pysc.supervisor.state import State, Store, alive, boot_id
 from pysc.urpc.blocking import Disconnected
@@ -28,7 +28,7 @@ def end(store: Store, state: State) -> None:
     """
     if alive(state):
         try:
-            ask(store.control(state.id), protocol.Destroy())
+            ask(store.control(state.id), protocol.Destroy(), END_ANSWER_SECONDS)
         except (Disconnected, LinuxError):
             pass
     by_force(store, state)

@@ -59,6 +59,8 @@ class Connection:
         """
         try:
             frame = receive_frame(self.sock, self.codec.max_fds)
+        except BlockingIOError:  # SO_RCVTIMEO
+            raise Disconnected("nothing came in time") from None
         except OSError as error:
             raise Disconnected(str(error)) from None
         return None if frame is None else self.codec.receive_untrusted(*frame)

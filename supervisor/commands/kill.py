@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from pysc.supervisor import destroy
-from pysc.supervisor.control import ask
+from pysc.supervisor.control import ANSWER_SECONDS, END_ANSWER_SECONDS, ask
 from pysc.supervisor.failure import Failure
 from pysc.supervisor.flags import Help
 from pysc.supervisor.log import Log
@@ -41,11 +41,13 @@ def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -
             return 0
         raise Failure("container not running")
     target = Target.ALL if own.all else Target.PROCESS
+    ends = signo == KILL and not own.pid
     try:
         with answered(container):
-            ask(store.control(container), protocol.Kill(signo, target, own.pid))
+            request = protocol.Kill(signo, target, own.pid)
+            ask(store.control(container), request, END_ANSWER_SECONDS if ends else ANSWER_SECONDS)
     except Failure:
-        if signo != KILL or own.pid or store.load(container).status == "stopped":
+        if not ends or store.load(container).status == "stopped":
             raise
         destroy.by_force(store, state)
     return 0

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 
 import pytest
 
+from pysc.supervisor.control import BACKLOG
 from pysc.supervisor.spawner import MAX_RESTARTS
 from tests.integration.supervisor.runtime import Runtime, eventually
 
@@ -75,6 +77,31 @@ def test_detached(runtime: Runtime, role: str, started: bool) -> None:
     assert (shown["status"], shown["pid"]) == ("stopped", 0)
     assert REASONS.get(role, "") in shown.get("reason", "")
     assert runtime.run("delete", "box").returncode == 0
+
+
+@pytest.mark.parametrize("command", [["delete", "--force", "box"], ["kill", "box", "KILL"]], ids=["delete", "kill"])
+@pytest.mark.parametrize("waiting", [0, 2 * BACKLOG], ids=["", "with a queue"])
+def test_a_frozen_supervisor_is_ended_by_force(runtime: Runtime, command: list[str], waiting: int) -> None:
+    """A shim cuts ``delete --force`` off after five seconds."""
+    runtime.run("run", "-d", "-b", runtime.bundle("forked"), "box", capture_output=False, stdout=subprocess.DEVNULL)
+    os.kill(runtime.read_state("box")["pid"], signal.SIGSTOP)
+    assert json.loads(runtime.run("state", "box").stdout)["status"] == "running"
+    assert runtime.run("list", "-q").stdout == "box\n"
+    queue = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) for _ in range(waiting)]
+    for sock in queue:
+        try:
+            sock.connect(str(runtime.state / "box" / "control"))
+        except BlockingIOError:
+            break
+    else:
+        assert not queue
+    done = runtime.run(*command, timeout=5)
+    assert (done.returncode, done.stderr) == (0, "")
+    eventually(lambda: not runtime.processes(), "processes are left")
+    for sock in queue:
+        sock.close()
+    if command[0] == "kill":
+        assert json.loads(runtime.run("state", "box").stdout)["status"] == "stopped"
 
 
 def test_the_gofer_is_restarted(runtime: Runtime) -> None:
