@@ -36,18 +36,20 @@ class Control:
         self._loop = loop
         self._on_request = on_request
         self._owners: dict[int, Peer] = {}
-        self._path = path
+        directory, self._name = os.path.split(path)
+        self._directory = -1
+        """The path may be another container's, of the same id, by the time that this one has ended."""
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         try:
-            directory = os.open(os.path.dirname(path), os.O_PATH | os.O_CLOEXEC)
-            try:
-                # sun_path holds 108 bytes; the state directory may be deeper than that.
-                self._sock.bind(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
-            finally:
-                os.close(directory)
-            os.chmod(path, 0o600)
+            self._directory = os.open(directory, os.O_PATH | os.O_CLOEXEC)
+            # sun_path holds 108 bytes; the state directory may be deeper than that.
+            self._sock.bind(f"/proc/self/fd/{self._directory}/{self._name}")
+            os.chmod(self._name, 0o600, dir_fd=self._directory)
             self._sock.listen(BACKLOG)
         except OSError as error:
+            self._sock.close()
+            if self._directory >= 0:
+                os.close(self._directory)
             raise Failure(f"cannot make the socket {path}: {error.strerror}") from None
         self._sock.setblocking(False)
         loop.watch(self._sock.fileno(), self._accept)
@@ -87,9 +89,10 @@ class Control:
         self._loop.unwatch(self._sock.fileno())
         self._sock.close()
         try:
-            os.unlink(self._path)
+            os.unlink(self._name, dir_fd=self._directory)
         except OSError:
             pass
+        os.close(self._directory)
 
 
 def ask(path: str, request: Request[R], seconds: int = ANSWER_SECONDS) -> R:

@@ -325,18 +325,17 @@ class Sandbox:
             self._end_processes()
         finally:
             self._settle_state()
+            self._dismiss_spawner()
+        self._run_poststop()
 
     def _end_processes(self) -> None:
         self._cgroups.leave()
-        if self._spawner.open:
-            try:
-                self._spawner.call(protocol.Finish(), END_SECONDS)
-            except LinuxError:
-                pass
-        self._spawner.close()
+        try:
+            self._spawner.call(protocol.Finish(), END_SECONDS)
+        except LinuxError:
+            self._dismiss_spawner()  # its death is its daemons'
         if self._sentry is not None:
             self._sentry.close()
-        reaping.reap(self._spawner_pid, END_SECONDS)
         # Not needed where the spawner did its work; it may have been killed.
         reaping.await_ends(self._pidfds, END_SECONDS)
         self._pidfds = []
@@ -347,6 +346,11 @@ class Sandbox:
         if self._terminal is not None:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
             self._terminal.restore()
+
+    def _dismiss_spawner(self) -> None:
+        """Let the spawner go, not before nothing is left for it to clean up if this process is killed."""
+        self._spawner.close()
+        reaping.reap(self._spawner_pid, END_SECONDS)
 
     def _settle_state(self) -> None:
         if self.state is None:
@@ -360,6 +364,10 @@ class Sandbox:
                 code = os.waitstatus_to_exitcode(self.status)
                 self.state.exit_status = code if code >= 0 else 128 - code
             self.set_status("stopped")
+
+    def _run_poststop(self) -> None:
+        if self.state is None:
+            return
         wanted = self._spec.hooks or Hooks()
         try:
             self.state.status = "stopped"

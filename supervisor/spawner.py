@@ -76,7 +76,7 @@ def _preload() -> None:
 
 
 class Spawner:
-    """The spawner's life: launch, watch, finish."""
+    """The spawner's life: launch, watch, finish, and stay until the supervisor has removed its files, or is killed."""
 
     def __init__(self, sock: socket.socket, supervisor: int) -> None:
         self._supervisor = supervisor
@@ -103,7 +103,7 @@ class Spawner:
         )
 
     def run(self) -> None:
-        """Serve until the supervisor finishes, or is gone."""
+        """Serve until the supervisor is gone, or needs nobody any more to clean up after it."""
         self._loop.run(lambda: self._done)
 
     def _on_event(self, event: Event) -> None:
@@ -126,8 +126,8 @@ class Spawner:
         else:
             self._kill_all()
             cgroups.remove(self._cgroups)
+            self._cgroups = []  # whose they are next is not known here
             peer.answer(asked)
-            self._done = True
 
     def _launch(self, request: protocol.Launch) -> protocol.Launched:
         with open(request.plan.take(), "rb") as file:

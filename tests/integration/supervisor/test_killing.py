@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -60,6 +61,21 @@ def test_daemons_that_cannot_notice_anything_die_with_the_spawner(runtime: Runti
     os.kill(pids["supervisor"], signal.SIGCONT)
     process.communicate(timeout=10)
     eventually(lambda: not list(runtime.state.iterdir()), "the state is left")
+
+
+@pytest.mark.parametrize("delay", [-1, 0, 0.002, 0.004, 0.008, 0.016, 0.03])
+def test_the_supervisor_is_killed_while_it_ends(runtime: Runtime, delay: float) -> None:
+    """At the end of the spawner (-1), or so many seconds after that of the sentry."""
+    process, pids = running(runtime)
+    last = os.pidfd_open(pids["spawner" if delay < 0 else "sentry"])
+    process.terminate()
+    select.select([last], [], [])
+    os.close(last)
+    time.sleep(max(0, delay))
+    process.kill()
+    process.communicate(timeout=10)
+    eventually(lambda: not runtime.processes(), "processes are left")
+    assert not list(runtime.state.iterdir())
 
 
 @pytest.mark.parametrize("role", ROLES)
