@@ -328,6 +328,14 @@ class Sandbox:
             self._dismiss_spawner()
         self._run_poststop()
 
+    def close(self) -> None:
+        """After the end, hold nothing any more, for a process that goes on; signals of the host are heard no longer."""
+        signal.set_wakeup_fd(-1)
+        for fd in self._signals:
+            os.close(fd)
+        if self._counters is not None:
+            self._counters.close()
+
     def _end_processes(self) -> None:
         self._cgroups.leave()
         try:
@@ -441,13 +449,13 @@ class Sandbox:
 
     # --- signals of the host ------------------------------------------------------------------------------------
 
-    def _catch_signals(self) -> int:
+    def _catch_signals(self) -> tuple[int, int]:
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         for number in (*FORWARDED, signal.SIGWINCH):
             signal.signal(number, lambda *_: None)
         self.loop.watch(reader, lambda: self._on_signals(reader))
-        return reader
+        return reader, writer
 
     def _on_signals(self, reader: int) -> None:
         for number in os.read(reader, 256):

@@ -158,6 +158,7 @@ class _Supervision:
             if service is not None:
                 service.close()
                 self._stopping = self._stopping or service.destroyed
+            sandbox.close()
 
     def _watch_health(self, sandbox: Sandbox) -> None:
         own = self._own

@@ -220,6 +220,15 @@ def test_supervise_restarts_by_policy_and_notifies(runtime: Runtime) -> None:
     ]  # fmt: skip
 
 
+def test_a_restart_costs_no_descriptor(runtime: Runtime) -> None:
+    seen = runtime.place / "seen"
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"ls /proc/$PPID/fd | wc -l >>{seen}"]}
+    bundle = runtime.bundle("exit", "3", hooks={"poststart": [hook]})
+    assert runtime.run("supervise", "--restart=always", "--max-restarts=2", bundle).returncode == 3
+    first, second, third = map(int, seen.read_text().split())
+    assert first == second == third
+
+
 def test_term_between_two_runs_ends_supervise(runtime: Runtime) -> None:
     """A program that fails at once is restarted ever more slowly; the signal comes in the longest pauses."""
     address = str(runtime.place / "notify")
