@@ -27,11 +27,16 @@ def end(store: Store, state: State) -> None:
         Failure: they do not end.
     """
     if alive(state):
-        try:
-            ask(store.control(state.id), protocol.Destroy(), END_ANSWER_SECONDS)
-        except (Disconnected, LinuxError):
-            pass
+        politely(store, state.id)
     by_force(store, state)
+
+
+def politely(store: Store, container: str) -> None:
+    """Ask the supervisor, if there is one, to end everything."""
+    try:
+        ask(store.control(container), protocol.Destroy(), END_ANSWER_SECONDS)
+    except (Disconnected, LinuxError):
+        pass
 
 
 def by_force(store: Store, state: State) -> None:

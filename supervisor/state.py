@@ -25,6 +25,7 @@ from pysc.supervisor.failure import Failure
 from pysc.supervisor.spec import OCI_VERSION
 
 _ID: Final = re.compile(r"[A-Za-z0-9_+.\-]{1,128}", re.ASCII)
+_STATE: Final = "state.json"
 FIRST_KUID: Final = 2_000_000_000
 KUIDS: Final = 65_536
 """The range of host ids that sandboxes run as, one each, when they are started by root."""
@@ -82,10 +83,14 @@ def check_id(container: str) -> None:
     Raises:
         Failure: with runc's text.
     """
-    if not _ID.fullmatch(container) or container in (".", "..") or container.startswith("."):
+    if not _is_id(container):
         raise Failure(
             f"invalid container ID format: {container[:140]!r}: use at most 128 letters, digits and _ + - ., no . first"
         )
+
+
+def _is_id(name: str) -> bool:
+    return bool(_ID.fullmatch(name)) and not name.startswith(".")
 
 
 def _ours(uid: int) -> bool:
@@ -123,6 +128,13 @@ class Store:
     def directory(self, container: str) -> str:
         """Return where a container's files are."""
         return os.path.join(self.root, container)
+
+    def has(self, container: str) -> bool:
+        """Whether there are files of a container, or of what is left of one."""
+        try:
+            return stat.S_ISDIR(os.lstat(self.directory(container)).st_mode)
+        except OSError:
+            return False
 
     def control(self, container: str) -> str:
         """Return the path of its supervisor's socket."""
@@ -219,7 +231,7 @@ class Store:
         temporary = self.temporary(state.id, state.pid)
         try:
             os.mkdir(temporary, 0o711)
-            _write(os.path.join(temporary, "state.json"), msgspec.json.encode(state), 0o640)
+            _write(os.path.join(temporary, _STATE), msgspec.json.encode(state), 0o640)
             os.rename(temporary, final)
         except OSError as error:
             _remove(temporary)
@@ -233,7 +245,7 @@ class Store:
         Raises:
             Failure: it cannot be written; the old one is still there.
         """
-        self._replace(os.path.join(self.directory(state.id), "state.json"), msgspec.json.encode(state), 0o640)
+        self._replace(os.path.join(self.directory(state.id), _STATE), msgspec.json.encode(state), 0o640)
 
     def save_manifest(self, container: str, data: bytes) -> None:
         """Write the manifest (:mod:`pysc.supervisor.manifest`): the caller's environment may be in it.
@@ -296,14 +308,18 @@ class Store:
         check_id(container)
         self._check_owner()
         try:
-            owner = os.lstat(self.directory(container)).st_uid
-            if not _ours(owner):
+            found = os.lstat(self.directory(container))
+            if not _ours(found.st_uid):
                 raise Failure(
-                    f"container {container} in {self.root} is another user's (uid {owner}): use another --root"
+                    f"container {container} in {self.root} is another user's (uid {found.st_uid}): use another --root"
                 )
-            with open(os.path.join(self.directory(container), "state.json"), "rb") as file:
+            if not stat.S_ISDIR(found.st_mode):
+                raise NotADirectoryError
+            with open(os.path.join(self.directory(container), _STATE), "rb") as file:
                 state = msgspec.json.decode(file.read(), type=State)
         except (FileNotFoundError, NotADirectoryError):
+            if self.has(container):
+                raise Damaged(f"the state of {container} is incomplete: pysc delete --force {container}") from None
             raise NoContainer(f"container does not exist: {container}") from None
         except OSError as error:
             raise Failure(f"cannot read the state of {container}: {error.strerror}") from None
@@ -312,28 +328,29 @@ class Store:
         return state
 
     def ids(self) -> list[str]:
-        """Return all ids in order.
+        """Return all ids in order; what else there is in the root directory is none of ours.
 
         Raises:
             Failure: the root directory cannot be read.
         """
         self._check_owner()
         try:
-            return sorted(name for name in os.listdir(self.root) if not name.startswith("."))
+            with os.scandir(self.root) as entries:
+                return sorted(e.name for e in entries if _is_id(e.name) and e.is_dir(follow_symlinks=False))
         except FileNotFoundError:
             return []
         except OSError as error:
             raise Failure(f"cannot read the state directory {self.root}: {error.strerror}") from None
 
     def remove(self, container: str) -> None:
-        """Remove all of a container's files; missing ones are fine."""
+        """Remove all of a container's files as far as that goes; missing ones are fine."""
         _remove(self.directory(container))
 
     def remove_of(self, container: str, pid: int) -> None:
         """Remove what a supervisor that is gone has left, and nothing of another that uses the same id."""
         _remove(self.temporary(container, pid))
         try:
-            with open(os.path.join(self.directory(container), "state.json"), "rb") as file:
+            with open(os.path.join(self.directory(container), _STATE), "rb") as file:
                 if msgspec.json.decode(file.read(), type=State).pid == pid:
                     self.remove(container)
         except (OSError, msgspec.DecodeError):
@@ -400,7 +417,7 @@ def _remove(directory: str) -> None:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return
-    for name in os.listdir(fd):
+    for name in sorted(os.listdir(fd), key=_STATE.__eq__):  # that last: it says that there is a container
         try:
             os.unlink(name, dir_fd=fd)
         except OSError:

@@ -37,7 +37,7 @@ def main(options: GlobalOptions, own: Options, arguments: list[str], log: Log) -
 def _delete(store: Store, container: str, *, force: bool) -> None:
     check_id(container)
     try:
-        state = store.load(container)
+        state, written = store.load(container), store.raw(container)
     except NoContainer:
         if force:
             return
@@ -45,10 +45,12 @@ def _delete(store: Store, container: str, *, force: bool) -> None:
     except Damaged:
         if not force:
             raise
-        store.remove(container)  # a damaged state file: nothing in it can be believed
-        return
-    if state.status not in ("stopped", "created") and not force:
-        raise Failure(f"cannot delete container {container} that is not stopped: {state.status}; use --force")
-    destroy.end(store, store.raw(container))
+        destroy.politely(store, container)  # nothing in the file can be believed
+    else:
+        if state.status not in ("stopped", "created") and not force:
+            raise Failure(f"cannot delete container {container} that is not stopped: {state.status}; use --force")
+        destroy.end(store, written)
     with store.locked(container):
         store.remove(container)
+        if store.has(container):
+            raise Failure(f"cannot remove all of {store.directory(container)}: see what is in there")

@@ -140,6 +140,21 @@ def test_delete_force_of_nothing_is_fine_without_an_environment(runtime: Runtime
         assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("state", [None, "{"], ids=["no state", "damaged"])
+def test_delete_force_ends_what_nobody_can_read(runtime: Runtime, state: str | None) -> None:
+    runtime.run("run", "-d", "-b", runtime.bundle("sleep"), "box", capture_output=False)
+    file = runtime.state / "box" / "state.json"
+    file.unlink() if state is None else file.write_text(state)
+    refused = runtime.run("delete", "box")
+    assert refused.returncode == 128
+    assert refused.stderr.endswith(": pysc delete --force box\n")
+    (runtime.state / "box" / "sub").mkdir()
+    assert "cannot remove all of" in runtime.run("delete", "--force", "box").stderr
+    assert not runtime.processes()
+    (runtime.state / "box" / "sub").rmdir()
+    assert runtime.run("delete", "--force", "box").returncode == 0
+
+
 def test_spec(runtime: Runtime) -> None:
     bundle = runtime.bundle(name="made")
     (bundle / "config.json").unlink()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pysc.supervisor.failure import Failure
-from pysc.supervisor.state import NoContainer, Store, check_id, new, process_start
+from pysc.supervisor.state import Damaged, NoContainer, Store, check_id, new, process_start
 
 
 @pytest.fixture
@@ -68,6 +68,33 @@ def test_missing_and_damaged(store: Store) -> None:
     with pytest.raises(Failure, match=r"damaged.*delete --force"):
         store.load("box")
     assert store.ids() == ["box"]
+
+
+def test_what_is_left_of_a_removal_is_seen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody should be told that an id is in use, and that there is no such container."""
+    removed: list[str] = []
+    store.create(new("box", "/b", "/r", {}, 5))
+    for name in ("control", "manifest", "zzz"):
+        Path(store.directory("box"), name).touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", lambda name, **_: removed.append(name))
+        store.remove("box")
+    assert (len(removed), removed[-1]) == (4, "state.json")
+    Path(store.directory("box"), "state.json").unlink()
+    with pytest.raises(Damaged, match=r"incomplete.*delete --force"):
+        store.load("box")
+    assert store.ids() == ["box"]
+
+
+def test_what_is_no_container_is_not_listed(store: Store, tmp_path: Path) -> None:
+    Path(store.directory("file")).touch()
+    os.mkdir(store.directory("a b"))
+    os.mkdir(os.path.join(os.fsencode(store.root), b"\xff"))
+    os.symlink(tmp_path, store.directory("link"))
+    assert store.ids() == []
+    for name in ("file", "link"):
+        with pytest.raises(NoContainer):
+            store.load(name)
 
 
 def test_cleaning_up_spares_who_has_the_id_now(store: Store) -> None:
