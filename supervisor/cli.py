@@ -70,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _main(arguments: Sequence[str]) -> int:
     try:
-        options, rest = flags.parse(GlobalOptions, arguments)
+        options, rest = _parse_global(arguments)
         if options.version:
             return _version()
         check(options)
@@ -101,6 +101,32 @@ def _main(arguments: Sequence[str]) -> int:
     return EXIT_FAILURE
 
 
+def _parse_global(arguments: Sequence[str]) -> tuple[GlobalOptions, list[str]]:
+    try:
+        return flags.parse(GlobalOptions, arguments)
+    except flags.UnknownFlag as unknown:
+        owners = [name for name in COMMANDS if name != "help" and unknown.name in flags.table(_module(name).Options)]
+        if owners:
+            raise UsageError(f"flag {unknown.argument} stands after its command: pysc {' or '.join(owners)}") from None
+        raise
+
+
+def _parse_own(name: str, arguments: list[str]) -> tuple[Any, list[str]]:
+    try:
+        return flags.parse(_module(name).Options, arguments)
+    except flags.UnknownFlag as unknown:
+        if unknown.name in flags.table(GlobalOptions):
+            argument = unknown.argument
+            raise UsageError(
+                f"flag {argument} is global, it stands before the command: pysc {argument} {name}"
+            ) from None
+        raise
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"pysc.supervisor.commands.{COMMANDS[name].module}")
+
+
 def _show_where(options: GlobalOptions) -> None:
     if options.debug:
         import traceback
@@ -115,18 +141,18 @@ def _run(name: str, options: GlobalOptions, rest: list[str], log: Log) -> int:
     if name == "help":
         _count(name, command, rest)
         return _help(rest)
-    module = importlib.import_module(f"pysc.supervisor.commands.{command.module}")
-    own, rest = flags.parse(module.Options, rest)
+    own, rest = _parse_own(name, rest)
     _count(name, command, rest)
     gc.enable()
-    entry: Main = module.main
+    entry: Main = _module(name).main
     return entry(options, own, rest, log)
 
 
 def _count(name: str, command: Command, rest: list[str]) -> None:
     if len(rest) < command.least or 0 <= command.most < len(rest):
         wants = f"{name} {command.arguments}".strip()
-        raise UsageError(f"wrong number of arguments ({len(rest)}): pysc {wants}")
+        late = "; flags stand before them" if any(argument[:1] == "-" < argument for argument in rest) else ""
+        raise UsageError(f"wrong number of arguments ({len(rest)}): pysc {wants}{late}")
 
 
 def _meant(name: str) -> str:

@@ -56,6 +56,15 @@ class Help:
         """The smallest number that it takes."""
 
 
+class UnknownFlag(UsageError):
+    """There is no such flag here."""
+
+    def __init__(self, argument: str, name: str, meant: str) -> None:
+        super().__init__(f"unknown flag {argument}{meant}")
+        self.argument = argument
+        self.name = name
+
+
 class HelpRequested(Exception):
     """``-h`` or ``--help`` stands among the flags."""
 
@@ -143,7 +152,7 @@ def parse(options: type[Options], arguments: Sequence[str]) -> tuple[Options, li
         if flag is None:
             if name in ("h", "help"):
                 raise HelpRequested
-            raise UsageError(f"unknown flag {argument.partition('=')[0]}{_meant(name, flags)}")
+            raise UnknownFlag(argument.partition("=")[0], name, _meant(name, flags))
         if not equals:
             if flag.boolean:
                 text = "true"
