@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import Final
+
+PATIENCE: Final = 1
+"""Seconds that a service manager may be too busy to be told something."""
 
 
 def notify(state: str) -> None:
@@ -15,6 +19,7 @@ def notify(state: str) -> None:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            sock.settimeout(PATIENCE)
             sock.sendto(state.encode(), address)
     except OSError:
         pass

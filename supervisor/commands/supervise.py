@@ -143,7 +143,7 @@ class _Supervision:
             service = Service(sandbox, Store(state_root(options)).control(self._id))
             sandbox.start()
             self._watch_health(sandbox)
-            notify(f"READY=1\nSTATUS=running {bundle.spec.command.args}\nMAINPID={os.getpid()}")
+            notify(f"READY=1\nSTATUS=running {self._id}\nMAINPID={os.getpid()}")
             try:
                 return sandbox.wait(), ""
             except Failure as failure:

@@ -235,6 +235,30 @@ def test_supervise_restarts_by_policy_and_notifies(runtime: Runtime) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("full", [False, True], ids=["", "nobody reads"])
+def test_a_service_manager_that_does_not_read_stops_nobody(runtime: Runtime, full: bool) -> None:
+    """And what it is told does not grow with the command line: a datagram has its limit."""
+    address = str(runtime.place / "notify")
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other,
+    ):
+        sock.bind(address)
+        other.setblocking(False)
+        try:
+            while full:
+                other.sendto(b"", address)
+        except BlockingIOError:
+            pass
+        done = subprocess.run(
+            runtime.command("supervise", "--id=box", runtime.bundle("echo", *["x" * 100_000] * 3)),
+            env=runtime.environment() | {"NOTIFY_SOCKET": address},
+            capture_output=True, timeout=20, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert full or sock.recv(4096).startswith(b"READY=1\nSTATUS=running box\nMAINPID=")
+
+
 def test_a_restart_costs_no_descriptor(runtime: Runtime) -> None:
     seen = runtime.place / "seen"
     hook = {"path": "/bin/sh", "args": ["sh", "-c", f"ls /proc/$PPID/fd | wc -l >>{seen}"]}
