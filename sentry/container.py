@@ -340,10 +340,8 @@ async def _check_program(probe: Task, path: bytes) -> None:
         place = await resolve(probe, AT_FDCWD, path)
         directory = place.inode.mode & S_IFMT == S_IFDIR
         file = None if directory else await open_exec(probe, AT_FDCWD, path)
-    except (ENOENT, ENOTDIR):
-        raise ENOENT(f'exec: "{_shown(path)}": no such file or directory') from None
-    except EACCES as error:
-        raise EACCES(f'exec: "{_shown(path)}": {_said(error)}') from None
+    except (ENOENT, ENOTDIR, EACCES) as error:
+        raise type(error)(f'exec: "{_shown(path)}": {_said(error)}') from None
     if file is None:
         raise EACCES(f'exec: "{_shown(path)}": is a directory')
     file.get()

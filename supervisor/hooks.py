@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from pysc.supervisor.failure import Failure
+from pysc.supervisor.names import signal_name
 from pysc.supervisor.spec import Hook
 from pysc.supervisor.state import State
 
@@ -51,6 +52,8 @@ def run(kind: str, hooks: Sequence[Hook] | None, state: State) -> None:
             raise Failure(f"{kind} hook {hook.path} took longer than {hook.timeout} seconds and was killed") from None
         except OSError as error:
             raise Failure(f"{kind} hook {hook.path}: {error.strerror}") from None
+        if done.returncode < 0:
+            raise Failure(f"{kind} hook {hook.path} was killed by {signal_name(-done.returncode)}")
         if done.returncode:
             said = done.stdout[-1024:].decode("utf-8", "replace")
             raise Failure(f"{kind} hook {hook.path} failed with status {done.returncode}: {said or 'it said nothing'}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -124,9 +124,9 @@ class Hooks(Part, frozen=True):
 
 
 class Namespace(Part, frozen=True):
-    """A namespace of the host: only the network one means something, the others are virtual inside."""
+    """A namespace of the host's, which no program inside is ever in: the sentry has namespaces of its own."""
 
-    type: str
+    type: Literal["pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time"]
     path: str = ""
 
 
@@ -300,8 +300,9 @@ def _check(spec: Spec) -> None:
     for hook in _all_hooks(spec):
         if not hook.path.startswith("/"):
             raise Failure(f"path of hook {hook.path!r} must be absolute")
-    if len(spec.hostname.encode()) > 64:
-        raise Failure("hostname has more than 64 bytes")
+    for name, text in (("hostname", spec.hostname), ("domainname", spec.domainname)):
+        if len(text.encode()) > 64:
+            raise Failure(f"{name} has more than 64 bytes")
     path = spec.linux.cgroups_path if spec.linux else ""
     if len(path.encode()) > MAX_CGROUPS_PATH or path.count("/") > MAX_CGROUPS:
         raise Failure(f"linux.cgroupsPath has more than {MAX_CGROUPS_PATH} bytes or {MAX_CGROUPS} parts")

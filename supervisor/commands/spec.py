@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -23,6 +23,7 @@ from pysc.supervisor.spec import (
     Spec,
 )
 
+_NAMESPACES: Final = ("pid", "network", "ipc", "uts", "mount")
 _CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 
 
@@ -73,5 +74,5 @@ def template(arguments: list[str]) -> Spec:
             Mount("/dev/mqueue", "mqueue", "mqueue", ["nosuid", "noexec", "nodev"]),
             Mount("/sys", "sysfs", "sysfs", ["nosuid", "noexec", "nodev", "ro"]),
         ],
-        linux=Linux(namespaces=[Namespace(kind) for kind in ("pid", "network", "ipc", "uts", "mount")]),
+        linux=Linux(namespaces=[Namespace(kind) for kind in _NAMESPACES]),
     )

@@ -98,6 +98,12 @@ def complains(done: subprocess.CompletedProcess[str], *words: str) -> None:
         (b'{"process": {"args": ["a"]}, "root": {"path": "rootfs"}, "mounts": ['
          + b",".join([b'{"destination": "/x", "type": "bind", "source": "/etc"}'] * 250) + b"]}",
          ["250 bind mounts", "249"]),
+        (b'{"process": {"args": ["a"]}, "root": {"path": "rootfs"}, "domainname": "'
+         + b"d" * 65 + b'"}', ["domainname"]),
+        (b'{"process": {"args": ["a"]}, "root": {"path": "rootfs"}, "linux": {"namespaces": [{"type": "net"}]}}',
+         ["'net'", "$.linux.namespaces[0].type"]),
+        (b'{"process": {"args": ["a"]}, "root": {"path": "rootfs"}, "hooks": {"prestart": [{"path": "/bin/sh",'
+         b' "args": ["sh", "-c", "kill -9 $$"]}]}}', ["prestart hook /bin/sh was killed by SIGKILL"]),
         (b'{"process": {"args": ["a"], "terminal": true}, "root": {"path": "rootfs"}}', ["terminal"]),
     ],
 )  # fmt: skip

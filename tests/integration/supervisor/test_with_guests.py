@@ -177,7 +177,8 @@ def test_a_signal_ends_a_command_as_it_would_outside(real: RealRuntime, number: 
     ("program", "words"),
     [
         ("/nowhere", ["/nowhere", "no such file or directory"]),
-        ("nowhere-in-path", ["nowhere-in-path"]),
+        ("nowhere-in-path", ["nowhere-in-path", "executable file not found in $PATH"]),
+        ("/etc/passwd/", ["/etc/passwd/", "not a directory"]),
         ("/etc", ["/etc", "is a directory"]),
         ("/etc/passwd", ["/etc/passwd", "permission denied"]),
     ],
