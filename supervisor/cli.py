@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pysc.cabi.remedies import explained
 from pysc.supervisor import flags, prefork
 from pysc.supervisor.failure import EXIT_FAILURE, Failure, UsageError
 from pysc.supervisor.flags import HelpRequested
@@ -93,7 +94,7 @@ def _main(arguments: Sequence[str]) -> int:
     except MemoryError:
         log.failure("out of memory")
     except OSError as error:
-        log.failure(f"{name}: {error.filename or 'system call'}: {error.strerror or error}")
+        log.failure(f"{name}: {error.filename or 'system call'}: {explained(error)}")
         _show_where(options)
     except Exception as error:
         log.failure(str(Failure(f"{name}: a bug of pysc, {type(error).__name__}: {error}; --debug shows where")))
