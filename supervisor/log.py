@@ -34,7 +34,7 @@ class Log:
                 # Docker and containerd read the file: append, never truncate, and it must be there at once.
                 self.fd = os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
             except OSError as error:
-                raise Failure(f"cannot open the log {options.log}: {error.strerror}") from None
+                raise Failure(f"cannot open the log {options.log}: {error.strerror}; name another with --log") from None
 
     def debug(self, message: str) -> None:
         """For those who look for a bug."""

@@ -28,7 +28,7 @@ from pysc.supervisor.log import Log
 from pysc.supervisor.peer import Loop, Peer
 from pysc.supervisor.plan import Plan
 from pysc.supervisor.spec import Bundle, Hooks, encode, left_out
-from pysc.supervisor.state import Health, State, Status, Store, new
+from pysc.supervisor.state import ALL, Health, State, Status, Store, new
 from pysc.urpc.fds import RegularFd, SocketFd, StdioFd
 from pysc.urpc.message import Event
 from pysc.urpc.schema import sentry
@@ -126,7 +126,7 @@ class Sandbox:
             self._log.debug(f"{container}, of {self._bundle.directory}: {encode(spec).decode()}")
         self._store.create_root()
         self._reserve()
-        with self._store.locked(container):
+        with self._store.locked(container), self._store.locked(ALL):
             kuid = self._store.allocate_kuid() if os.geteuid() == 0 else os.geteuid()
             state = new(container, self._bundle.directory, spec.rootfs.path, dict(spec.annotations or {}), kuid)
             self._store.create(state)

@@ -29,6 +29,8 @@ _STATE: Final = "state.json"
 FIRST_KUID: Final = 2_000_000_000
 KUIDS: Final = 65_536
 """The range of host ids that sandboxes run as, one each, when they are started by root."""
+ALL: Final = ".all"
+"""What to lock, after an id, while one of those is chosen until it stands in a state file; no container has this id."""
 
 Status = Literal["creating", "created", "running", "paused", "stopped"]
 
@@ -176,7 +178,7 @@ class Store:
 
     @contextmanager
     def locked(self, container: str) -> Iterator[None]:
-        """Hold the lock of one id, which need not exist.
+        """Hold the lock of one id, which need not exist, or of :data:`ALL`.
 
         Raises:
             Failure: the lock cannot be had.
@@ -340,7 +342,7 @@ class Store:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise Failure(f"cannot read the state directory {self.root}: {error.strerror}") from None
+            raise Failure(f"cannot read the state directory {self.root}: {error.strerror}; see --root") from None
 
     def remove(self, container: str) -> None:
         """Remove all of a container's files as far as that goes; missing ones are fine."""
@@ -356,6 +358,7 @@ class Store:
         except (OSError, msgspec.DecodeError):
             pass
         self._remove_free_lock(container)
+        self._remove_free_lock(ALL)
 
     def _remove_free_lock(self, container: str) -> None:
         path = os.path.join(self.root, f".{container}.lock")
@@ -373,7 +376,7 @@ class Store:
             os.close(fd)
 
     def allocate_kuid(self) -> int:
-        """Return a host id that no other sandbox of this root has."""
+        """Return a host id that no other sandbox of this root has.  :data:`ALL` must be locked."""
         taken = set()
         for name in self.ids():
             try:

@@ -195,7 +195,7 @@ def test_no_bundle(runtime: Runtime) -> None:
         (["state", "../x"], ["invalid container ID format"]),
         (["state", "nothing"], ["container does not exist"]),
         (["delete", "nothing"], ["container does not exist"]),
-        (["--log=/nowhere/log", "list"], ["cannot open the log"]),
+        (["--log=/nowhere/log", "list"], ["cannot open the log", "name another with --log"]),
         (["--platform=kvm", "list"], ["--platform=kvm is not there yet", "systrap"]),
         (["--host-uds", "list"], ["--host-uds is not there yet"]),
         (["debug", "box"], ["--confinement"]),

@@ -382,11 +382,15 @@ def test_the_supervisor_gives_up_what_it_does_not_need(runtime: Runtime, root_us
     assert supervisor["capabilities"]["effective"] == ["DAC_OVERRIDE", "DAC_READ_SEARCH", "KILL"]
 
 
-def test_two_sandboxes_have_two_identities(runtime: Runtime, root_user: None) -> None:
-    for name in ("one", "two"):
-        runtime.run("create", "-b", runtime.bundle("sleep"), name, capture_output=False)
-    assert runtime.read_state("one")["kuid"] != runtime.read_state("two")["kuid"]
-    assert os.geteuid() not in (runtime.read_state("one")["kuid"], runtime.read_state("two")["kuid"])
+def test_sandboxes_that_start_together_have_an_identity_each(runtime: Runtime, root_user: None) -> None:
+    bundle = runtime.bundle("sleep")
+    names = [f"box{number}" for number in range(6)]
+    null = subprocess.DEVNULL
+    starts = [runtime.start("create", "-b", bundle, name, stdout=null, stderr=null) for name in names]
+    assert [process.wait(30) for process in starts] == [0] * len(names)
+    kuids = {runtime.read_state(name)["kuid"] for name in names}
+    assert len(kuids) == len(names)
+    assert os.geteuid() not in kuids
 
 
 def test_hardened_daemons_share_no_layout(root_user: None, namespaces: None) -> None:

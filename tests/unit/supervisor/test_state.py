@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pysc.supervisor.failure import Failure
-from pysc.supervisor.state import Damaged, NoContainer, Store, check_id, new, process_start
+from pysc.supervisor.state import ALL, Damaged, NoContainer, Store, check_id, new, process_start
 
 
 @pytest.fixture
@@ -103,6 +103,8 @@ def test_cleaning_up_spares_who_has_the_id_now(store: Store) -> None:
     store.remove_of("box", state.pid + 1)
     assert store.ids() == ["box"]
     os.mkdir(store.temporary("box", state.pid))
+    for lock in ("box", ALL):
+        Path(store.root, f".{lock}.lock").touch()
     store.remove_of("box", state.pid)
     assert os.listdir(store.root) == []
 
