@@ -355,6 +355,8 @@ class Store:
             with open(os.path.join(self.directory(container), _STATE), "rb") as file:
                 if msgspec.json.decode(file.read(), type=State).pid == pid:
                     self.remove(container)
+        except FileNotFoundError:
+            self.remove(container)  # there is none, or it was being removed
         except (OSError, msgspec.DecodeError):
             pass
         self._remove_free_lock(container)

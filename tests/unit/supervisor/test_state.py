@@ -109,6 +109,12 @@ def test_cleaning_up_spares_who_has_the_id_now(store: Store) -> None:
     assert os.listdir(store.root) == []
 
 
+def test_cleaning_up_ends_a_removal_that_was_begun(store: Store) -> None:
+    os.mkdir(store.directory("box"))
+    store.remove_of("box", 1)
+    assert os.listdir(store.root) == []
+
+
 def test_removing_stays_inside(store: Store, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
