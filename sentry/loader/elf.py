@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pysc.sentry.fs.file import FileDescription
 
 PHDRS_MAX: Final = 65536 // PHDR.size
+U64_MAX: Final = (1 << 64) - 1
 SPAN_MAX: Final = 1 << 40
 """More address space than this no program of one file needs."""
 

@@ -25,7 +25,7 @@ from pysc.cabi.linux.mman import (
     PROT_WRITE,
 )
 from pysc.sentry.chance import below
-from pysc.sentry.loader.elf import Elf, Segment, page_up
+from pysc.sentry.loader.elf import U64_MAX, Elf, Segment, page_up
 from pysc.sentry.platform.interface import LIMIT, MapEntry
 
 PIE_BASE: Final = 0x5555_5555_4000
@@ -51,8 +51,8 @@ class Placed(msgspec.Struct, frozen=True):
 
     @property
     def entry(self) -> int:
-        """The address of its first instruction."""
-        return self.elf.entry + self.base
+        """The address of its first instruction, wherever a hostile header says that it is."""
+        return self.elf.entry + self.base & U64_MAX
 
     @property
     def end(self) -> int:

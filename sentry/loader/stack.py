@@ -15,6 +15,7 @@ import msgspec
 from pysc.cabi.linux.elf import AT_EXECFN, AT_NULL, AT_PLATFORM, AT_RANDOM
 from pysc.cabi.linux.errors import E2BIG
 from pysc.cabi.linux.limits import PAGE
+from pysc.sentry.loader.elf import U64_MAX
 
 STRING_MAX: Final = 32 * PAGE
 """MAX_ARG_STRLEN: 128 KiB for one argument."""
@@ -67,7 +68,7 @@ def build_stack(
     random_at = platform_at - 16
 
     whole_auxv = [*auxv, (AT_RANDOM, random_at), (AT_EXECFN, name_at), (AT_PLATFORM, platform_at), (AT_NULL, 0)]
-    auxv_block = b"".join(struct.pack("<QQ", key, value) for key, value in whole_auxv)
+    auxv_block = b"".join(struct.pack("<QQ", key, value & U64_MAX) for key, value in whole_auxv)
     words = [len(argv), *_addresses(arg_start, argv), 0, *_addresses(env_start, envp), 0]
     vector = struct.pack(f"<{len(words)}Q", *words) + auxv_block
     sp = random_at - len(vector) & -16

@@ -111,7 +111,7 @@ def test_a_frozen_supervisor_is_ended_by_force(runtime: Runtime, command: list[s
             break
     else:
         assert not queue
-    done = runtime.run(*command, timeout=5)
+    done = runtime.run(*command, timeout=9)  # two and a half, on a machine that has nothing else to do
     assert (done.returncode, done.stderr) == (0, "")
     eventually(lambda: not runtime.processes(), "processes are left")
     for sock in queue:

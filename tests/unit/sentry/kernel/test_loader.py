@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pysc.cabi.linux.elf import AT_ENTRY, AT_EXECFN, AT_NULL, AT_PHDR, AT_RANDOM, AT_SECURE, EHDR, PHDR
+from pysc.cabi.linux.elf import AT_BASE, AT_ENTRY, AT_EXECFN, AT_NULL, AT_PHDR, AT_RANDOM, AT_SECURE, EHDR, PHDR
 from pysc.cabi.linux.errors import E2BIG, EACCES, ELIBBAD, ELOOP, ENOENT, ENOEXEC, EPERM, LinuxError
 from pysc.cabi.linux.mman import MAP_ANONYMOUS, PROT_EXEC, PROT_NONE, PROT_READ, PROT_WRITE
 from pysc.cabi.linux.signals import SIG_IGN, SIGUSR1, SIGUSR2
@@ -138,6 +138,17 @@ def test_malformed_programs_are_enoexec(bad: bytes) -> None:
         run(read_elf(Bytes(bad)))
 
 
+def test_addresses_of_relocated_programs_wrap() -> None:
+    high = (1 << 47) - (1 << 20)
+    placed = place_program(run(read_elf(Bytes(program((5, 0, high, 0x1000, 0x1000), kind=3, entry=(1 << 64) - 1)))))
+    assert placed.base < 0
+    assert placed.entry == placed.base + (1 << 64) - 1
+    placed = place_program(run(read_elf(Bytes(program((5, 0, 0, 0x1000, 0x1000), kind=3, entry=(1 << 64) - 1)))))
+    assert placed.entry == placed.base - 1
+    image = build_stack(1 << 40, [], [], b"x", [(AT_ENTRY, -1), (AT_BASE, 1 << 64)], bytes(16))
+    assert struct.pack("<4Q", AT_ENTRY, (1 << 64) - 1, AT_BASE, 0) in image.data
+
+
 @given(st.binary(max_size=400), st.integers(0, 200), st.integers(0, 255))
 def test_no_header_breaks_the_reader(noise: bytes, where: int, byte: int) -> None:
     good = bytearray(program(GOOD, (6, 0x1000, 0x401000, 0x200, 0x400), interpreter=b"/ld\0"))
@@ -149,6 +160,7 @@ def test_no_header_breaks_the_reader(noise: bytes, where: int, byte: int) -> Non
             maps = program_maps(placed, 0)
         except (ENOEXEC, EPERM):
             continue
+        assert 0 <= placed.entry < 1 << 64
         assert all(entry.address >= LIMIT and entry.address + entry.length <= TASK_SIZE for entry in maps)
 
 
