@@ -189,7 +189,7 @@ def reap(group: ThreadGroup) -> None:
 
 def note_usage(group: ThreadGroup, memory: Memory) -> None:
     """Add what a space has used that is about to end."""
-    user, system = processor_times(memory.space.host_pid)
+    user, system = processor_times(memory.space)
     group.account.begin_end(user, system)
     group.kernel.spent.add(Usage(user, system))
     memory.space.tell_peak(group.account)

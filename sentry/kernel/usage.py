@@ -11,8 +11,11 @@ from pysc.sentry.kernel.account import Usage
 from pysc.sentry.kernel.task import Task
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from pysc.sentry.kernel.kernel import Kernel
     from pysc.sentry.kernel.thread_group import ThreadGroup
+    from pysc.sentry.platform.interface import Space, Thread
 
 _KIB_A_PAGE: Final = 4
 _STIME: Final = 12
@@ -30,11 +33,23 @@ def _clock(host_pid: int, which: int) -> int:
         return 0
 
 
-def processor_times(host_pid: int) -> tuple[int, int]:
-    """Return what a host process has used, by itself and by the host's kernel, in nanoseconds; 0 if it is gone."""
-    both = _clock(host_pid, CPUCLOCK_SCHED)
-    user = min(both, _clock(host_pid, CPUCLOCK_VIRT))  # counted in ticks, it may be ahead
-    return user, both - user
+def _split(of: Space | Thread, both: int, system: int) -> tuple[int, int]:
+    """Divide processor time into the program's and the kernel's, so that neither ever goes back, as on Linux.
+
+    The host counts the sum exactly and the parts in ticks: a tick of the program's, seen by itself, takes it from the
+    kernel's part.
+    """
+    user_said, system_said = of.said
+    both = max(both, user_said + system_said)
+    system = min(max(system, system_said), both - user_said)
+    of.said = both - system, system
+    return of.said
+
+
+def processor_times(space: Space) -> tuple[int, int]:
+    """Return what a space has used, by itself and by the host's kernel, in ns; the last known if it is gone."""
+    both = _clock(space.host_pid, CPUCLOCK_SCHED)
+    return _split(space, both, both - _clock(space.host_pid, CPUCLOCK_VIRT))
 
 
 def _resident_set(host_pid: int) -> int:
@@ -45,24 +60,23 @@ def _resident_set(host_pid: int) -> int:
         return 0
 
 
-def _host_pids(group: ThreadGroup) -> set[int]:
-    return {task.memory.space.host_pid for task in group.tasks.values() if not task.memory.ended}
+def _spaces(tasks: Mapping[int, Task]) -> Collection[Space]:
+    return {task.memory.space.host_pid: task.memory.space for task in tasks.values() if not task.memory.ended}.values()
 
 
 def group_usage(group: ThreadGroup) -> Usage:
     """Return what a process has used up to now."""
     total = group.account.own.plus(Usage())
-    for host_pid in _host_pids(group):
-        total.add(Usage(*processor_times(host_pid), _resident_set(host_pid)))
+    for space in _spaces(group.tasks):
+        total.add(Usage(*processor_times(space), _resident_set(space.host_pid)))
     return total
 
 
 def machine_usage(kernel: Kernel) -> Usage:
     """Return the processor time that all processes have used up to now, whoever has waited for them."""
     total = kernel.spent.plus(Usage())
-    spaces = {task.memory.space.host_pid for task in kernel.tasks.values() if not task.memory.ended}
-    for host_pid in spaces:
-        total.add(Usage(*processor_times(host_pid)))
+    for space in _spaces(kernel.tasks):
+        total.add(Usage(*processor_times(space)))
     return total
 
 
@@ -74,10 +88,10 @@ def task_usage(task: Task) -> Usage:
     host_pid = task.memory.space.host_pid
     try:
         fields = hostproc.read(f"{host_pid}/task/{task.thread.host_tid}/stat").rpartition(b")")[2].split()
-        system = min(total, int(fields[_STIME]) * TICK)
+        system = int(fields[_STIME]) * TICK
     except (OSError, ValueError, IndexError):
         system = 0
-    return Usage(total - system, system, _resident_set(host_pid))
+    return Usage(*_split(task.thread, total, system), _resident_set(host_pid))
 
 
 def cpu_time(who: ThreadGroup | Task) -> int:
@@ -86,7 +100,7 @@ def cpu_time(who: ThreadGroup | Task) -> int:
         if not _alone(who):
             return _thread_time(who)
         who = who.group
-    clocks = sum(_clock(host_pid, CPUCLOCK_SCHED) for host_pid in _host_pids(who))
+    clocks = sum(_clock(space.host_pid, CPUCLOCK_SCHED) for space in _spaces(who.tasks))
     return who.account.own.user + who.account.own.system + clocks
 
 

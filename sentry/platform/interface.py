@@ -172,6 +172,8 @@ class Thread(Protocol):
     """The blocked signals; a thread that is quiet changes them by itself."""
     robust_list: int
     """The head of its robust list (set_robust_list(2)); 0 at birth."""
+    said: tuple[int, int]
+    """The kernel's: what it said last of its processor time, the program's and the host kernel's (kernel/usage.py)."""
 
     @property
     def host_tid(self) -> int:
@@ -369,6 +371,8 @@ class Space(Protocol):
     """0: a child that has been told of, and of which nothing has been heard yet."""
     fault: int
     """The signal of a fault that it ended by in the host's hands, since its guest half was there no more; else 0."""
+    said: tuple[int, int]
+    """As a thread's."""
 
     async def begun(self) -> None:
         """Wait until ``host_pid`` is known, or it is known that there will be none.  Interrupted."""

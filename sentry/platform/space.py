@@ -112,6 +112,7 @@ class SystrapSpace:
         "number",
         "pidfd",
         "platform",
+        "said",
         "silent",
         "socket",
         "table",
@@ -125,6 +126,7 @@ class SystrapSpace:
         self.base = 0
         self.host_pid = 0
         self.fault = 0
+        self.said = (0, 0)
         self.visits = 0
         """How often it was found to have no process yet."""
         self.pidfd = NONE

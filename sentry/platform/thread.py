@@ -45,6 +45,7 @@ class SystrapThread(Commands):
         "child",
         "maker",
         "owner",
+        "said",
         "slot",
         "space",
         "stack",
@@ -62,6 +63,7 @@ class SystrapThread(Commands):
         self.space: SystrapSpace = space
         self.slot = slot
         self.owner: Any = None
+        self.said = (0, 0)
         self._host_tid = 0
         self.stopped = maker is not None
         self.maker = maker

@@ -21,6 +21,12 @@ static void *work(void *argument UNUSED)
     return NULL;
 }
 
+static void *sleeps(void *argument UNUSED)
+{
+    pause();
+    return NULL;
+}
+
 static double used(int who)
 {
     struct rusage usage;
@@ -63,6 +69,26 @@ static void forgotten(void)
     CHECK(read(gone[0], &byte, 1) == 0);
     CHECK(waitpid(child, NULL, 0) == -1 && errno == ECHILD && signal(SIGCHLD, SIG_DFL) != SIG_ERR);
     say("the machine has worked: %d\n", worked() - before >= 0.15);
+}
+
+static struct timeval part(int who, int system)
+{
+    struct rusage usage;
+    CHECK(getrusage(who, &usage) == 0);
+    return system ? usage.ru_stime : usage.ru_utime;
+}
+
+/* What the program and what the kernel used are sums that only grow. */
+static void grows(const char *of, int who)
+{
+    struct timeval last[2] = {{0}}, next;
+    int back = 0;
+    for (double end = used(who) + 0.2; used(who) < end;)
+        for (int system = 0; system < 2; system++, last[system - 1] = next) {
+            next = part(who, system);
+            back += timercmp(&next, &last[system], <);
+        }
+    say("%s's time went back %d times\n", of, back);
 }
 
 int main(void)
@@ -113,5 +139,8 @@ int main(void)
     child = CHILD(double end = read_clock(CLOCK_PROCESS_CPUTIME_ID) + 0.05; while (read_clock(CLOCK_PROCESS_CPUTIME_ID) < end));
     TRY(waitpid(child, NULL, 0));
     say("not, if nobody waited: %d\n", used(RUSAGE_CHILDREN) == own);
+    grows("a process", RUSAGE_SELF);
+    CHECK(pthread_create(&thread, NULL, sleeps, NULL) == 0);
+    grows("a thread", RUSAGE_THREAD);
     return done();
 }

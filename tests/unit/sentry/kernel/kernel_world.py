@@ -53,6 +53,7 @@ class FakeSpace:
     def __init__(self, memory: bytearray | None = None) -> None:
         self.host_pid = 0
         self.fault = 0
+        self.said = (0, 0)
         self.memory = bytearray(SIZE) if memory is None else bytearray(memory)
         self.killed = False
         self.heap_end = 0
@@ -95,6 +96,7 @@ class FakeThread:
         self.stopped = True
         self.preempted = 0
         self.clear_tid = self.robust_list = self.sigmask = self.host_tid = 0
+        self.said = (0, 0)
         self.quiet = False
         self.waits = False
         self.ids: tuple[int, ...] = ()

@@ -13,7 +13,7 @@ import pytest
 
 from pysc.cabi._dispatch import ffi
 from pysc.cabi.linux import mman
-from pysc.cabi.linux.clock import SECOND, TICK
+from pysc.cabi.linux.clock import CPUCLOCK_SCHED, CPUCLOCK_VIRT, SECOND, TICK
 from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT, EPERM
 from pysc.cabi.linux.fcntl import AT_FDCWD
 from pysc.cabi.linux.limits import PAGE
@@ -27,6 +27,7 @@ from pysc.sentry.fs.sysfs import processor_map
 from pysc.sentry.fs.timerfd import TimerFile
 from pysc.sentry.fs.tmpfs import Tmpfs
 from pysc.sentry.fs.walk import resolve
+from pysc.sentry.kernel import usage
 from pysc.sentry.kernel.account import Usage
 from pysc.sentry.kernel.credentials import Credentials
 from pysc.sentry.kernel.fd_table import FDTable
@@ -75,7 +76,7 @@ def world() -> World:
     reader.call("mount", reader.poke(b"proc\0"), b"/proc", reader.poke(b"proc\0", BUFFER + 64), 0, 0)
     group = ThreadGroup(kernel, PID, None)
     space = SimpleNamespace(
-        host_pid=os.getpid(), heap_end=0, hidden=(0, 0), own=(0, 0), take_mapped=tuple, begun=_at_once
+        host_pid=os.getpid(), heap_end=0, hidden=(0, 0), own=(0, 0), said=(0, 0), take_mapped=tuple, begun=_at_once
     )
     context = FsContext(reader.fs.root)
     creds = Credentials.of(1000, 1000)
@@ -364,17 +365,28 @@ def test_processor_time_of_all(world: World) -> None:
     kernel = world.kernel
     kernel.spent = Usage(500 * SECOND, 300 * SECOND)
     kernel.boot_time = now() - 2000 * SECOND
-    before = processor_times(os.getpid())
+    space = kernel.tasks[PID].memory.space
+    before = processor_times(space)
     names, *numbers = world.get_file(b"/proc/stat").splitlines()[0].split()
     user, nice, system, idle = map(int, numbers[:4])
-    after = processor_times(os.getpid())
-    slack = kernel.machine.cpus
+    after = processor_times(space)
+    slack = kernel.machine.cpus  # each has its share in whole ticks
     assert names == b"cpu"
     assert nice == 0
     assert before[0] // TICK - slack <= user - 50000 <= after[0] // TICK
     assert before[1] // TICK - slack <= system - 30000 <= after[1] // TICK
     assert abs(200000 * slack - user - system - idle) <= 100
     assert float(world.get_file(b"/proc/uptime").split()[1]) == pytest.approx(idle / 100, abs=2)
+
+
+def test_processor_time_never_goes_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though a tick of the program's takes what the kernel had; and it stays what it was when the process is gone."""
+    space, said = world.kernel.tasks[PID].memory.space, []
+    for both, user in (3, 0), (5, 4), (6, 4), (10, 8), (20, 8), (21, 24), (30, 24), (0, 0), (31, 24):
+        clocks = {CPUCLOCK_SCHED: both, CPUCLOCK_VIRT: user}
+        monkeypatch.setattr(usage, "_clock", lambda _pid, which, clocks=clocks: clocks[which])
+        said.append(processor_times(space))
+    assert said == [(0, 3), (2, 3), (3, 3), (7, 3), (8, 12), (9, 12), (18, 12), (18, 12), (19, 12)]
 
 
 def test_every_entry_can_be_read(world: World) -> None:
