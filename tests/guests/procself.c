@@ -69,6 +69,11 @@ int main(int argc, char **argv)
     }
     slurp("/proc/self/cmdline");
     say("cmdline %d\n", memcmp(text, "one\0two words\0\0", 15) == 0 && strcmp(argv[0], "one") == 0);
+    argv[1][-1] = '-', *argv[2] = '!';
+    say("a title: %s", slurp("/proc/self/cmdline"));
+    argv[2][-1] = '+';
+    say(", a longer one: %s\n", slurp("/proc/self/cmdline"));
+    argv[1][-1] = argv[2][-1] = *argv[2] = 0;
     slurp("/proc/self/environ");
     say("environ %d\n", memcmp(text, "NAME=value\0EMPTY=", 18) == 0);
     CHECK(prctl(PR_SET_NAME, "my (odd) name") == 0);

@@ -49,8 +49,13 @@ async def _strings(task: Task, start: int, end: int) -> bytes:
 
 
 async def command_line(task: Task) -> bytes:
-    """Return argv, each with its NUL."""
-    return await _strings(task, task.memory.arg_start, task.memory.arg_end)
+    """Return argv, each with its NUL; or the title that the program has written over the last one's (setproctitle)."""
+    start, end = task.memory.arg_start, task.memory.arg_end
+    text = await _strings(task, start, end)
+    if not text or len(text) < end - start or text.endswith(b"\0"):
+        return text
+    title, nul, _rest = (await _strings(task, start, start + PAGE)).partition(b"\0")
+    return title + nul
 
 
 async def environment(task: Task) -> bytes:
