@@ -14,11 +14,15 @@ from typing import Final
 
 from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import EACCES, EINVAL, ENOENT, EROFS, ESTALE
+from pysc.cabi.linux.errors import EACCES, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, ENXIO, EROFS, ESTALE
 from pysc.gofer import owners
 from pysc.urpc.schema.gofer import File
 
 DEVICES: Final = (stat.S_IFCHR, stat.S_IFBLK)
+OTHER: Final = frozenset({ELOOP.errno, ENOTDIR.errno})
+"""What the host says of a path on which another file is than was found there."""
+NOT_REGULAR: Final = frozenset({EISDIR.errno, ENXIO.errno})
+"""And if that was a regular file: now it is a directory or a socket."""
 
 
 class ServedMount:
@@ -86,13 +90,18 @@ class Place:
         return (other.dev, other.ino) == (self.attributes.dev, self.attributes.ino)
 
     def reopen(self, flags: int) -> int:
-        """Open the file itself, by its name: never a device, never one that has taken its name since.
+        """Open the file itself, by its name: never a device.  ESTALE: another one has taken its name since.
 
         Non-blocking, so that no FIFO or lease holds us up.  The caller owns the descriptor.
         """
         if self.kind in DEVICES:
             raise EACCES("a device")
-        fd = host.open_beneath(self.mount.root, self.path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+        try:
+            fd = host.open_beneath(self.mount.root, self.path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError as error:
+            if error.errno in OTHER or (self.kind == stat.S_IFREG and error.errno in NOT_REGULAR):
+                raise ESTALE from None
+            raise
         if not self.is_same(host.stat_at(fd)):
             os.close(fd)
             raise ESTALE

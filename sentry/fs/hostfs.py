@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from msgspec.structs import replace
 
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import EIO, ENFILE, ENOENT, EPERM
+from pysc.cabi.linux.errors import EINVAL, EIO, ENFILE, ENOENT, EPERM, ESTALE
 from pysc.cabi.linux.fcntl import RENAME_EXCHANGE, RENAME_NOREPLACE
 from pysc.cabi.linux.stat import S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
 from pysc.cabi.objects import memory_is_short
@@ -156,7 +156,7 @@ class HostFilesystem(Filesystem):
 
 
 class HostLink(HostInode):
-    """A symbolic link; its text never changes."""
+    """A symbolic link; its text never changes, but where others make links one may have the number of another."""
 
     __slots__ = ("_target",)
 
@@ -165,8 +165,11 @@ class HostLink(HostInode):
         self._target: bytes | None = None
 
     async def readlink(self, task: Task) -> bytes:
-        if self._target is None:
-            self._target = await self.fs.tree.read_link(self.path(), self.host, self.superblock)
+        if self._target is None or self.fs.revalidates:
+            try:
+                self._target = await self.fs.tree.read_link(self.path(), self.host, self.superblock)
+            except EINVAL:
+                raise ESTALE from None  # it is no link any more
         return self._target
 
 
@@ -328,13 +331,16 @@ class HostDirectory(HostInode):
         self._removed(name, child)
         child.removed()
 
-    async def rename(self, name: bytes, child: Inode, target: Inode, new_name: bytes, replaced: Inode | None) -> None:
+    async def rename(
+        self, name: bytes, child: Inode, target: Inode, new_name: bytes, replaced: Inode | None, *, replaces: bool
+    ) -> None:
         assert isinstance(target, HostDirectory)
         assert isinstance(child, HostInode)
-        flags = 0 if replaced is not None else RENAME_NOREPLACE
+        # Where others make names, what is there by now is replaced as well, if the caller allows that.
+        flags = 0 if replaced is not None or (replaces and self.fs.revalidates) else RENAME_NOREPLACE
         if isinstance(replaced, HostInode):
             await replaced.before_removal()
-        await self._rename(name, child, target, new_name, flags if not self.fs.revalidates else 0)
+        await self._rename(name, child, target, new_name, flags)
         self._removed(name, child)
         if isinstance(replaced, HostInode):
             target._removed(new_name, replaced)

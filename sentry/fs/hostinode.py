@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from msgspec.structs import replace
 
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import E2BIG, EACCES, EIO, ENOENT, LinuxError
+from pysc.cabi.linux.errors import E2BIG, EACCES, EIO, ENOENT, ENOTDIR, ESTALE, LinuxError
 from pysc.cabi.linux.stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFMT, S_IFREG
 from pysc.sentry.fs import dcache
 from pysc.sentry.fs.inode import (
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pysc.sentry.fs.hostfs import HostDirectory, HostFilesystem
     from pysc.sentry.fs.path import Path
     from pysc.sentry.kernel.task import Task
+
+GONE: Final = (ENOENT, ENOTDIR, ESTALE)
+"""What is heard of a name that the host has taken away, or given to another file."""
 
 
 class Place(NamedTuple):
@@ -110,9 +113,17 @@ class HostInode(Inode):
             self.update(self.host)
 
     async def refresh(self) -> None:
-        """Ask for the attributes again."""
+        """Ask for the attributes again.  ESTALE: the name is another file's, where others may give it away."""
         if self.places or self is self.fs.root:
-            self.update(await self.fs.tree.stat(self.path(), self.superblock))
+            found = await self.fs.tree.stat(self.path(), self.superblock)
+            if self.fs.revalidates and not self.is_same(found):
+                raise ESTALE
+            self.update(found)
+
+    def is_same(self, found: HostAttributes) -> bool:
+        """Whether what was found is this file."""
+        there = self.host
+        return (found.dev, found.ino) == (there.dev, there.ino) and (found.mode ^ self.mode) & S_IFMT == 0
 
     async def revalidate(self, parent: Inode, name: bytes) -> bool:
         directory = cast("HostDirectory", parent)
@@ -120,12 +131,7 @@ class HostInode(Inode):
             attributes = await self.fs.tree.stat(directory.below(name), self.superblock)
         except LinuxError:
             attributes = None
-        same = (
-            attributes is not None
-            and (attributes.dev, attributes.ino) == (self.host.dev, self.host.ino)
-            and (attributes.mode ^ self.mode) & S_IFMT == 0
-        )
-        if same and attributes is not None:
+        if attributes is not None and self.is_same(attributes):
             self.update(attributes)
             return True
         self.lose(Place(directory, name))
@@ -184,7 +190,7 @@ class HostInode(Inode):
         if self.stale or self.fs.revalidates:
             try:
                 await self.refresh()
-            except ENOENT:
+            except GONE:
                 if not self.fs.revalidates:
                     raise
         a = self.host

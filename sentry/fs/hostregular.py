@@ -11,10 +11,10 @@ from msgspec.structs import replace
 
 from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import ENFILE, ENOENT, EOPNOTSUPP, ESTALE, LinuxError, answered_by_host
+from pysc.cabi.linux.errors import ENFILE, EOPNOTSUPP, ESTALE, LinuxError, answered_by_host
 from pysc.cabi.linux.stat import S_IFREG
 from pysc.sentry.fs.data import Data
-from pysc.sentry.fs.hostinode import HostInode, as_request
+from pysc.sentry.fs.hostinode import GONE, HostInode, as_request
 from pysc.sentry.fs.inode import Changes
 from pysc.sentry.fs.superblock import DATA, NAMES
 from pysc.sentry.hostfds import NONE, HostFd
@@ -308,8 +308,8 @@ class HostRegular(HostInode):
         if self.places or fd < 0:
             try:
                 await super().set_attributes(changes)
-            except (ENOENT, ESTALE):  # the host has moved or replaced it
-                if fd < 0:
+            except GONE:  # the host has moved or replaced it
+                if fd < 0 or (changes.size is not None and self.write_fd < 0):
                     raise
             else:
                 return

@@ -291,8 +291,13 @@ class Inode:
         """Remove the directory ``child``.  ENOTEMPTY."""
         raise EPERM
 
-    async def rename(self, name: bytes, child: Inode, target: Inode, new_name: bytes, replaced: Inode | None) -> None:
-        """Make ``child`` appear as ``new_name`` in the directory ``target`` instead; ``replaced`` goes.  ENOTEMPTY."""
+    async def rename(
+        self, name: bytes, child: Inode, target: Inode, new_name: bytes, replaced: Inode | None, *, replaces: bool
+    ) -> None:
+        """Make ``child`` appear as ``new_name`` in the directory ``target`` instead; ``replaced`` goes.  ENOTEMPTY.
+
+        ``replaces``: what others have made there meanwhile goes as well; else EEXIST.
+        """
         raise EPERM
 
     async def exchange(self, name: bytes, child: Inode, target: Inode, new_name: bytes, other: Inode) -> None:

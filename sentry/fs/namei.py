@@ -307,7 +307,14 @@ async def _rename_locked(task: Task, source: Last, target: Last, flags: int) -> 
         await notify.moved(target.dentry, target.name, source.dentry, there, None)
     else:
         with source.dentry.changing(source.name), target.dentry.changing(target.name):
-            await old_parent.rename(source.name, moved.inode, new_parent, target.name, there.inode if there else None)
+            await old_parent.rename(
+                source.name,
+                moved.inode,
+                new_parent,
+                target.name,
+                there.inode if there else None,
+                replaces=not flags & RENAME_NOREPLACE,
+            )
         if there is not None:
             there.detach()
             unmount_everywhere(there)

@@ -222,7 +222,9 @@ class OverlayDirectory(KnownInode):
         if child.links > 0:
             self.fs.keep(child)
 
-    async def rename(self, name: bytes, child: Inode, target: Inode, new_name: bytes, replaced: Inode | None) -> None:
+    async def rename(
+        self, name: bytes, child: Inode, target: Inode, new_name: bytes, replaced: Inode | None, *, replaces: bool
+    ) -> None:
         assert isinstance(target, OverlayDirectory)
         assert isinstance(child, OverlayInode)
         with self.taking(name), target.taking(new_name):
@@ -246,7 +248,7 @@ class OverlayDirectory(KnownInode):
         there = target_upper.children.get(new_name)
         if isinstance(there, TmpfsDirectory):
             there.children.clear()  # whiteouts only: it is empty
-        await source_upper.rename(name, moved, target_upper, new_name, there)
+        await source_upper.rename(name, moved, target_upper, new_name, there, replaces=True)
         if is_directory and covered is not None:
             mark(moved, OPAQUE)
         if hidden is not None:

@@ -335,7 +335,9 @@ class TmpfsDirectory(TmpfsInode):
             child.nlink -= 1
         return child
 
-    async def rename(self, name: bytes, child: Inode, target: Inode, new_name: bytes, replaced: Inode | None) -> None:
+    async def rename(
+        self, name: bytes, child: Inode, target: Inode, new_name: bytes, replaced: Inode | None, *, replaces: bool
+    ) -> None:
         assert isinstance(target, TmpfsDirectory)
         if replaced is not None:
             if isinstance(replaced, TmpfsDirectory) and replaced.children:

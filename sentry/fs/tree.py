@@ -17,10 +17,14 @@ from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import (
     EACCES,
     EIO,
+    ELOOP,
     EMFILE,
     ENAMETOOLONG,
     ENFILE,
+    ENOTDIR,
+    ENXIO,
     EROFS,
+    ESTALE,
     LinuxError,
     answered_by_host,
     linux_error,
@@ -41,6 +45,8 @@ LIST_BYTES: Final = 32 << 10
 MAX_ENTRIES: Final = 10_000_000
 """No directory of a gofer that can be believed has more."""
 SMALL_FILE: Final = 1 << 20
+OTHER: Final = frozenset({ELOOP.errno, ENOTDIR.errno, ENXIO.errno})
+"""What the host says of a path on which is now a link, or a file, or a socket, where none was found just before."""
 
 
 def listing(fd: int) -> Iterator[list[Entry]]:
@@ -110,10 +116,13 @@ class Tree:
         return self.workers if at.is_slow(NAMES) else None
 
     async def call(self, request: Request[R]) -> R:
-        """Ask the gofer.  EROFS without one."""
+        """Ask the gofer.  EROFS without one; ESTALE: not what was found is on the path by now."""
         if self._client is None:
             raise EROFS
-        return await self._client.call(request)
+        try:
+            return await self._client.call(request)
+        except (ELOOP, ENOTDIR):
+            raise ESTALE from None  # see OTHER
 
     def file(self, path: bytes, attributes: HostAttributes | None = None) -> gofer.File:
         """Name a file to the gofer, with what is expected there.  ENAMETOOLONG."""
@@ -129,6 +138,8 @@ class Tree:
             return None
         if error.errno == EMFILE.errno:  # ours, not the guest's process's
             return ENFILE()
+        if error.errno in OTHER:
+            return ESTALE()
         return linux_error(error.errno or EIO.errno)
 
     async def stat(self, path: bytes, at: Superblock) -> HostAttributes:
@@ -148,7 +159,7 @@ class Tree:
         parent, _slash, name = path.rpartition(b"/")
         walked = await self.call(gofer.Walk(self.file(parent), [name]))
         if not walked.attributes:
-            raise linux_error(walked.errno or EIO.errno)
+            raise ESTALE() if walked.errno in OTHER else linux_error(walked.errno or EIO.errno)
         return HostAttributes.unpack_from(walked.attributes[0])
 
     async def read_link(self, path: bytes, attributes: HostAttributes, at: Superblock) -> bytes:

@@ -14,7 +14,7 @@ from pysc.cabi.linux.signals import SI_KERNEL, SIGKILL, SIGSEGV
 from pysc.sentry.kernel.clone import forget
 from pysc.sentry.kernel.delivery import return_to_guest
 from pysc.sentry.kernel.exit import end_group, exit_task
-from pysc.sentry.kernel.scheduler import Interrupted, Reason
+from pysc.sentry.kernel.scheduler import Interrupted, Reason, yield_now
 from pysc.sentry.kernel.signals import SigInfo, force_signal, notify, set_mask
 from pysc.sentry.kernel.task import Record, Return, Task, TaskState
 from pysc.sentry.platform.interface import Event, Kind, ThreadGone
@@ -142,7 +142,7 @@ def dispatch(task: Task, nr: int, args: tuple[int, ...]) -> None:
     if row.grows and objects.memory_is_out():
         finish(task, nr, args, row, None, ENOMEM())
         return
-    if row.has_path:
+    if row.finds_names:
         call = _Call(task, nr, args, row)
         _start(task, _run_with_paths(call), call)
         return
@@ -179,7 +179,7 @@ async def _run_with_paths(call: _Call) -> Any:
             result = row.handler(task, *values)
             return await result if row.is_async else result
         except ESTALE:  # a name led to another file by the time that it was used (Linux: retry_estale)
-            pass
+            await yield_now()
     raise ESTALE
 
 

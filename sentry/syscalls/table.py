@@ -150,7 +150,8 @@ class Row(msgspec.Struct, frozen=True):
     errno: int
     decoders: tuple[Callable[[int], int] | None, ...]
     """One an argument; None for a path."""
-    has_path: bool
+    finds_names: bool
+    """Whether it has a path, or is one of :data:`FINDS_NAMES`."""
     is_async: bool
     restart: Restart
 
@@ -193,7 +194,7 @@ def _row(handler: Callable[..., Any], support: Support, note: str) -> Row:
         handler=handler,
         errno=0,
         decoders=tuple(decoders),
-        has_path=None in decoders,
+        finds_names=None in decoders or handler.__name__.rstrip("_") in FINDS_NAMES,
         is_async=bool(code.co_flags & CO_COROUTINE),
         restart=getattr(handler, "restart", Restart.SYS),
         takes_null=takes_null,
@@ -226,6 +227,9 @@ GROWS: Final = frozenset(
     }
 )  # fmt: skip
 """Calls after which the kernel keeps more than before, whatever they are asked: ENOMEM while memory is out."""
+
+FINDS_NAMES: Final = frozenset({"bind", "connect", "futimesat", "utimensat"})
+"""Calls that copy their path in by themselves."""
 
 
 class SyscallTable:

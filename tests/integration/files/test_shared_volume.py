@@ -16,12 +16,15 @@ from pathlib import Path
 
 import pytest
 
+from pysc.cabi import host
+from pysc.cabi.linux.fcntl import RENAME_EXCHANGE
 from tests.integration.files.bundles import Bundle
 from tests.integration.files.test_host_files import gofer_of
 from tests.support.builds import compile_guest
 
 ROUNDS = 40
 ON_THE_HOST = 10 * ROUNDS
+FLIPPED = 100
 KILLS = 6
 
 
@@ -88,6 +91,41 @@ def test_a_name_that_is_given_to_other_files_without_pause(bundle: Bundle, volum
             (volume / "new").touch()
             (volume / "new").replace(volume / "current")
         assert process.communicate() == ("300\n", None)
+
+
+@pytest.mark.parametrize("flag", ["--file-access-direct=on", "--file-access-direct=off"])
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [("files", "file", "file"), ("files", "file", "link"), ("all", "file", "dir"), ("directories", "dir", "dirlink")],
+    ids=["files", "link-or-file", "file-or-directory", "link-or-directory"],
+)
+def test_a_name_that_changes_its_kind_without_pause(
+    bundle: Bundle, volume: Path, program: Callable[[str], Path], kind: str, one: str, other: str, flag: str
+) -> None:
+    """What was found when the path was walked may be of another kind when it is asked: no call fails for that."""
+
+    def make(path: Path, kind: str) -> None:
+        if kind == "dir":
+            path.mkdir()
+            (path / "f").touch()
+        elif kind == "file":
+            path.write_text("hello")
+        else:
+            path.symlink_to("a_directory" if kind == "dirlink" else "a_file")
+
+    make(volume / "a_file", "file")
+    make(volume / "a_directory", "dir")
+    make(volume / "one", one)
+    make(volume / "other", other)
+    shutil.copy(program("flipped"), bundle.root / "bin" / "flipped")
+    bundle.bind(volume, "/volume", "rw")
+    command = bundle.command(f"exec /bin/flipped /volume/one {kind} {FLIPPED}", [flag])
+    fd = os.open(volume, os.O_PATH)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            host.rename(fd, b"one", fd, b"other", RENAME_EXCHANGE)
+        assert (process.communicate()[0], process.returncode) == ("", 0)
+    os.close(fd)
 
 
 @pytest.mark.parametrize("flag", ["--file-access-direct=on", "--file-access-direct=off"])

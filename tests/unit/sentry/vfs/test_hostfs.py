@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import E2BIG, EACCES, EBADMSG, EEXIST, EINVAL, EIO, ENAMETOOLONG, ENOENT, EROFS, ESTALE
-from pysc.cabi.linux.fcntl import O_CREAT, O_EXCL, O_RDWR
+from pysc.cabi.linux.fcntl import AT_FDCWD, O_CREAT, O_EXCL, O_RDWR, RENAME_NOREPLACE
 from pysc.cabi.linux.stat import STAT
 from pysc.gofer import owners
 from pysc.gofer import tree as gofer_tree
@@ -178,6 +178,28 @@ def test_a_swap_as_config_maps_do_it(mounts: Mounts) -> None:
     (mounts.folder / "data.new").symlink_to("v2")
     (mounts.folder / "data.new").rename(mounts.folder / "data")
     assert world.get_file(b"/data/config") == b"2"
+
+
+def test_a_link_that_gets_the_number_of_another(mounts: Mounts) -> None:
+    """As file systems give it to the next file that is made: what was read of the first says nothing of the second."""
+    world, _server = mounts.world(shared=True)
+    for text in ("one", "another", "third"):
+        (mounts.folder / "link").unlink(missing_ok=True)
+        (mounts.folder / "link").symlink_to(text)
+        assert world.run(world.namespace.root.root.inode.lookup(b"link"))
+        assert world.call("readlink", b"/link", BUFFER, 100) == len(text)
+
+
+def test_what_others_make_meanwhile_is_replaced_only_if_it_may_be(mounts: Mounts) -> None:
+    world, server = mounts.world(shared=True)
+    target = mounts.folder / "new"
+    server.before[gofer.Rename] = lambda: target.write_bytes(b"theirs")
+    assert world.call("renameat2", AT_FDCWD, b"/d/f", AT_FDCWD, b"/new", RENAME_NOREPLACE) == -EEXIST.errno
+    assert target.read_bytes() == b"theirs"
+    target.unlink()
+    server.before[gofer.Rename] = lambda: target.write_bytes(b"theirs")
+    assert world.call("rename", b"/d/f", b"/new") == 0
+    assert target.read_bytes() == b"text"
 
 
 def test_what_others_make_meanwhile_is_opened(mounts: Mounts) -> None:
