@@ -10,7 +10,7 @@ from typing import Final
 
 from pysc.cabi import host
 from pysc.cabi.linux.errors import E2BIG, EINVAL, EISDIR, ENODATA, EOPNOTSUPP, EPERM
-from pysc.gofer.mounts import Mounts, Place
+from pysc.gofer.mounts import Mounts
 from pysc.urpc.schema.gofer import (
     ATIME_NOW,
     MAX_XATTR,
@@ -18,7 +18,6 @@ from pysc.urpc.schema.gofer import (
     MTIME_NOW,
     Allocate,
     Changes,
-    File,
     GetXattr,
     ListXattrs,
     Made,
@@ -33,6 +32,8 @@ from pysc.urpc.schema.gofer import (
 
 XATTR_OVERHEAD: Final = 2
 """Bytes that a name takes on the wire beside itself."""
+HAVE_XATTRS: Final = (stat.S_IFREG, stat.S_IFDIR)
+"""What has extended attributes here, as with user.* in Linux (xattr(7))."""
 
 
 class Changing:
@@ -90,13 +91,15 @@ class Changing:
         else:
             os.fsync(request.file.fileno())
 
-    # Extended attributes: of regular files and directories only, as is user.* in Linux (xattr(7))
+    # Extended attributes
 
     def get_xattr(self, request: GetXattr) -> Value:
         """getxattr(2)."""
         if not _is_served(request.name):
             raise ENODATA if request.name.startswith(b"trusted.") else EOPNOTSUPP
-        with self._mounts.found(request.file) as place, _for_xattrs(place, ENODATA) as fd:
+        with self._with_xattrs(request) as fd:
+            if fd < 0:
+                raise ENODATA
             value = os.getxattr(fd, request.name)
         if len(value) > MAX_XATTR:
             raise E2BIG
@@ -104,11 +107,8 @@ class Changing:
 
     def list_xattrs(self, request: ListXattrs) -> Names:
         """listxattr(2)."""
-        with self._mounts.found(request.file) as place:
-            if place.kind not in (stat.S_IFREG, stat.S_IFDIR):
-                return Names([])
-            with _for_xattrs(place, ENODATA) as fd:
-                names = [os.fsencode(name) for name in os.listxattr(fd)]
+        with self._with_xattrs(request) as fd:
+            names = [os.fsencode(name) for name in os.listxattr(fd)] if fd >= 0 else []
         served = [name for name in names if _is_served(name)]
         if len(served) > MAX_XATTRS or sum(map(len, served)) + XATTR_OVERHEAD * len(served) > MAX_XATTR:
             raise E2BIG
@@ -118,21 +118,43 @@ class Changing:
         """setxattr(2)."""
         if request.flags not in (0, os.XATTR_CREATE, os.XATTR_REPLACE):
             raise EINVAL("flags")
-        with self._for_setting(request.file, request.name) as fd:
+        with self._for_setting(request) as fd:
             os.setxattr(fd, request.name, request.value, request.flags)
 
     def remove_xattr(self, request: RemoveXattr) -> None:
         """removexattr(2)."""
-        with self._for_setting(request.file, request.name) as fd:
+        with self._for_setting(request) as fd:
             os.removexattr(fd, request.name)
 
     @contextmanager
-    def _for_setting(self, file: File, name: bytes) -> Iterator[int]:
-        with self._mounts.found_writable(file) as place:
-            if not _is_served(name):
-                raise EPERM if name.startswith((b"trusted.", b"user.pysc.")) else EOPNOTSUPP
-            with _for_xattrs(place, EPERM) as fd:
+    def _for_setting(self, request: SetXattr | RemoveXattr) -> Iterator[int]:
+        self._mounts.writable(request.file.mount)
+        with self._with_xattrs(request) as fd:
+            if not _is_served(request.name):
+                raise EPERM if request.name.startswith((b"trusted.", b"user.pysc.")) else EOPNOTSUPP
+            if fd < 0:
+                raise EPERM
+            yield fd
+
+    @contextmanager
+    def _with_xattrs(self, request: GetXattr | ListXattrs | SetXattr | RemoveXattr) -> Iterator[int]:
+        """Open the file of a request for the time of the context; -1: it is of a kind that has no such attributes."""
+        if request.open is not None:
+            fd = request.open.fileno()
+            attributes = host.stat_at(fd)
+            if not self._mounts.get(request.file.mount).has(fd, attributes, reading=True):
+                raise EPERM("not opened below this tree")
+            yield fd if stat.S_IFMT(attributes.mode) in HAVE_XATTRS else -1
+            return
+        with self._mounts.found(request.file) as place:
+            if place.kind not in HAVE_XATTRS:
+                yield -1
+                return
+            fd = place.reopen(os.O_RDONLY)
+            try:
                 yield fd
+            finally:
+                os.close(fd)
 
 
 def _is_served(name: bytes) -> bool:
@@ -141,17 +163,6 @@ def _is_served(name: bytes) -> bool:
     if name.startswith(b"user."):
         return len(name) > 5 and not name.startswith(b"user.pysc.")
     return name == b"security.capability"
-
-
-@contextmanager
-def _for_xattrs(place: Place, otherwise: type[Exception]) -> Iterator[int]:
-    if place.kind not in (stat.S_IFREG, stat.S_IFDIR):
-        raise otherwise
-    fd = place.reopen(os.O_RDONLY)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _check_size(changes: Changes, kind: int) -> None:

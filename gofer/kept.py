@@ -23,13 +23,15 @@ class Kept(msgspec.Struct, frozen=True):
     path: bytes
     hidden: frozenset[int]
     host_ids: frozenset[int]
+    readers: frozenset[int]
     source: bytes
 
 
 def leave(mounts: Sequence[ServedMount]) -> list[int]:
     """Return the descriptors to leave: a description, which is the caller's, and the roots, which stay the mounts'."""
     known = [
-        Kept(mount.readonly, mount.path, mount.hidden, frozenset(mount.host_ids), mount.source) for mount in mounts
+        Kept(mount.readonly, mount.path, mount.hidden, frozenset(mount.host_ids), mount.readers, mount.source)
+        for mount in mounts
     ]
     description = os.memfd_create("mounts", os.MFD_CLOEXEC)
     with open(description, "wb", closefd=False) as file:
@@ -49,6 +51,7 @@ def take_up(left: Sequence[int]) -> list[ServedMount]:
         mount = ServedMount(number, root, readonly=kept.readonly, path=kept.path)
         mount.hidden = kept.hidden
         mount.host_ids.update(kept.host_ids)
+        mount.readers = kept.readers
         mount.source, mount.descriptors = kept.source, descriptors
         mounts.append(mount)
     return mounts

@@ -19,16 +19,29 @@ from pysc.gofer import owners
 from pysc.urpc.schema.gofer import File
 
 DEVICES: Final = (stat.S_IFCHR, stat.S_IFBLK)
-OTHER: Final = frozenset({ELOOP.errno, ENOTDIR.errno})
-"""What the host says of a path on which another file is than was found there."""
-NOT_REGULAR: Final = frozenset({EISDIR.errno, ENXIO.errno})
-"""And if that was a regular file: now it is a directory or a socket."""
+OTHER: Final = {
+    stat.S_IFREG: (ELOOP.errno, ENOTDIR.errno, EISDIR.errno, ENXIO.errno),
+    stat.S_IFDIR: (ELOOP.errno, ENOTDIR.errno),
+}
+"""By kind: what the host says of a path on which such a file was found, and another one is now."""
 
 
 class ServedMount:
     """One tree: a directory descriptor (O_PATH, borrowed for the life of the process) and what may be done below it."""
 
-    __slots__ = ("descriptors", "hidden", "host_ids", "id", "owners", "path", "readonly", "root", "sockets", "source")
+    __slots__ = (
+        "descriptors",
+        "hidden",
+        "host_ids",
+        "id",
+        "owners",
+        "path",
+        "readers",
+        "readonly",
+        "root",
+        "sockets",
+        "source",
+    )
 
     def __init__(self, number: int, root: int, *, readonly: bool, path: bytes = b"", sockets: bool = False) -> None:
         self.id = number
@@ -44,14 +57,17 @@ class ServedMount:
         """Mounts of the host below it that show its kernel: their roots are seen, what is in them is not."""
         self.host_ids = {host.stat_at(root).mnt_id}
         """Mounts of the host that the tree is made of, so far as they are known: a gofer's descriptors are of these."""
+        self.readers: frozenset[int] = frozenset()
+        """Those that the sentry's own tree is made of, which is read-only."""
         self.source = b""
         """Where it is on the host, if those mounts have other files, too: then that tells which are the tree's."""
         self.descriptors = -1
         """With ``source``: /proc/self/fd."""
 
-    def has(self, fd: int, attributes: HostAttributes) -> bool:
-        """Whether an open file, whose name may be gone, is one of the tree's."""
-        if not attributes.mnt_id or attributes.mnt_id not in self.host_ids:
+    def has(self, fd: int, attributes: HostAttributes, *, reading: bool = False) -> bool:
+        """Whether an open file, whose name may be gone, is one of the tree's; for ``reading``, or the sentry's."""
+        mount = attributes.mnt_id
+        if not mount or (mount not in self.host_ids and not (reading and mount in self.readers)):
             return False
         if not self.source:
             return True
@@ -99,7 +115,7 @@ class Place:
         try:
             fd = host.open_beneath(self.mount.root, self.path, flags | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError as error:
-            if error.errno in OTHER or (self.kind == stat.S_IFREG and error.errno in NOT_REGULAR):
+            if self.kind in OTHER and error.errno in OTHER[self.kind]:
                 raise ESTALE from None
             raise
         if not self.is_same(host.stat_at(fd)):

@@ -107,7 +107,8 @@ def plain(exports: Sequence[Export]) -> Trees:
             raise SetUpError(f"cannot serve {os.fsdecode(export.source)}: it is the host kernel's own file system")
         mount.hidden = hidden
         mount.source, mount.descriptors = os.path.realpath(export.source), descriptors
-        _note_mounts(mount, mount.source, [found.point for found in there if found.kind not in OF_THE_HOST])
+        points = [found.point for found in there if found.kind not in OF_THE_HOST]
+        mount.host_ids |= _numbers(root, mount.path, mount.source, points)
         mounts.append(mount)
     return Trees(mounts, {})
 
@@ -131,9 +132,11 @@ def clone(exports: Sequence[Export], *, readable: bool) -> Trees:
             place, path = _prepared(export.source, hidden, scratch)
             root = _detached(place, confine.MOUNT_ATTR_RDONLY if export.readonly else 0)
             served[number] = ServedMount(number, root, readonly=export.readonly, path=path)
-            _note_mounts(served[number], place, [found.point for found in there])
+            points = [found.point for found in there]
+            served[number].host_ids |= _numbers(root, path, place, points)
             if readable:
                 trees[number] = _detached(place, confine.MOUNT_ATTR_RDONLY)
+                served[number].readers = frozenset(_numbers(trees[number], path, place, points))
         except OSError as error:
             raise SetUpError(f"cannot serve {os.fsdecode(export.source)}: {explained(error)}") from None
     scratch.close()
@@ -242,15 +245,17 @@ def _mountinfo() -> list[_Mounted]:
     return mounted
 
 
-def _note_mounts(mount: ServedMount, source: bytes, points: Iterable[bytes]) -> None:
-    """Find the numbers of all mounts of a tree: descriptors that come from there are the gofer's."""
+def _numbers(root: int, path: bytes, source: bytes, points: Iterable[bytes]) -> set[int]:
+    """Return the numbers of all mounts of a tree, by which descriptors that come from there are known."""
     below = source.rstrip(b"/") + b"/"
     within = [point.removeprefix(below) for point in points if point.startswith(below)]
-    for path in (mount.path, *within):
+    numbers = set()
+    for place in (path, *within):
         with suppress(OSError):  # others may rename what is above a mount point, and put a link there
-            fd = host.open_beneath(mount.root, path, os.O_PATH)
-            mount.host_ids.add(host.stat_at(fd).mnt_id)
+            fd = host.open_beneath(root, place, os.O_PATH)
+            numbers.add(host.stat_at(fd).mnt_id)
             os.close(fd)
+    return numbers
 
 
 def _unescape(path: bytes) -> bytes:

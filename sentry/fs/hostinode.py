@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar, cast
 
 from msgspec.structs import replace
 
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
     from pysc.sentry.fs.hostfs import HostDirectory, HostFilesystem
     from pysc.sentry.fs.path import Path
     from pysc.sentry.kernel.task import Task
+    from pysc.urpc.fds import FileFd
+    from pysc.urpc.message import Request
 
+R = TypeVar("R")
+AskAttributes: TypeAlias = "Callable[[gofer.File, FileFd | None], Request[R]]"
+"""Makes the request, of a name or of an open file."""
 GONE: Final = (ENOENT, ENOTDIR, ESTALE)
 """What is heard of a name that the host has taken away, or given to another file."""
 
@@ -230,18 +236,22 @@ class HostInode(Inode):
         return None
 
     # Extended attributes
+    async def ask_attributes(self, ask: AskAttributes[R], *, write: bool) -> R:
+        """Ask about extended attributes by name; subclasses know what else a file can be asked by."""
+        return await self.fs.tree.call(ask(self.file(), None))
+
     async def get_xattr(self, name: bytes) -> bytes:
-        return (await self.fs.tree.call(gofer.GetXattr(self.file(), name))).value
+        return (await self.ask_attributes(lambda file, fd: gofer.GetXattr(file, name, fd), write=False)).value
 
     async def set_xattr(self, name: bytes, value: bytes, flags: int) -> None:
         if len(value) > gofer.MAX_XATTR:
             raise E2BIG
-        await self.fs.tree.call(gofer.SetXattr(self.file(), name, value, flags))
+        await self.ask_attributes(lambda file, fd: gofer.SetXattr(file, name, value, flags, fd), write=True)
         self.stale = True
 
     async def list_xattrs(self) -> list[bytes]:
-        return (await self.fs.tree.call(gofer.ListXattrs(self.file()))).names
+        return (await self.ask_attributes(gofer.ListXattrs, write=False)).names
 
     async def remove_xattr(self, name: bytes) -> None:
-        await self.fs.tree.call(gofer.RemoveXattr(self.file(), name))
+        await self.ask_attributes(lambda file, fd: gofer.RemoveXattr(file, name, fd), write=True)
         self.stale = True

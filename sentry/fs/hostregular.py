@@ -14,7 +14,7 @@ from pysc.cabi.linux.attributes import HostAttributes
 from pysc.cabi.linux.errors import ENFILE, EOPNOTSUPP, ESTALE, LinuxError, answered_by_host
 from pysc.cabi.linux.stat import S_IFREG
 from pysc.sentry.fs.data import Data
-from pysc.sentry.fs.hostinode import GONE, HostInode, as_request
+from pysc.sentry.fs.hostinode import GONE, AskAttributes, HostInode, as_request
 from pysc.sentry.fs.inode import Changes
 from pysc.sentry.fs.superblock import DATA, NAMES
 from pysc.sentry.hostfds import NONE, HostFd
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pysc.sentry.fs.hostfs import HostFilesystem
     from pysc.sentry.kernel.workers import WorkerClient
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -303,8 +304,23 @@ class HostRegular(HostInode):
         finally:
             self.stale = True  # somebody may have asked meanwhile
 
+    @property
+    def _fd_to_change(self) -> HostFd:
+        """By which the file can be changed without a name."""
+        return self.write_fd if self.write_fd >= 0 or not self._changeable else self.read_fd
+
+    async def ask_attributes(self, ask: AskAttributes[R], *, write: bool) -> R:
+        try:
+            return await super().ask_attributes(ask, write=write)
+        except GONE:
+            fd = self._fd_to_change if write else self.fd
+            if fd < 0:
+                raise
+            request = ask(self.fs.tree.file(b"", self.host), FileFd.lend(fd))
+            return await self._with_hold(self.fs.tree.call(request))
+
     async def set_attributes(self, changes: Changes) -> None:
-        fd = self.write_fd if self.write_fd >= 0 or not self._changeable else self.read_fd
+        fd = self._fd_to_change
         if self.places or fd < 0:
             try:
                 await super().set_attributes(changes)

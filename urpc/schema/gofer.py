@@ -194,6 +194,8 @@ class GetXattr(Request[Value], tag=7):
 
     file: File
     name: XattrName
+    open: FileFd | None = None
+    """Of this file of the mount's, whatever ``file`` leads to by now.  EPERM: not opened below the mount."""
 
 
 class Names(Message):
@@ -206,6 +208,7 @@ class ListXattrs(Request[Names], tag=8):
     """listxattr(2), without those that :class:`GetXattr` refuses."""
 
     file: File
+    open: FileFd | None = None
 
 
 # --- Making and removing ---------------------------------------------------------------------------------------
@@ -334,6 +337,8 @@ class SetXattr(Request[None], tag=34):
     name: XattrName
     value: XattrValue
     flags: Annotated[int, Meta(ge=0, le=2)] = 0
+    open: FileFd | None = None
+    """As with :class:`GetXattr`, but a gofer must have opened it: by others nothing can be changed (EROFS)."""
 
 
 class RemoveXattr(Request[None], tag=35):
@@ -341,6 +346,7 @@ class RemoveXattr(Request[None], tag=35):
 
     file: File
     name: XattrName
+    open: FileFd | None = None
 
 
 class Allocate(Request[None], tag=36):

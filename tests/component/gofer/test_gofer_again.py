@@ -126,6 +126,44 @@ def test_descriptors_from_elsewhere(start: Callable[..., Gofer], tmp_path: Path)
     ours.close()
 
 
+def test_extended_attributes_by_descriptor(start: Callable[..., Gofer], tmp_path: Path) -> None:
+    """By those of the sentry's tree they are read, and by no others than the mount's own they are changed."""
+    (tmp_path / "file").touch()
+    first, stranger = start(Export(os.fsencode(tmp_path))), start(Export(os.fsencode(tmp_path)))
+    file = File(0, b"file")
+    readable = host.open_read_at(first.trees[0], b"file")
+    ours = first.call(gofer.Open(file, os.O_RDWR)).file
+    foreign = [stranger.call(gofer.Open(file, os.O_RDWR)).file.take(), host.open_read_at(stranger.trees[0], b"file")]
+    (tmp_path / "file").unlink()
+    stranger.end()
+    first.end()
+    second = start(Export(os.fsencode(tmp_path)), left=first.left)
+    second.call(gofer.SetXattr(file, b"user.a", b"1", open=FileFd.lend(ours.fileno())))
+    for fd in (ours.fileno(), readable):
+        assert second.call(gofer.GetXattr(file, b"user.a", FileFd.lend(fd))).value == b"1"
+        assert second.call(gofer.ListXattrs(file, FileFd.lend(fd))).names == [b"user.a"]
+    for change in (
+        gofer.SetXattr(file, b"user.a", b"2", open=FileFd.lend(readable)),
+        gofer.RemoveXattr(file, b"user.a", FileFd.lend(readable)),
+    ):
+        with pytest.raises(EROFS):
+            second.call(change)
+    for fd in foreign:
+        for request in (
+            gofer.GetXattr(file, b"user.a", FileFd.lend(fd)),
+            gofer.ListXattrs(file, FileFd.lend(fd)),
+            gofer.SetXattr(file, b"user.a", b"2", open=FileFd.lend(fd)),
+            gofer.RemoveXattr(file, b"user.a", FileFd.lend(fd)),
+        ):
+            with pytest.raises(EPERM):
+                second.call(request)  # type: ignore[arg-type]
+        os.close(fd)
+    second.call(gofer.RemoveXattr(file, b"user.a", FileFd.lend(ours.fileno())))
+    assert second.call(gofer.ListXattrs(file, FileFd.lend(readable))).names == []
+    os.close(readable)
+    ours.close()
+
+
 def test_it_serves_what_the_first_one_did(start: Callable[..., Gofer], tmp_path: Path) -> None:
     """The host has put something else in its place: the sentry's trees, and open files, are of what was there."""
     (tmp_path / "served").mkdir()

@@ -46,6 +46,10 @@ look(const char *name)
     if (ok("open", fd, 0)) {
         ok("fstat", fstat(fd, &found), 0);
         ok("read", read(fd, text, 1), S_ISDIR(found.st_mode) ? EISDIR : 0);
+        if (S_ISREG(found.st_mode)) {
+            ok("fgetxattr", fgetxattr(fd, "user.x", text, sizeof text), ENODATA);
+            ok("flistxattr", flistxattr(fd, text, sizeof text), 0);
+        }
         close(fd);
     }
     fd = open(name, O_PATH);
@@ -67,6 +71,7 @@ change(const char *name)
     if (ok("open to write", fd, EISDIR)) {
         ok("ftruncate", ftruncate(fd, 5), 0);
         ok("fchmod", fchmod(fd, 0755), 0);
+        ok("fsetxattr", fsetxattr(fd, "user.x", "2", 1, 0), 0);
         ok("pwrite", pwrite(fd, "hello", 5, 0), 0);
         ok("fsync", fsync(fd), 0);
         close(fd);

@@ -268,6 +268,27 @@ def test_locks_do_not_stay_where_a_mapping_keeps_the_file_open(mounts: Mounts) -
         os.close(mapped)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("flags", [os.O_RDONLY, O_RDWR])
+@pytest.mark.parametrize("gone", ["by the guest", "by the host"])
+def test_extended_attributes_of_an_open_file_without_a_name(
+    mounts: Mounts, shared: bool, flags: int, gone: str
+) -> None:
+    world, _server = mounts.world(shared=shared)
+    os.setxattr(mounts.folder / "d/f", "user.x", b"1")
+    fd = world.open(b"/d/f", flags)
+    inode = world.fds.get(fd).inode
+    if gone == "by the guest":
+        assert world.call("unlink", b"/d/f") == 0
+    else:
+        (mounts.folder / "d/f").unlink()
+        (mounts.folder / "d/f").touch()
+        if flags == O_RDWR:
+            world.run(inode.set_xattr(b"user.y", b"2", 0))
+    assert world.run(inode.get_xattr(b"user.x")) == b"1"
+    assert b"user.x" in world.run(inode.list_xattrs())
+
+
 def test_what_does_not_fit_a_request(mounts: Mounts) -> None:
     world, _server = mounts.world(direct=False)
     root = world.namespace.root.root.inode
