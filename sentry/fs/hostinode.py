@@ -84,6 +84,11 @@ class HostInode(Inode):
             names.append(name)
         return b"/".join(reversed(names)) or self.fs.tree.base
 
+    @property
+    def has_names(self) -> bool:
+        """Whether it has some, or the host is asked how many."""
+        return bool(self.places) or self is self.fs.root
+
     def file(self) -> gofer.File:
         """Name it to the gofer."""
         return self.fs.tree.file(self.path(), self.host)
@@ -200,7 +205,7 @@ class HostInode(Inode):
                 if not self.fs.revalidates:
                     raise
         a = self.host
-        nlink = a.nlink if self.places or self is self.fs.root else 0
+        nlink = a.nlink if self.has_names else 0
         dev = self.fs.device(a.dev)
         return Attributes(
             dev,

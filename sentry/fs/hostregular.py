@@ -229,6 +229,10 @@ class HostRegular(HostInode):
         """The descriptor to read by."""
         return self.write_fd if self.write_fd >= 0 else self.read_fd
 
+    @property
+    def has_names(self) -> bool:
+        return super().has_names or self.fd >= 0
+
     async def refresh(self) -> None:
         belongs = await self._belongs() if self.fs.tree.maps_owners else None
         if self.fd < 0:

@@ -226,13 +226,15 @@ class Tree:
         return entries
 
     async def _list_here(self, path: bytes, attributes: HostAttributes, at: Superblock) -> list[Entry] | None:
-        """List below the tree; None: the gofer is to be asked."""
+        """List below the tree; None: the gofer is to be asked.  ESTALE: another directory is there by now."""
         fd = await self._open_here(path, os.O_DIRECTORY | os.O_NONBLOCK, attributes, at)
         if fd is None:
             return None
         entries: list[Entry] = []
         cookie, end = 0, False
         try:
+            if host.identity(fd) != (attributes.dev, attributes.ino):
+                raise ESTALE
             while not end:
                 workers = self._waits(at)
                 with answered_by_host():

@@ -289,6 +289,29 @@ def test_extended_attributes_of_an_open_file_without_a_name(
     assert b"user.x" in world.run(inode.list_xattrs())
 
 
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("flags", [os.O_RDONLY, O_RDWR])
+def test_an_open_file_has_the_names_that_were_never_looked_at(mounts: Mounts, shared: bool, flags: int) -> None:
+    (mounts.folder / "other").hardlink_to(mounts.folder / "d/f")
+    world, _server = mounts.world(shared=shared)
+    inode = world.fds.get(world.open(b"/d/f", flags)).inode
+    for left in (1, 0):
+        assert world.call("unlink", b"/d/f" if left else b"/other") == 0
+        assert world.run(inode.attributes()).nlink == left
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_an_open_directory_that_the_host_replaces_is_not_taken_for_the_next(mounts: Mounts, direct: bool) -> None:
+    world, _server = mounts.world(shared=True, direct=direct)
+    inode = world.fds.get(world.open(b"/d")).inode
+    (mounts.folder / "d").rename(mounts.folder / "e")
+    (mounts.folder / "d").mkdir()
+    with pytest.raises(ESTALE):
+        world.run(inode.entries())
+    assert world.run(inode.attributes()).ino == (mounts.folder / "e").stat().st_ino
+    assert world.listdir(b"/d") == []
+
+
 def test_what_does_not_fit_a_request(mounts: Mounts) -> None:
     world, _server = mounts.world(direct=False)
     root = world.namespace.root.root.inode
