@@ -112,12 +112,14 @@ def test_missing_and_surplus_descriptors_are_refused(count: int) -> None:
     assert isinstance(server.receive_untrusted(data, [memfd() for _ in range(count)]), Refused)
 
 
-def test_one_descriptor_is_claimed_once() -> None:
+@pytest.mark.parametrize("numbers", [b"\x92\x00\x00", b"\x92\x00\xff", b"\x91\xff", b"\x91\x01", b"\x91\xc3"])
+def test_each_descriptor_is_claimed_once_by_its_number(numbers: bytes) -> None:
+    """Twice; also as the last of a list, as Python counts; the last one only so; one too far; and true is no number."""
     client, server = pair()
     fd = RegularFd(memfd())
     _, (data, _) = client.ask(Take([fd]))
-    twice = data[:-2] + b"\x92\x00\x00"  # the list [0] becomes [0, 0]
-    assert isinstance(server.receive_untrusted(twice, [memfd()]), Refused)
+    assert data[-2:] == b"\x91\x00"
+    assert isinstance(server.receive_untrusted(data[:-2] + numbers, [memfd()]), Refused)
 
 
 def test_another_build_is_refused() -> None:
