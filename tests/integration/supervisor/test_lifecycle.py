@@ -213,6 +213,40 @@ def test_hooks_get_the_state_and_can_refuse(runtime: Runtime) -> None:
     assert done.stderr == "pysc: createRuntime hook /bin/sh failed with status 3: no\n"
 
 
+def test_each_hook_has_its_time(runtime: Runtime) -> None:
+    seen = runtime.place / "seen"
+    kinds = {
+        "prestart": "creating", "createRuntime": "creating", "createContainer": "creating",
+        "startContainer": "created", "poststart": "running", "poststop": "stopped",
+    }  # fmt: skip
+    note = 'grep -o \'"status": *"[a-z]*"\' | cut -d\'"\' -f4'
+    hooks = {
+        kind: [{"path": "/bin/sh", "args": ["sh", "-c", f"echo {kind} $({note}) >>{seen}"]}] for kind in reversed(kinds)
+    }
+    hooks["poststart"].insert(0, {"path": "/bin/false", "args": ["false"]})  # which keeps the next from being run
+    hooks["poststop"].append({"path": "/bin/false", "args": ["false"]})
+    done = runtime.run("run", "-b", runtime.bundle("exit", "3", hooks=hooks), "box")
+    assert done.returncode == 3
+    assert done.stderr.count("hook /bin/false failed with status 1") == 2
+    del kinds["poststart"]
+    assert seen.read_text().splitlines() == [f"{kind} {status}" for kind, status in kinds.items()]
+
+
+def test_others_cannot_ask_a_supervisor(runtime: Runtime, root_user: None) -> None:
+    """Twice: by the mode of its socket, and by who they are."""
+    runtime.run("create", "-b", runtime.bundle("sleep"), "box", capture_output=False, stdout=subprocess.DEVNULL)
+    control = runtime.state / "box" / "control"
+    assert control.stat().st_mode & 0o777 == 0o600
+    control.chmod(0o666)
+    ask = (
+        "import os, socket, sys; directory = os.open(sys.argv[1], os.O_PATH); os.setresuid(54321, 54321, 54321);"
+        "sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); sock.settimeout(10);"
+        "sock.connect(f'/proc/self/fd/{directory}/control'); print(sock.recv(4096))"
+    )
+    done = subprocess.run([sys.executable, "-c", ask, str(control.parent)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("b''\n", "")
+
+
 def test_supervise_restarts_by_policy_and_notifies(runtime: Runtime) -> None:
     address = str(runtime.place / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
@@ -261,7 +295,8 @@ def test_a_service_manager_that_does_not_read_stops_nobody(runtime: Runtime, ful
 
 def test_a_restart_costs_no_descriptor(runtime: Runtime) -> None:
     seen = runtime.place / "seen"
-    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"ls /proc/$PPID/fd | wc -l >>{seen}"]}
+    script = f"sleep 0.3; ls /proc/$PPID/fd | wc -l >>{seen}"  # until the hook's own pipes are as they stay
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", script]}
     bundle = runtime.bundle("exit", "3", hooks={"poststart": [hook]})
     assert runtime.run("supervise", "--restart=always", "--max-restarts=2", bundle).returncode == 3
     first, second, third = map(int, seen.read_text().split())
