@@ -95,6 +95,15 @@ def test_detached(runtime: Runtime, role: str, started: bool) -> None:
     assert runtime.run("delete", "box").returncode == 0
 
 
+def test_a_frozen_sentry_is_ended_when_it_takes_no_signal(runtime: Runtime) -> None:
+    process, pids = running(runtime)
+    os.kill(pids["sentry"], signal.SIGSTOP)
+    process.terminate()
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (128, "pysc: the sentry does not answer, and was killed\n")
+    assert not runtime.processes()
+
+
 @pytest.mark.parametrize("command", [["delete", "--force", "box"], ["kill", "box", "KILL"]], ids=["delete", "kill"])
 @pytest.mark.parametrize("waiting", [0, 2 * BACKLOG], ids=["", "with a queue"])
 def test_a_frozen_supervisor_is_ended_by_force(runtime: Runtime, command: list[str], waiting: int) -> None:

@@ -116,6 +116,7 @@ def test_kill_of_a_created_container_ends_it(runtime: Runtime) -> None:
     assert "container not running" in runtime.run("kill", "box", "TERM").stderr
     assert runtime.run("kill", "box", "KILL").returncode == 0
     eventually(lambda: not runtime.processes(), "processes are left")
+    assert json.loads(runtime.run("state", "box").stdout)["exitStatus"] == 128 + signal.SIGKILL
 
 
 def test_list(runtime: Runtime) -> None:
@@ -326,6 +327,16 @@ def test_term_between_two_runs_ends_supervise(runtime: Runtime) -> None:
     assert fed >= 3
 
 
+@pytest.mark.parametrize("command", [["kill", "box", "KILL"], ["delete", "--force", "box"]], ids=["kill", "delete"])
+def test_supervise_does_not_restart_what_somebody_ended(runtime: Runtime, command: list[str]) -> None:
+    process = runtime.start("supervise", "--restart=always", "--id=box", runtime.bundle("sleep"))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "running\n"
+    assert runtime.run(*command).returncode == 0
+    assert process.communicate(timeout=10)[0] == ""
+    assert process.returncode == 128 + signal.SIGKILL
+
+
 def test_supervise_does_not_restart_success(runtime: Runtime) -> None:
     assert runtime.run("supervise", "--restart=on-failure", runtime.bundle("exit", "0")).returncode == 0
 
@@ -362,7 +373,7 @@ def test_one_failed_check_after_another_makes_unhealthy(runtime: Runtime) -> Non
 
 def test_supervise_restarts_what_does_not_answer_in_time(runtime: Runtime) -> None:
     done = runtime.run(
-        "supervise", "--restart=on-failure", "--max-restarts=1", "--restart-unhealthy", "--health-cmd=exec sleep 300",
+        "supervise", "--restart=on-failure", "--max-restarts=1", "--restart-unhealthy", "--health-cmd=sleep 300; true",
         "--health-interval=0.05", "--health-timeout=0.1", "--health-retries=1", runtime.bundle("sleep"),
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (128 + signal.SIGKILL, "running\n" * 2)
