@@ -176,15 +176,13 @@ class HostLink(HostInode):
 class HostDirectory(HostInode):
     """Invariant: ``listing``, if there is one, has every name (exclusive mounts only)."""
 
-    __slots__ = ("_changes", "_is_removed", "listing")
+    __slots__ = ("_changes", "listing")
 
     def __init__(self, fs: HostFilesystem, attributes: HostAttributes) -> None:
         super().__init__(fs, attributes)
         self.listing: dict[bytes, Entry] | None = None
         self._changes = 0
         """Names that came or went."""
-        self._is_removed = False
-        """A guest has removed it: it is not on the host any more, and not under another name either."""
 
     def below(self, name: bytes) -> bytes:
         """Return the path of a name in it."""
@@ -221,7 +219,7 @@ class HostDirectory(HostInode):
         return entries
 
     async def sync(self, data_only: bool) -> None:
-        if not self._is_removed and not self.fs.readonly:
+        if not self.is_removed and not self.fs.readonly:
             await self.fs.tree.sync_directory(self.path(), self.host, data_only, self.superblock)
 
     async def _ask(self, request: Request[R], *others: HostInode) -> R:
@@ -296,7 +294,7 @@ class HostDirectory(HostInode):
         return inode
 
     async def set_attributes(self, changes: Changes) -> None:
-        if not self._is_removed:
+        if not self.is_removed:
             await super().set_attributes(changes)
             return
         # Only who has it open here will ever see what it has.
@@ -312,10 +310,6 @@ class HostDirectory(HostInode):
                 ctime=clock(),
             )
         )
-
-    def removed(self) -> None:
-        super().removed()
-        self._is_removed = True
 
     async def unlink(self, name: bytes, child: Inode) -> None:
         await self._remove(name, child, is_directory=False)

@@ -60,7 +60,7 @@ class HostInode(Inode):
     remembered as long as this inode is.
     """
 
-    __slots__ = ("given", "host", "places", "stale", "superblock")
+    __slots__ = ("given", "host", "is_removed", "places", "stale", "superblock")
 
     fs: HostFilesystem
 
@@ -69,17 +69,23 @@ class HostInode(Inode):
         self.host = attributes
         self.superblock = fs.superblock(attributes.dev)
         self.places: list[Place] = []
+        self.is_removed = False
+        """A guest has removed it, or one of its names: others may be left."""
         self.stale = False
         self.given: Owner | None = None
 
     def path(self) -> bytes:
-        """Return the path below the mount's root.  ENOENT: it has no name any more."""
+        """Return the path below the mount's root.
+
+        ENOENT: it has no name any more.  ESTALE: the host has taken it away, or has given it to another file; who walks
+        again finds what is there.
+        """
         names: list[bytes] = []
         inode: HostInode = self
         root = self.fs.root
         while inode is not root:
             if not inode.places:
-                raise ENOENT
+                raise ENOENT if inode.is_removed or not self.fs.revalidates else ESTALE
             inode, name = inode.places[-1]
             names.append(name)
         return b"/".join(reversed(names)) or self.fs.tree.base
@@ -138,14 +144,16 @@ class HostInode(Inode):
 
     async def revalidate(self, parent: Inode, name: bytes) -> bool:
         directory = cast("HostDirectory", parent)
+        place = Place(directory, name)
         try:
             attributes = await self.fs.tree.stat(directory.below(name), self.superblock)
         except LinuxError:
             attributes = None
         if attributes is not None and self.is_same(attributes):
             self.update(attributes)
+            self.put(place)
             return True
-        self.lose(Place(directory, name))
+        self.lose(place)
         self.lost()
         return False
 
@@ -163,16 +171,17 @@ class HostInode(Inode):
                 dcache.leave(parent)
 
     def put(self, place: Place) -> None:
-        """It is found at ``place``: a file there, too, a directory nowhere else any more.
+        """It is found at ``place``, by which its path is told: a file there, too, a directory nowhere else any more.
 
         Not a directory below itself: of such a place, which only a gofer could make up, no path could be told.
         """
-        if place in self.places:
+        if self.places and self.places[-1] == place:
             return
         if self.mode & S_IFMT == S_IFDIR:
             if self._is_above(place.directory):
                 return
             self.places.clear()
+        self.lose(place)
         self.places.append(place)
 
     def _is_above(self, inode: HostInode) -> bool:
@@ -192,6 +201,7 @@ class HostInode(Inode):
 
     def removed(self) -> None:
         """A guest has removed a name of it, maybe the last one."""
+        self.is_removed = True
         self.lost()
 
     def lost(self) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from pysc.cabi import host
 from pysc.cabi.linux.attributes import HostAttributes
-from pysc.cabi.linux.errors import ENFILE, EOPNOTSUPP, ESTALE, LinuxError, answered_by_host
+from pysc.cabi.linux.errors import ENFILE, ENOENT, EOPNOTSUPP, ESTALE, LinuxError, answered_by_host
 from pysc.cabi.linux.stat import S_IFREG
 from pysc.sentry.fs.data import Data
 from pysc.sentry.fs.hostinode import GONE, AskAttributes, HostInode, as_request
@@ -101,8 +101,10 @@ class HostRegular(HostInode):
                 if not self.fs.close_idle():
                     raise
                 await self._open_data(write)
-        except BaseException:
+        except BaseException as error:
             self.close_data(write)
+            if self.fs.revalidates and isinstance(error, ENOENT):
+                raise ESTALE from None  # it was there just now: who walks again finds another, or may make it
             raise
 
     async def _open_data(self, write: bool) -> None:

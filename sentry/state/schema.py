@@ -147,7 +147,6 @@ CLASSES: Final = {
     }),
     "fs.hostfs.HostDirectory": Described(22, False, {
         "_changes": "int",
-        "_is_removed": "bool",
         "listing": "dict[bytes, fs.inode.Entry] | None",
     }),
     "fs.hostfs.HostFilesystem": Described(23, False, {
@@ -163,6 +162,7 @@ CLASSES: Final = {
     "fs.hostinode.HostInode": Described(25, False, {
         "given": "fs.inode.Owner | None",
         "host": "pysc.cabi.linux.attributes.HostAttributes",
+        "is_removed": "bool",
         "places": "list[fs.hostinode.Place]",
         "stale": "bool",
         "superblock": "fs.superblock.Superblock",

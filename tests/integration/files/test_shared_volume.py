@@ -25,6 +25,7 @@ from tests.support.builds import compile_guest
 ROUNDS = 40
 ON_THE_HOST = 10 * ROUNDS
 FLIPPED = 100
+SWAPPED = 60
 KILLS = 6
 
 
@@ -124,6 +125,27 @@ def test_a_name_that_changes_its_kind_without_pause(
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
             host.rename(fd, b"one", fd, b"other", RENAME_EXCHANGE)
+        assert (process.communicate()[0], process.returncode) == ("", 0)
+    os.close(fd)
+
+
+@pytest.mark.parametrize("flag", ["--file-access-direct=on", "--file-access-direct=off"])
+def test_directories_that_are_swapped_without_pause(
+    bundle: Bundle, volume: Path, program: Callable[[str], Path], flag: str
+) -> None:
+    """What one process has found of them is wrong for the next, and for itself a moment later."""
+    for name in ("one", "two"):
+        (volume / name / "below").mkdir(parents=True)
+        (volume / name / "file").touch()
+        (volume / name / "below" / "file").touch()
+    shutil.copy(program("swapped"), bundle.root / "bin" / "swapped")
+    bundle.bind(volume, "/volume", "rw")
+    command = bundle.command(f"cd /volume && exec /bin/swapped 3 {SWAPPED}", [flag])
+    fd = os.open(volume, os.O_PATH)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            for below in ("", "/below", "/file"):
+                host.rename(fd, os.fsencode("one" + below), fd, os.fsencode("two" + below), RENAME_EXCHANGE)
         assert (process.communicate()[0], process.returncode) == ("", 0)
     os.close(fd)
 
