@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -118,13 +117,7 @@ pysc_open_beneath(int32_t dirfd, const char *path, uint64_t length, uint64_t fla
     int error = pysc_enter(&place, dirfd, path, length);
     if (error)
         return error;
-    struct open_how how = {
-        .flags = flags | O_NOFOLLOW | O_CLOEXEC,
-        .mode = mode,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-    };
-    const char *rest = *place.rest ? place.rest : ".";
-    int32_t fd = (int32_t)answer(syscall(SYS_openat2, place.dirfd, rest, &how, sizeof how));
+    int32_t fd = pysc_beneath(place.dirfd, *place.rest ? place.rest : ".", flags, mode);
     pysc_leave(&place);
     return fd;
 }

@@ -11,6 +11,7 @@
 #include "path.h"
 
 #define LONGEST 32768
+#define MOVED_TRIES 64
 
 static int
 check_name(const char *name, size_t length)
@@ -39,20 +40,37 @@ pysc_check_path(const char *path, uint64_t length)
     }
 }
 
+int
+pysc_beneath(int dirfd, const char *path, uint64_t flags, uint64_t mode)
+{
+    struct open_how how = {
+        .flags = flags | O_NOFOLLOW | O_CLOEXEC,
+        .mode = mode,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+    };
+    for (int tries = MOVED_TRIES; tries; tries--) {
+        int fd = (int)syscall(SYS_openat2, dirfd, path, &how, sizeof how);
+        if (fd >= 0)
+            return fd;
+        if (errno != EXDEV)
+            return -errno;
+    }
+    return -ESTALE;
+}
+
 static int
 descend(struct place *place, const char *path, size_t length)
 {
     memcpy(place->buffer, path, length);
     place->buffer[length] = 0;
-    struct open_how how = {
-        .flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-    };
-    int fd = (int)syscall(SYS_openat2, place->dirfd, place->buffer, &how, sizeof how);
-    if (fd < 0 && (errno == ENOSYS || errno == EACCES || errno == EPERM)) /* the sentry's filter; its trees follow no link */
+    int fd = pysc_beneath(place->dirfd, place->buffer, O_PATH | O_DIRECTORY, 0);
+    if (fd == -ENOSYS || fd == -EACCES || fd == -EPERM) { /* the sentry's filter; its trees follow no link */
         fd = openat(place->dirfd, place->buffer, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+            return -errno;
+    }
     if (fd < 0)
-        return -errno;
+        return fd;
     pysc_leave(place);
     place->dirfd = fd;
     place->opened = 1;

@@ -14,6 +14,10 @@ struct place {
     char buffer[PATH_MAX];
 };
 
+/* openat2(2) with RESOLVE_BENEATH|NO_SYMLINKS|NO_MAGICLINKS, O_NOFOLLOW and O_CLOEXEC; the descriptor or -errno.  Without
+ * `..` a path leaves its directory only if others move what it has led to: then it is looked up again, at last -ESTALE. */
+int pysc_beneath(int dirfd, const char *path, uint64_t flags, uint64_t mode);
+
 /* 0, or -EINVAL for what is no list of names, or -ENAMETOOLONG. */
 int pysc_check_path(const char *path, uint64_t length);
 

@@ -68,6 +68,20 @@ def raced(tmp_path: Path, outside: Path) -> Iterator[Path]:
     os.close(fd)
 
 
+def test_what_moves_to_another_directory_is_found_in_the_first_or_not_at_all(served: Gofer, tmp_path: Path) -> None:
+    """The host says EXDEV of what left the directory during the look-up, which is nobody's error."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    fd = os.open(tmp_path, os.O_PATH)
+    with meanwhile(lambda: host.rename(fd, b"one/file", fd, b"two/file", RENAME_EXCHANGE)):
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            walked = served.call(gofer.Walk(gofer.File(0, b""), [b"one", b"file"]))
+            assert (len(walked.attributes), walked.errno) == (2, 0)
+    os.close(fd)
+
+
 def test_a_race_of_links_reads_nothing_outside(raced: Path, view: View) -> None:
     seen = {"content": 0, "refused": 0}
     end = time.monotonic() + SECONDS
