@@ -103,6 +103,18 @@ def test_what_cannot_be_sent_fails_alone(kernel: Loop, both: Both, monkeypatch: 
     assert third == Sum(1)
 
 
+def test_what_cannot_be_sent_fails_alone_when_its_turn_comes(kernel: Loop, both: Both) -> None:
+    """It is sent by whoever gives a credit back, who has nothing to do with it."""
+    call = both.client.call
+    *first, unsendable, last = kernel.run(
+        *(call(Add(1, n)) for n in range(CREDITS)), call(Add(1 << 64, 1)), call(Add(1, 1))
+    )
+    assert first == [Sum(n + 1) for n in range(CREDITS)]
+    assert isinstance(unsendable, OverflowError)
+    assert last == Sum(2)
+    assert both.lost == []
+
+
 def test_more_calls_than_credits(kernel: Loop, both: Both) -> None:
     results = kernel.run(*(both.client.call(Add(1, n)) for n in range(5 * CREDITS)))
     assert results == [Sum(n + 1) for n in range(5 * CREDITS)]
@@ -209,6 +221,45 @@ def test_a_peer_that_does_not_drain_is_cut_off(kernel: Loop, monkeypatch: pytest
     kernel.run_until(lambda: bool(lost))
     assert lost == ["the peer does not drain"]
     ours.close()
+
+
+def test_a_peer_that_drains_slowly_is_not_cut_off(kernel: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has its time again whenever it has taken something."""
+    monkeypatch.setattr(loop, "DRAIN_NS", 400_000_000)
+    ours, theirs = pair()
+    lost: list[str] = []
+    server = loop.Server(theirs, SAMPLE, HANDLERS, kernel, kernel.scheduler, on_lost=lost.append)
+    for _ in range(60000):
+        server.tell(Tick(1))
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        for _ in range(250):
+            assert ours.recv(MAX_FRAME, socket.MSG_DONTWAIT)
+            kernel.turn()
+        kernel.scheduler.run_ready()
+        assert (server.connected, lost) == (True, [])
+        time.sleep(0.01)
+    server.close()
+    ours.close()
+
+
+def test_nothing_is_told_after_the_end(kernel: Loop) -> None:
+    """Whoever hears of an event hangs up: neither the next event nor the end of the peer is told."""
+    ours, theirs = pair()
+    heard: list[str] = []
+
+    def hang_up(event: Event) -> None:
+        heard.append(repr(event))
+        client.close()
+
+    client = loop.Client(SAMPLE, kernel, kernel.scheduler, Completion, on_event=hang_up, on_lost=heard.append)
+    client.connect(ours)
+    server = Codec(SAMPLE, serves=True)
+    for frame in (server.hello(), server.tell(Tick(1)), server.tell(Tick(2))):
+        theirs.send(frame[0])
+    kernel.turn()
+    assert heard == [repr(Tick(1))]
+    theirs.close()
 
 
 def test_events_that_nobody_takes_fill_no_memory(kernel: Loop) -> None:
