@@ -273,7 +273,27 @@ MUTATIONS: list[Callable[[int], Request[Any]]] = [
     lambda mount: gofer.SetXattr(File(mount, b"file"), b"user.a", b""),
     lambda mount: gofer.RemoveXattr(File(mount, b"file"), b"user.a"),
     lambda mount: gofer.Open(File(mount, b"file"), os.O_WRONLY),
+    lambda mount: gofer.Open(File(mount, b"file"), os.O_RDONLY | os.O_TRUNC),
 ]
+
+
+def test_a_descriptor_changes_nothing_on_another_mount(start: Callable[..., Gofer], tmp_path: Path) -> None:
+    """One that is read-only, and one that does not exist."""
+    (tmp_path / "file").write_bytes(b"content")
+    made = start(Export(os.fsencode(tmp_path)), Export(os.fsencode(tmp_path), True))
+    with made.call(gofer.Open(File(0, b"file"), os.O_RDWR)).file as file:
+
+        def lent() -> FileFd:
+            return FileFd.lend(file.fileno())
+
+        for mount, error in ((1, EROFS), (9, EINVAL)):
+            there = File(mount, b"file")
+            refused(made, gofer.SetOpenAttributes(mount, lent(), Changes(mode=0o600)), error)
+            refused(made, gofer.Allocate(mount, lent(), 0, 0, 8192), error)
+            refused(made, gofer.SetXattr(there, b"user.a", b"", open=lent()), error)
+            refused(made, gofer.RemoveXattr(there, b"user.a", lent()), error)
+        refused(made, gofer.Sync(9, lent()), EINVAL)
+    assert (tmp_path / "file").stat().st_size == 7
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
