@@ -191,3 +191,21 @@ def test_what_is_made_is_closed_until_it_has_its_owner(
     assert os.listdir(tmp_path) == ["file"]
     if isinstance(request_, gofer.Create | gofer.MakeDirectory):
         assert modes == [0]
+
+
+def test_the_host_kernels_own_file_systems_are_seen_from_outside_only() -> None:
+    """Where nothing can be covered: that there is a /proc is seen, and nothing that is in it."""
+    (mount,) = tree.plain([Export(b"/")]).mounts
+    table = handlers([mount])
+    (outside,) = table[gofer.Walk](gofer.Walk(ROOT, [b"proc"])).attributes  # type: ignore[attr-defined]
+    assert table[gofer.Walk](gofer.Walk(ROOT, [b"proc", b"version"])) == gofer.Walked([outside], errno=EACCES.errno)
+    for request in requests(
+        gofer.Walk(File(0, b"proc"), [b"version"]),
+        gofer.Open(File(0, b"proc/version"), os.O_RDONLY),
+        gofer.ListDirectory(File(0, b"proc")),
+        gofer.StatFs(File(0, b"proc")),
+    ):
+        with pytest.raises(EACCES):
+            table[type(request)](request)
+    os.close(mount.root)
+    os.close(mount.descriptors)
