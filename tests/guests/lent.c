@@ -176,6 +176,35 @@ static void a_table_of_its_own(void)
     CHECK(close_range((unsigned)ends[1], (unsigned)ends[1], CLOSE_RANGE_UNSHARE) == 0);
 }
 
+static int pair[2];
+
+static void *lend_the_first(void *unused)
+{
+    lend(pair[0], 'a');
+    return unused;
+}
+
+static int replace_it(void *unused)
+{
+    return unused || dup2(pair[1], pair[0]) != pair[0] || one(pair[0], 0) != 'b';
+}
+
+/* A process with our memory and a table of its own takes the place of a thread that has ended, and was lent something. */
+static void another_in_its_place(void)
+{
+    static char stack[16384] __attribute__((aligned(16)));
+
+    pair[0] = make("a", 'a'), pair[1] = make("b", 'b');
+    for (int i = 0; i < 3; i++) {
+        pthread_t thread;
+
+        CHECK(pthread_create(&thread, NULL, lend_the_first, NULL) == 0 && pthread_join(thread, NULL) == 0);
+        nap(50); /* until the host has seen its end, and its place is free */
+        CHECK(reap(clone(replace_it, stack + sizeof stack, CLONE_VM | SIGCHLD, NULL)) == 0);
+    }
+    CHECK(close(pair[0]) == 0 && close(pair[1]) == 0);
+}
+
 /* More than a guest half keeps. */
 static void many(void)
 {
@@ -236,6 +265,7 @@ int main(int argc, char **argv)
     another_thread_closes_it();
     children();
     CHECK(reap(CHILD(a_table_of_its_own())) == 0);
+    another_in_its_place();
     many();
     somebody_watches();
     a_program_goes_on(argv);
