@@ -113,8 +113,7 @@ async def record_lock(task: Task, fd: int, command: int, address: int) -> int:
         raise EINVAL
     first, last = await _range(file, whence, start, length)
     owner = file if of_description else task.fds
-    # Those of a process end when it closes any descriptor of the file.  Fast paths close those of pipes: none is kept.
-    locks = (locks_of(file) if of_description or file.path is not None else None) or FileLocks()
+    locks = locks_of(file) or FileLocks()
     wanted = RecordLock(owner.lock_owner, -1 if of_description else task.group.tgid, kind == F_WRLCK, first, last)
     if command in (F_GETLK, F_OFD_GETLK):
         if kind == F_UNLCK and of_description:
@@ -139,9 +138,13 @@ async def record_lock(task: Task, fd: int, command: int, address: int) -> int:
     try:
         with _asking(file, locks):
             await locks.lock(wanted, task.kernel.lock_waits, wait=command in (F_SETLKW, F_OFD_SETLKW))
-        if not of_description and not task.fds.has(fd, file):  # closed meanwhile, which has taken the others away
-            locks.unlock(owner, first, last)
-            raise EBADF
+        if not of_description:
+            closed = not task.fds.has(fd, file)  # meanwhile, which has taken the others away
+            # They end when the process closes a descriptor of the file.  Fast paths close pipes': none is kept.
+            if closed or file.path is None:
+                locks.unlock(owner, first, last)
+            if closed:
+                raise EBADF
     finally:
         file.put()
     return 0

@@ -142,6 +142,11 @@ int main(void)
     TRY(lock(ends[1], F_OFD_SETLK, F_WRLCK, 0, 10));
     TRY(lock(same, F_OFD_SETLK, F_RDLCK, 5, 10));
     TRY(lock(same, F_OFD_SETLK, F_RDLCK, 10, 10));
+    TRY(lock(ends[0], F_SETLK, F_RDLCK, 9, 1));
+    TRY(lock(ends[0], F_SETLK, F_RDLCK, 10, 1));
+    struct flock there = {.l_type = F_RDLCK, .l_start = 5};
+    CHECK(fcntl(ends[0], F_GETLK, &there) == 0);
+    say("%d from %ld, %ld bytes, of %d\n", there.l_type, (long)there.l_start, (long)there.l_len, there.l_pid);
     close(ends[0]), close(ends[1]);
     TRY(flock(same, LOCK_EX | LOCK_NB));
     TRY(lock(same, F_OFD_SETLK, F_RDLCK, 5, 10));
