@@ -71,6 +71,8 @@ read_pipe(struct call *call, struct pysc_file *file, const struct parts *parts)
             return answer(call, 0);
         return file->flags & O_NONBLOCK_ ? answer(call, -EAGAIN) : wait_for_bytes(call, file, pipe);
     }
+    if (size > PYSC_DATA_SIZE && pipe->size > PYSC_DATA_SIZE) /* all that is there and fits, in one call */
+        return HAND_OVER;
     object_lock(&pipe->header);
     waits = pipe->waits & (PYSC_WAITS_ROOM | (room_in(pipe) < PIPE_BUF_SIZE ? PYSC_WAITS_POLL_ROOM : 0));
     n = pysc_pipe_take(pipe, call->thread->slot->data, size < PYSC_DATA_SIZE ? size : PYSC_DATA_SIZE);

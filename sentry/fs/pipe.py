@@ -355,9 +355,9 @@ class PipeFile(AnonymousFile):
         view = memoryview(data)
         while done < total:
             if not pipe.readers:
+                broken_pipe(await current_owner())
                 if done:
                     return done
-                broken_pipe(await current_owner())
                 raise EPIPE
             size = min(PIPE_BUF, total - done) if packet else total - done
             room = pipe.room

@@ -18,8 +18,8 @@ from pysc.sentry.fs.pipe import PipeFile
 from pysc.sentry.fs.regular import RegularFile
 from pysc.sentry.kernel.pidfd import PidFile
 from pysc.sentry.kernel.scheduler import Interrupted, Reason, yield_now
-from pysc.sentry.syscalls.buffers import MAX_RW_COUNT, STEP, gather, scatter, total, vector
-from pysc.sentry.syscalls.rw import IDLE_SEEK, has_positions
+from pysc.sentry.syscalls.buffers import MAX_RW_COUNT, STEP, gather, total, vector
+from pysc.sentry.syscalls.rw import IDLE_SEEK, has_positions, read_pipe
 from pysc.sentry.syscalls.table import U32, Addr, Fd, Size
 from pysc.sentry.syscalls.waiting import Using, cut_short
 
@@ -249,14 +249,10 @@ async def vmsplice(task: Task, fd: Fd, iov: Addr, iovcnt: Size, flags: U32) -> i
                 return done
             size = min(size, await file.wait_room(nonblock))
             try:
-                return await file.write(await gather(task, ranges, 0, size))
+                return await file.write(await gather(task, ranges, 0, size, partial=True))
             except (LinuxError, Interrupted) as error:
                 return cut_short(task, error, 0)
-        if not await file.wait_bytes(nonblock):
-            return 0
-        data = await file.read(size)
-        await scatter(task, ranges, 0, data, last=True)
-        return len(data)
+        return await read_pipe(task, file, ranges, size, nonblock=nonblock)
 
 
 async def tee(task: Task, in_fd: Fd, out_fd: Fd, count: Size, flags: U32) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from pysc.cabi.linux.errors import EAGAIN, EBADF, EFAULT, EFBIG, EINVAL, EOPNOTSUPP, ESPIPE, LinuxError
@@ -18,7 +19,7 @@ from pysc.sentry.fs.file import FileDescription
 from pysc.sentry.fs.hostfile import HostFile
 from pysc.sentry.fs.inode import Changes
 from pysc.sentry.fs.inotify import InotifyFile
-from pysc.sentry.fs.memory_devices import DeviceFile
+from pysc.sentry.fs.memory_devices import DeviceFile, NullFile, ZeroFile
 from pysc.sentry.fs.permissions import clears_suid, without_suid
 from pysc.sentry.fs.pipe import PIPE_BUF, PipeFile
 from pysc.sentry.fs.regular import MAX_LFS_FILESIZE, RegularFile
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 PARTICULAR: Final = (EventFile, TimerFile, SignalFile, EpollFile, DirectoryFile)
 """They refuse even an empty buffer: too small, or nothing that is read."""
+UNHEEDING: Final = (NullFile, ZeroFile)
+"""What is written to them is not even looked at."""
 READ_ONLY: Final = (TimerFile, SignalFile, EpollFile, InotifyFile)
 """They are never written to, whatever their access mode says."""
 IDLE_SEEK: Final = (EventFile, TimerFile, SignalFile, EpollFile, InotifyFile)
@@ -63,7 +66,7 @@ async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: 
         received.drop_files()
         return len(received.data)
     if isinstance(file, PipeFile):
-        return await _read_pipe(task, file, ranges, min(size, STEP))
+        return await read_pipe(task, file, ranges, size, nonblock=file.nonblock)
     fills = regular or isinstance(file, DeviceFile)
     if fills:
         _in_range(file, offset, size)
@@ -96,24 +99,28 @@ async def _read(task: Task, file: FileDescription, ranges: list[Range], offset: 
             notify.used(file.path, notify.IN_ACCESS)
 
 
-async def _read_pipe(task: Task, file: PipeFile, ranges: list[Range], size: int) -> int:
+async def read_pipe(task: Task, file: PipeFile, ranges: list[Range], size: int, *, nonblock: bool) -> int:
     """Read from a pipe: what cannot be stored stays there, by pages, since Linux stores one after the other."""
-    pipe = file.pipe
-    while await file.wait_bytes(file.nonblock):
-        moves, data = pipe.moves, pipe.look(size)
+    pipe, done = file.pipe, 0
+    while len(pipe) if done else await file.wait_bytes(nonblock):
+        moves, data = pipe.moves, pipe.look(min(size - done, STEP))
         try:
-            stored = await scatter(task, ranges, 0, data, partial=True)
+            stored = await scatter(task, ranges, done, data, partial=True)
         except EFAULT:
             stored = 0
         if stored < len(data):
             stored -= stored % PIPE_BUF
-        if pipe.moves == moves:
-            pipe.drop(stored)
-            if not stored:
-                raise EFAULT
-            notify.used(file.path, notify.IN_ACCESS)
-            return stored
-    return 0
+        if pipe.moves != moves:
+            continue
+        pipe.drop(stored)
+        done += stored
+        if not done:
+            raise EFAULT
+        if stored < STEP or done == size:
+            break
+    if done:
+        notify.used(file.path, notify.IN_ACCESS)
+    return done
 
 
 def _in_range(file: FileDescription, offset: int | None, size: int) -> None:
@@ -180,7 +187,12 @@ async def _write(
         while True:
             step = min(size - done, STEP)
             try:
-                data = await gather(task, ranges, done, step, partial=regular)
+                if isinstance(file, PipeFile):
+                    data = await _gather_pages(task, file, ranges, done, step)
+                elif isinstance(file, UNHEEDING):
+                    data = bytes(step)
+                else:
+                    data = await gather(task, ranges, done, step, partial=regular)
                 place = None if offset is None else offset + done
                 if isinstance(file, RegularFile):
                     taken = await file.write_as(data, place, append=append)
@@ -196,6 +208,23 @@ async def _write(
     finally:
         if done:
             notify.used(file.path, notify.IN_MODIFY)
+
+
+async def _gather_pages(task: Task, file: PipeFile, ranges: list[Range], done: int, size: int) -> bytes:
+    """Copy in what a pipe takes: it fills page after page, so those before one that cannot be read are written.
+
+    EFAULT, but only where there is a reader, and room; else as :meth:`PipeFile.wait_room`.
+    """
+    try:
+        return await gather(task, ranges, done, size)
+    except EFAULT:
+        data = b""
+    with suppress(EFAULT):
+        data = await gather(task, ranges, done, size, partial=True)
+    if len(data) < PIPE_BUF:
+        await file.wait_room(file.nonblock)
+        raise EFAULT
+    return data[: len(data) - len(data) % PIPE_BUF]
 
 
 async def _prepare_write(task: Task, file: RegularFile, size: int, offset: int | None, *, append: bool) -> int:

@@ -1,4 +1,5 @@
-/* What a reader of a pipe cannot store stays in the pipe, whole pages of it; another reads it. */
+/* What a reader of a pipe cannot store stays in the pipe, whole pages of it; another reads it.  Of what a writer cannot
+ * load the pages before are written. */
 #include "guest.h"
 #include <poll.h>
 #include <pthread.h>
@@ -59,6 +60,81 @@ static void share_out(void)
         CHECK(seen[i] == 1);
 }
 
+static volatile int broken;
+
+static void count_broken(int signal)
+{
+    broken += signal == SIGPIPE;
+}
+
+/* Memory that ends too soon is not looked at before there is a reader, and room. */
+static void what_is_written(char *edge)
+{
+    struct iovec parts[] = {{out, P + 10}, {edge, 5}, {out, 5}};
+    int end[2];
+
+    CHECK(pipe2(end, O_NONBLOCK) == 0 && signal(SIGPIPE, count_broken) != SIG_ERR);
+    memcpy(edge - 2 * P, out, 2 * P);
+    TRY(write(end[1], edge, 10));
+    TRY(write(end[1], edge - 10, 20));
+    TRY(write(end[1], edge - P - 10, 5 * P));
+    say("held %ld\n", held(end[0]));
+    CHECK(read(end[0], in, 2 * P) == P && memcmp(in, out + P - 10, 10) == 0);
+    TRY(write(end[1], edge - 2 * P, 20 * P));
+    CHECK(read(end[0], in, 3 * P) == 2 * P && memcmp(in, out, 2 * P) == 0);
+    TRY(writev(end[1], parts, 3));
+    TRY(read(end[0], in, 3 * P));
+    TRY(vmsplice(end[1], parts, 3, 0));
+    TRY(vmsplice(end[0], &parts[1], 1, 0));
+    TRY(vmsplice(end[0], parts, 1, 0));
+
+    fill(end[1], 16 * P);
+    TRY(write(end[1], edge, 10));
+    TRY(write(end[1], edge - P, 5 * P));
+    CHECK(read(end[0], in, 16 * P) == 16 * P && close(end[0]) == 0);
+    TRY(write(end[1], edge, 10));
+    TRY(writev(end[1], parts, 3));
+    TRY(write(end[1], edge, 0));
+    say("broken: %d\n", broken);
+    CHECK(close(end[1]) == 0);
+
+    /* Who has written a part when the last reader goes hears of it, too. */
+    CHECK(pipe(end) == 0);
+    pid_t child = CHILD(close(end[1]); nap(100); CHECK(read(end[0], in, P) == P); nap(100));
+    CHECK(close(end[0]) == 0);
+    TRY(write(end[1], out, 20 * P));
+    say("broken: %d\n", broken);
+    CHECK(reap(child) == 0 && close(end[1]) == 0);
+
+    int null = open("/dev/null", O_WRONLY), zero = open("/dev/zero", O_WRONLY), full = open("/dev/full", O_WRONLY);
+    TRY(write(null, BAD, 10));
+    TRY(writev(zero, parts, 3));
+    TRY(write(full, BAD, 10));
+}
+
+/* All that is there, however much, in one call. */
+static void much(char *edge)
+{
+    enum { MUCH = 1 << 20 };
+    char *bytes = malloc(MUCH), *read_back = malloc(2 * MUCH);
+    int end[2];
+
+    CHECK(bytes && read_back && pipe2(end, O_NONBLOCK) == 0 && fcntl(end[1], F_SETPIPE_SZ, MUCH) == MUCH);
+    for (size_t i = 0; i < MUCH; i++)
+        bytes[i] = (char)(i * 7 + i / P);
+    TRY(write(end[1], bytes, MUCH));
+    TRY(read(end[0], edge, MUCH));
+    TRY(read(end[0], read_back, MUCH));
+    CHECK(memcmp(bytes, read_back, MUCH) == 0);
+    struct iovec parts[] = {{read_back, 50000}, {read_back + 50000, 50000}, {edge, 10}};
+    CHECK(write(end[1], bytes, MUCH) == MUCH);
+    TRY(readv(end[0], parts, 2));
+    TRY(read(end[0], read_back, 2 * MUCH));
+    CHECK(memcmp(bytes + 100000, read_back, MUCH - 100000) == 0);
+    free(bytes);
+    free(read_back);
+}
+
 int main(void)
 {
     int end[2];
@@ -117,5 +193,8 @@ int main(void)
     TRY(read(end[0], edge - 10, 300));
     TRY(read(end[0], edge - 10, 10));
     TRY(read(end[0], in, 300));
+
+    what_is_written(edge);
+    much(edge);
     return done();
 }
