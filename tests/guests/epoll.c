@@ -47,6 +47,25 @@ static void exclusive(void)
         CHECK(reap(children[i]) == 0);
 }
 
+/* A read makes an edge only where there was no room before. */
+static void room_by_edges(void)
+{
+    static char lots[65536];
+
+    TRY(control(EPOLL_CTL_MOD, end[1], EPOLLOUT | EPOLLET));
+    wait_for("room");
+    CHECK(read(end[0], lots, 1) == 1);
+    wait_for("as much as before");
+    CHECK(read(end[0], lots, sizeof lots) > 0 && write(end[1], lots, sizeof lots) == sizeof lots);
+    wait_for("full");
+    CHECK(read(end[0], lots, 4095) == 4095);
+    wait_for("almost");
+    CHECK(read(end[0], lots, 1) == 1);
+    wait_for("room again");
+    CHECK(read(end[0], lots, 5000) == 5000);
+    wait_for("more of it");
+}
+
 int main(void)
 {
     char buffer[100];
@@ -80,6 +99,7 @@ int main(void)
     wait_for("rearmed");
     TRY(control(EPOLL_CTL_ADD, end[1], EPOLLOUT));
     wait_for("the other end");
+    room_by_edges();
     TRY(control(EPOLL_CTL_DEL, end[1], 0));
     TRY(control(EPOLL_CTL_MOD, end[0], EPOLLIN));
     CHECK(close(end[1]) == 0);
