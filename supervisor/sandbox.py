@@ -79,6 +79,7 @@ class Sandbox:
         self._pidfds: list[int] = []
         self._cgroups = cgroups.Cgroups()
         self._ended = False
+        self._gave_up = False
         self._keeps_state = False
         self.started = False
         self.status: int | None = None
@@ -90,6 +91,8 @@ class Sandbox:
         """This process has more to do than to watch this sandbox."""
         self.cancelled = 0
         """A signal that arrived before there was a program to get it."""
+        self.comes_back = False
+        """After the end its place stays, to be given up later: somebody may begin another in it."""
         self.on_signal: Callable[[int], None] = self.forward
         """What to do with a signal of the host."""
         self._stdio = stdio
@@ -324,9 +327,19 @@ class Sandbox:
         try:
             self._end_processes()
         finally:
+            if self.comes_back and self.state is not None:
+                self._note_end(self.state)
+                self.set_status("creating")
+            else:
+                self.give_up_place()
+        self._run_poststop()
+
+    def give_up_place(self) -> None:
+        """After the end, remove the state that is not kept, and let the spawner go."""
+        if not self._gave_up:
+            self._gave_up = True
             self._settle_state()
             self._dismiss_spawner()
-        self._run_poststop()
 
     def close(self) -> None:
         """After the end, hold nothing any more, for a process that goes on; signals of the host are heard no longer."""
@@ -366,12 +379,15 @@ class Sandbox:
         if not self._keeps_state:
             self._store.remove(self.state.id)
         else:
-            self.state.reason = self.reason
+            self._note_end(self.state)
             self.state.pid = 0
-            if self.status is not None:
-                code = os.waitstatus_to_exitcode(self.status)
-                self.state.exit_status = code if code >= 0 else 128 - code
             self.set_status("stopped")
+
+    def _note_end(self, state: State) -> None:
+        state.reason = self.reason
+        if self.status is not None:
+            code = os.waitstatus_to_exitcode(self.status)
+            state.exit_status = code if code >= 0 else 128 - code
 
     def _run_poststop(self) -> None:
         if self.state is None:

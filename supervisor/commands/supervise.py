@@ -83,17 +83,21 @@ class _Supervision:
         pause = FIRST_PAUSE
         while True:
             begun = time.monotonic()
-            status, reason = self._run_once()
-            self._log.info(f"{self._id} ended: {reason or f'status {status}'}")
-            if not self._again(status):
-                if reason:
-                    raise Failure(reason)
-                return status
-            if time.monotonic() - begun > GOOD_RUN:
-                pause = FIRST_PAUSE
-            notify(f"STATUS=restarting after {reason or f'status {status}'}")
-            if self._interrupted(pause):
-                return status
+            try:
+                status, reason = self._run_once()
+                self._log.info(f"{self._id} ended: {reason or f'status {status}'}")
+                if not self._again(status):
+                    if reason:
+                        raise Failure(reason)
+                    return status
+                if time.monotonic() - begun > GOOD_RUN:
+                    pause = FIRST_PAUSE
+                notify(f"STATUS=restarting after {reason or f'status {status}'}")
+                if self._interrupted(pause):
+                    return status
+            finally:
+                if self._sandbox is not None:
+                    self._sandbox.give_up_place()
             pause = min(pause * 2, LONGEST_PAUSE)
             self._restarts += 1
 
@@ -132,7 +136,7 @@ class _Supervision:
         sandbox = foreground.prepare(self._id, bundle, options, self._log, overlay=options.overlay)
         self._sandbox = sandbox
         sandbox.on_signal = self._on_signal
-        sandbox.keeps_privileges = True
+        sandbox.keeps_privileges = sandbox.comes_back = True
         service = None
         self._feed_in(sandbox.loop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)

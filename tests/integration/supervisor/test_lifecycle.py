@@ -337,6 +337,29 @@ def test_supervise_does_not_restart_what_somebody_ended(runtime: Runtime, comman
     assert process.returncode == 128 + signal.SIGKILL
 
 
+@pytest.mark.parametrize("end", ["delete", "killed"])
+def test_between_two_runs_the_place_is_kept(runtime: Runtime, end: str) -> None:
+    """Nobody else gets the ID, the last end is shown, and the service can be ended; nothing is left of it."""
+    process = runtime.start("supervise", "--restart=always", "--id=box", runtime.bundle("exit", "3"))
+
+    def in_a_long_pause() -> bool:
+        shown = runtime.run("state", "box")
+        state = json.loads(shown.stdout) if shown.returncode == 0 else {}
+        return (state.get("status"), state.get("exitStatus")) == ("creating", 3) and state.get("restarts", 0) >= 3
+
+    eventually(in_a_long_pause, "no pause is seen")
+    taken = runtime.run("create", "-b", runtime.bundle("exit", "0", name="other"), "box")
+    assert taken.returncode != 0
+    assert "box" in taken.stderr
+    assert "--force" in runtime.run("delete", "box").stderr
+    if end == "delete":
+        assert runtime.run("delete", "--force", "box").returncode == 0
+    else:
+        process.kill()
+    process.communicate(timeout=10)
+    eventually(lambda: not runtime.processes() and not list(runtime.state.glob("*")), "something is left")
+
+
 def test_supervise_does_not_restart_success(runtime: Runtime) -> None:
     assert runtime.run("supervise", "--restart=on-failure", runtime.bundle("exit", "0")).returncode == 0
 
