@@ -78,6 +78,13 @@ int main(int argc, char **argv)
     say("environ %d\n", memcmp(text, "NAME=value\0EMPTY=", 18) == 0);
     CHECK(prctl(PR_SET_NAME, "my (odd) name") == 0);
     say("comm %s", slurp("/proc/self/comm"));
+    int comm = open("/proc/self/comm", O_WRONLY);
+    CHECK(comm >= 0 && write(comm, "a\\\nPid:\t1\n", 10) == 10);
+    say("with a line's end %s", slurp("/proc/self/comm"));
+    say("is one line %d\n", contains("/proc/self/status", "Name:\ta\\\\\\nPid:\t1\\n\nUmask:"));
+    CHECK(write(comm, "longer than any name\n", 21) == 21 && write(comm, "", 1) == 1 && close(comm) == 0);
+    say("none: %s", slurp("/proc/self/comm"));
+    CHECK(prctl(PR_SET_NAME, "my (odd) name") == 0);
     int pid, ppid;
     char state;
     CHECK(sscanf(slurp("/proc/self/stat"), "%d (my (odd) name) %c %d", &pid, &state, &ppid) == 3);

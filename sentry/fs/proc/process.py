@@ -66,7 +66,7 @@ class LinkEntry(NamedTuple):
 def _set_comm(reader: Task, task: Task, data: bytes) -> None:
     if reader.group is not task.group:
         raise EINVAL
-    task.comm = data.rstrip(b"\n\0")[:15]
+    task.comm = data[:15].partition(b"\0")[0]
 
 
 def _set_oom_score_adj(reader: Task, task: Task, data: bytes) -> None:

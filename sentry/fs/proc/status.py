@@ -156,7 +156,7 @@ def status(task: Task) -> bytes:
     limit = group.limits[11][0]
     allowed = task.scheduling.affinity & ((1 << task.kernel.cpu_count) - 1)
     rows: list[tuple[bytes, bytes]] = [
-        (b"Name", task.comm),
+        (b"Name", task.comm.replace(b"\\", rb"\\").replace(b"\n", rb"\n")),
         (b"Umask", b"%04o" % task.fs.umask),
         (b"State", _STATES[_state(None, task)]),
         (b"Tgid", b"%d" % group.tgid),
