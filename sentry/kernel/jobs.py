@@ -20,6 +20,7 @@ from pysc.cabi.linux.signals import (
 )
 from pysc.sentry.kernel.signals import SigInfo, notify, send_signal
 from pysc.sentry.kernel.task import TaskState
+from pysc.sentry.kernel.usage import group_usage
 
 if TYPE_CHECKING:
     from pysc.sentry.kernel.pending import SigAction
@@ -87,6 +88,7 @@ def _tell_parent(group: ThreadGroup, code: int, status: int) -> None:
 
 
 def _child_info(group: ThreadGroup, code: int, status: int, signo: int) -> SigInfo:
+    used = group_usage(group)
     return SigInfo(
         signo,
         code,
@@ -94,8 +96,8 @@ def _child_info(group: ThreadGroup, code: int, status: int, signo: int) -> SigIn
         pid=group.tgid,
         uid=group.leader.creds.uid,
         status=status,
-        utime=group.account.own.user // TICK,
-        stime=group.account.own.system // TICK,
+        utime=used.user // TICK,
+        stime=used.system // TICK,
     )
 
 

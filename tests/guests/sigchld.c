@@ -37,6 +37,15 @@ int main(void)
     expect("kill", child, 4);
     CHECK(reap(child) == -SIGKILL);
 
+    count = 0;
+    child = CHILD(while (clock() < CLOCKS_PER_SEC / 5) ; raise(SIGSTOP));
+    expect("stop after work", child, 1);
+    say("which was told of: %d\n", last.si_utime + last.si_stime >= 10);
+    kill(child, SIGKILL);
+    expect("its end", child, 2);
+    CHECK(reap(child) == -SIGKILL);
+
+    count = 4;
     handle(SIGCHLD, SA_SIGINFO | SA_NOCLDSTOP, note);
     child = CHILD(for (;;) pause());
     int status;
