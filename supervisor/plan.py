@@ -84,7 +84,11 @@ def make(
 
         check_names(traced)
     exports = [Export(_existing(spec.rootfs.path, directory=True), spec.rootfs.readonly or overlay)]
-    mounts = tuple(_mount(mount, options, exports) for mount in spec.mounts or ())
+    wanted = list(spec.mounts or ())
+    if all(os.path.normpath(mount.destination) != "/dev" for mount in wanted):
+        # The default devices are there whatever the bundle says (OCI runtime specification, config-linux.md).
+        wanted.insert(0, Mount("/dev", "tmpfs", "tmpfs", ["nosuid"]))
+    mounts = tuple(_mount(mount, options, exports) for mount in wanted)
     if len(exports) > MAX_EXPORTS:
         raise Failure(f"{len(exports) - 1} bind mounts are more than the {MAX_EXPORTS - 1} that can be served")
     writable = [os.fsdecode(export.source) for export in exports if not export.readonly]

@@ -136,7 +136,7 @@ class _Supervision:
         sandbox = foreground.prepare(self._id, bundle, options, self._log, overlay=options.overlay)
         self._sandbox = sandbox
         sandbox.on_signal = self._on_signal
-        sandbox.keeps_privileges = sandbox.comes_back = True
+        sandbox.keeps_privileges = True
         service = None
         self._feed_in(sandbox.loop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP)
@@ -146,6 +146,7 @@ class _Supervision:
             sandbox.state.restarts = self._restarts
             service = Service(sandbox, Store(state_root(options)).control(self._id))
             sandbox.start()
+            sandbox.comes_back = True
             self._watch_health(sandbox)
             notify(f"READY=1\nSTATUS=running {self._id}\nMAINPID={os.getpid()}")
             try:

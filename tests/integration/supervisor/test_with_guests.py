@@ -304,6 +304,15 @@ def busybox_bundle(real: RealRuntime, need: Callable[[str], str], script: str, *
     return bundle
 
 
+@pytest.mark.parametrize("readonly", [True, False])
+def test_the_default_devices_need_no_mount(real: RealRuntime, need: Callable[[str], str], readonly: bool) -> None:
+    script = "echo gone > /dev/null && ls -d /dev/zero /dev/full /dev/random /dev/urandom /dev/tty"
+    bundle = busybox_bundle(real, need, script, root={"path": "rootfs", "readonly": readonly})
+    done = real.run("run", "-b", bundle, "box")
+    assert (done.returncode, len(done.stdout.split()), done.stderr) == (0, 5, "")
+    assert (bundle / "rootfs/dev").exists() == (not readonly)
+
+
 def test_mounts_below_links_that_lead_nowhere_stay_inside(real: RealRuntime, need: Callable[[str], str]) -> None:
     outside = real.place / "outside"
     mounts = [
