@@ -226,7 +226,7 @@ def _leave_session(group: ThreadGroup) -> None:
     session.leader = None
     if session.tty is not None:
         foreground = session.foreground
-        session.tty = None
+        session.tty = session.foreground = None
         if foreground is not None:
             foreground.send(SigInfo.kernel(SIGHUP))
             foreground.send(SigInfo.kernel(SIGCONT))

@@ -30,7 +30,7 @@ class Session:
         self.tty: Tty | None = None
         """The controlling terminal, if any."""
         self.foreground: ProcessGroup | None = None
-        """The terminal's foreground process group."""
+        """The terminal's foreground process group; it stays that when its last member is gone."""
 
     def new_group(self, kernel: Kernel, pgid: int) -> ProcessGroup:
         """Make a process group in this session."""
@@ -89,8 +89,6 @@ class ProcessGroup:
         if not self.members:
             kernel.process_groups.pop(self.pgid, None)
             self.session.groups.pop(self.pgid, None)
-            if self.session.foreground is self:
-                self.session.foreground = None
 
     def send(self, info: SigInfo) -> None:
         """Send a signal to every member, unconditionally (terminals, the kernel)."""

@@ -67,7 +67,10 @@ int main(void)
     foreground(child);
     CHECK(write(master, "\034", 1) == 1);
     say("^\\ after fg: %d\n", reap(child));
-    CHECK(tcsetpgrp(slave, shell) == 0);
+    say("it is still in front when it is gone: %d\n", tcgetpgrp(slave) == child);
+    child = job(0);
+    stopped("and others behind it", child);
+    CHECK(tcsetpgrp(slave, shell) == 0 && kill(child, SIGKILL) == 0 && reap(child) == -SIGKILL);
     child = job(3);
     say("SIGTTIN ignored is EIO: %d\n", reap(child));
     return done();
