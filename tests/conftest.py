@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,6 +19,11 @@ from tests.support.needs import missing
 from tests.support.sandbox import Sandbox
 
 GUESTS = Path(__file__).parent / "guests"
+
+# Whoever is started in the background of a shell ignores these, and so would all programs under test.
+for _number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
 
 settings.register_profile("untimed", settings.default, deadline=None)
 settings.load_profile("untimed")

@@ -32,7 +32,7 @@ child(int lock, int killed, int hold)
 static void
 run(const char *how, int killed)
 {
-    int ends[2], lock = open("/tmp/manyfiles", O_CREAT | O_RDWR, 0600), status;
+    int ends[2], lock = open("manyfiles", O_CREAT | O_RDWR, 0600), status;
     char byte;
     pid_t pid;
 
@@ -40,7 +40,7 @@ run(const char *how, int killed)
     pid = fork();
     if (pid == 0) {
         close(lock);
-        lock = open("/tmp/manyfiles", O_RDWR);
+        lock = open("manyfiles", O_RDWR);
         close(ends[0]);
         child(lock, killed, ends[1]);
     }
@@ -62,10 +62,11 @@ main(void)
 {
     struct rlimit limit = {FILES + 100, FILES + 100};
 
+    scratch();
     CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
     run("exit", 0);
     run("killed", 1);
-    unlink("/tmp/manyfiles");
+    unlink("manyfiles");
     puts("EXIT-SUCCESS");
     return 0;
 }

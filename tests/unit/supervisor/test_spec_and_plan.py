@@ -39,7 +39,7 @@ def test_the_least_bundle(tmp_path: Path) -> None:
     assert (boot.uid, boot.gid, boot.groups, boot.umask) == (0, 0, (), 0o022)
     assert boot.capabilities == sentry.Capabilities()
     assert boot.root == sentry.Root(readonly=False, overlay=False, shared=False)
-    assert boot.mounts == ()
+    assert [(mount.target, mount.type) for mount in boot.mounts] == [(b"/dev", "devtmpfs")]
 
 
 def test_the_template_is_a_valid_bundle(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_binds_are_exported_in_order_and_options_understood(tmp_path: Path) -> N
         {"destination": "/c", "type": "none", "source": str(tmp_path), "options": ["bind"]},
     ]
     made = make(tmp_path, mounts=mounts)
-    first, second, third = made.boot.mounts
+    _dev, first, second, third = made.boot.mounts
     assert (first.target, first.type, first.readonly, first.nosuid) == (b"/b", "bind", True, True)
     assert (first.gofer_mount, second.gofer_mount, third.gofer_mount) == (1, -1, 2)
     assert (second.options, second.noexec, second.readonly) == (("size=64m", "mode=755"), True, False)
@@ -87,8 +87,8 @@ def test_binds_are_exported_in_order_and_options_understood(tmp_path: Path) -> N
 
 def test_what_shows_the_host_is_replaced_by_the_sentrys_own(tmp_path: Path) -> None:
     made = make(tmp_path, mounts=[{"destination": "/p", "type": "bind", "source": "/proc/sys"}])
-    assert made.boot.mounts[0].type == "proc"
-    assert made.boot.mounts[0].gofer_mount == -1
+    assert made.boot.mounts[1].type == "proc"
+    assert made.boot.mounts[1].gofer_mount == -1
     assert len(made.exports) == 1
 
 
